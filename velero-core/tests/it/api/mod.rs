@@ -1,0 +1,3 @@
+mod duration;
+mod go_json;
+mod names;
