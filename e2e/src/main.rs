@@ -1,2 +1,96 @@
-//! placeholder
-fn main() {}
+//! Runs end-to-end scenarios by name; `cargo xtask e2e` builds what it needs and calls it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use velero_e2e::{Assets, Scenario, all_scenarios, run_scenarios};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "velero-e2e",
+    about = "End-to-end scenarios on a real control plane"
+)]
+struct Cli {
+    /// Scenarios to run; all of them when none is named.
+    names: Vec<String>,
+    /// List the scenarios and stop.
+    #[arg(long)]
+    list: bool,
+    /// Path of the `velero` binary under test.
+    #[arg(long)]
+    velero: Option<PathBuf>,
+    /// Seed of random choices; the time when absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Keep the folders of the control planes.
+    #[arg(long)]
+    keep: bool,
+    /// Only find or build the binaries of the control plane, and print where they are.
+    #[arg(long)]
+    build_only: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    // Two providers in one tree would make rustls refuse to choose; the first one installed stays.
+    let _already_chosen = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    if cli.build_only {
+        println!("{}", Assets::find_or_build()?.dir().display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if cli.list {
+        for scenario in all_scenarios() {
+            println!("{:<28} {}", scenario.name, scenario.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = choose(&cli.names)?;
+    let seed = cli.seed.unwrap_or_else(now);
+    let run = run_scenarios(&chosen, cli.velero, seed, cli.keep);
+    // Interrupted runs drop their control planes, which ends the processes.
+    let summary = tokio::select! {
+        summary = run => summary?,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    Ok(if summary.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn choose(names: &[String]) -> Result<Vec<Scenario>> {
+    let all = all_scenarios();
+    if names.is_empty() {
+        return Ok(all);
+    }
+    names
+        .iter()
+        .map(
+            |name| match all.iter().find(|scenario| scenario.name == name) {
+                Some(scenario) => Ok(*scenario),
+                None => {
+                    let known: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
+                    bail!(
+                        "no scenario is called {name:?}; there are: {}",
+                        known.join(", ")
+                    )
+                }
+            },
+        )
+        .collect()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}

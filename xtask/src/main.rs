@@ -1,2 +1,34 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: the chores of this workspace.
+//!
+//! Light on purpose: it starts `cargo` and the binaries of the workspace and
+//! depends on nothing else of it, so that it is built in seconds.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod cargo;
+mod e2e;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Chores of the velero-rs workspace")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run end-to-end scenarios against a real control plane.
+    E2e(e2e::Args),
+    /// Measure the engines and the bare loops beside them.
+    Bench(bench::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::E2e(args) => e2e::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

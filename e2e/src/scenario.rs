@@ -1,0 +1,188 @@
+//! Named scenarios, and running them.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    pin::Pin,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::FutureExt;
+use tempfile::TempDir;
+
+use crate::{ControlPlane, Options};
+
+/// What a scenario gets: the binary under test, a folder of its own, a seed.
+#[derive(Debug)]
+pub struct Context {
+    velero: Option<PathBuf>,
+    scratch: TempDir,
+    seed: u64,
+    keep: bool,
+}
+
+impl Context {
+    /// Path of the `velero` binary under test.
+    pub fn velero(&self) -> Result<&Path> {
+        self.velero
+            .as_deref()
+            .context("no velero binary; give its path with --velero")
+    }
+
+    /// A folder that is removed after the scenario.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Seed of all random choices; a failed run is repeated with the same one.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Whether folders stay for a look afterwards.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// Starts a control plane; `--keep` of the command line keeps its folder.
+    pub async fn control_plane(&self, options: Options) -> Result<ControlPlane> {
+        let keep = options.keep || self.keep;
+        ControlPlane::start(Options { keep, ..options }).await
+    }
+
+    /// Runs `velero` to its end against a control plane and returns its standard output.
+    ///
+    /// # Errors
+    /// When it is not done within `deadline` (it is killed), or fails; the text has its standard error.
+    pub async fn run_velero(
+        &self,
+        plane: &ControlPlane,
+        args: &[&str],
+        deadline: Duration,
+    ) -> Result<String> {
+        let child = tokio::process::Command::new(self.velero()?)
+            .args(args)
+            .env("KUBECONFIG", plane.kubeconfig())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start velero")?;
+        let output = tokio::time::timeout(deadline, child.wait_with_output())
+            .await
+            .map_err(|_| anyhow!("velero {} not done within {deadline:?}", args.join(" ")))??;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if !output.status.success() {
+            bail!(
+                "velero {} failed ({})\n{}{}",
+                args.join(" "),
+                output.status,
+                text(&output.stdout),
+                text(&output.stderr)
+            );
+        }
+        Ok(text(&output.stdout))
+    }
+}
+
+/// What a scenario returns while it runs.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+/// One named scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// When it counts as hung.
+    pub deadline: Duration,
+    /// The scenario itself.
+    pub run: for<'a> fn(&'a Context) -> Running<'a>,
+}
+
+/// Wraps an `async fn(&Context) -> anyhow::Result<()>` for the registry.
+macro_rules! scenario {
+    ($name:literal, $about:literal, $minutes:literal, $function:path) => {
+        $crate::scenario::Scenario {
+            name: $name,
+            about: $about,
+            deadline: std::time::Duration::from_secs($minutes * 60),
+            run: |cx| Box::pin($function(cx)),
+        }
+    };
+}
+pub(crate) use scenario;
+
+/// How a run of scenarios went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Scenarios that held.
+    pub passed: usize,
+    /// Scenarios that did not.
+    pub failed: usize,
+}
+
+/// Runs scenarios one after the other and prints name, result and time of each to standard output.
+///
+/// A failure, a panic and a missed deadline all count as failed; the rest still runs.
+#[allow(clippy::print_stdout)]
+pub async fn run_scenarios(
+    scenarios: &[Scenario],
+    velero: Option<PathBuf>,
+    seed: u64,
+    keep: bool,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    println!("seed {seed}");
+    for scenario in scenarios {
+        let scratch = tempfile::Builder::new()
+            .prefix("velero-e2e-scratch-")
+            .tempdir()?;
+        let cx = Context {
+            velero: velero.clone(),
+            scratch,
+            seed,
+            keep,
+        };
+        println!("{} ...", scenario.name);
+        let start = Instant::now();
+        let result = run_one(scenario, &cx).await;
+        let seconds = start.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                summary.passed += 1;
+                println!("{} ok ({seconds:.1} s)", scenario.name);
+            }
+            Err(err) => {
+                summary.failed += 1;
+                println!("{} FAILED ({seconds:.1} s): {err:#}", scenario.name);
+                if keep {
+                    println!("kept: {}", cx.scratch.keep().display());
+                }
+            }
+        }
+    }
+    println!("{} passed, {} failed", summary.passed, summary.failed);
+    Ok(summary)
+}
+
+async fn run_one(scenario: &Scenario, cx: &Context) -> Result<()> {
+    let run = AssertUnwindSafe((scenario.run)(cx)).catch_unwind();
+    match tokio::time::timeout(scenario.deadline, run).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            bail!("panicked: {}", text.unwrap_or("(no text)"))
+        }
+        Err(_) => bail!("not done within {:?}", scenario.deadline),
+    }
+}

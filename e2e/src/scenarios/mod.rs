@@ -1,0 +1,16 @@
+//! The registry: one module for each scenario, one line for each in [`all`].
+
+mod control_plane_up;
+
+use crate::scenario::{Scenario, scenario};
+
+/// All scenarios, in the order in which they run.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    vec![scenario!(
+        "control-plane-up",
+        "the control plane itself: pods run, claims bind, exec and the audit log work",
+        5,
+        control_plane_up::run
+    )]
+}

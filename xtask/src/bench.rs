@@ -1,0 +1,53 @@
+//! `cargo xtask bench`: builds with the release profile and measures.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cargo::{self, Profile};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How much to measure with: `5k`, `15k`, `100k` ConfigMaps or `mixed` kinds.
+    #[arg(long, default_value = "15k")]
+    size: String,
+    /// Parts to run, separated by commas: `post`, `list`, `backup`, `restore`.
+    #[arg(long)]
+    only: Option<String>,
+    /// Build with the dev profile; the figures are then no figures.
+    #[arg(long)]
+    dev: bool,
+    /// Do not append to `benches/results.jsonl`.
+    #[arg(long)]
+    no_record: bool,
+    /// Further arguments for the measuring program, after `--`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Builds what is needed and runs the measuring program.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let profile = Profile::release(!args.dev);
+    let runner = cargo::build("velero-benches", "velero-benches", profile)?;
+    let mut command = Command::new(runner);
+    command.args(["run", "--size", &args.size]);
+    let engines = match &args.only {
+        Some(only) => {
+            command.args(["--only", only]);
+            only.split(',')
+                .any(|part| matches!(part.trim(), "backup" | "restore"))
+        }
+        None => true,
+    };
+    if engines {
+        command
+            .arg("--velero")
+            .arg(cargo::build("velero-bin", "velero", profile)?);
+    }
+    if args.no_record || args.dev {
+        command.arg("--no-record");
+    }
+    command.args(&args.rest);
+    cargo::run_or_exit(&mut command)
+}

@@ -1,0 +1,82 @@
+//! Starting `cargo`, and where it puts what it built.
+
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// Which profile a binary is built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// What is shipped and measured.
+    Release,
+}
+
+impl Profile {
+    /// `Release` when the flag is set.
+    pub(crate) fn release(flag: bool) -> Self {
+        if flag { Self::Release } else { Self::Dev }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Builds one binary of the workspace and returns where it is.
+pub(crate) fn build(package: &str, binary: &str, profile: Profile) -> Result<PathBuf> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--package", package, "--bin", binary]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    check(&mut command)?;
+    let path = target_dir()?
+        .join(profile.folder())
+        .join(format!("{binary}{}", env::consts::EXE_SUFFIX));
+    if !path.is_file() {
+        bail!("cargo built {package} but {} is not there", path.display());
+    }
+    Ok(path)
+}
+
+/// Runs a command and returns its exit status; the command shares our terminal.
+pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
+    command
+        .status()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))
+}
+
+/// Ends this process with the exit code of the command when it fails.
+pub(crate) fn run_or_exit(command: &mut Command) -> Result<()> {
+    let status = status(command)?;
+    if !status.success() {
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    Ok(())
+}
+
+fn check(command: &mut Command) -> Result<()> {
+    let status = status(command)?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}
+
+/// This program lies in `<target>/<profile>/`, whatever the target folder is.
+fn target_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("cannot find my own path")?;
+    exe.ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .with_context(|| format!("{} is not in a target folder", exe.display()))
+}

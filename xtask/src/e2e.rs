@@ -1,0 +1,46 @@
+//! `cargo xtask e2e`: builds `velero` and runs the named scenarios.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::cargo::{self, Profile};
+
+/// Arguments of `cargo xtask e2e`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scenarios to run; all of them when none is named.
+    names: Vec<String>,
+    /// List the scenarios and stop.
+    #[arg(long)]
+    list: bool,
+    /// Build with the release profile.
+    #[arg(long)]
+    release: bool,
+    /// Seed of random choices (kill points, order); printed with the results.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Keep the folders of the control planes for a look afterwards.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the scenarios; a failed one ends this process with exit code 1.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let runner = cargo::build("velero-e2e", "velero-e2e", Profile::Dev)?;
+    let mut command = Command::new(runner);
+    if args.list {
+        command.arg("--list");
+        return cargo::run_or_exit(&mut command);
+    }
+    let velero = cargo::build("velero-bin", "velero", Profile::release(args.release))?;
+    command.arg("--velero").arg(velero);
+    if let Some(seed) = args.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    if args.keep {
+        command.arg("--keep");
+    }
+    command.args(&args.names);
+    cargo::run_or_exit(&mut command)
+}
