@@ -1,0 +1,332 @@
+//! What users plug into a run: item actions, and what the engines hand to them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Backup, Restore};
+use crate::{Catalog, GroupResource, ItemTree, ResourceIdentifier, Selector};
+use crate::filter::IncludesExcludes;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Which items an action wants to see.
+///
+/// Resource names are resolved as users write them (`pods`, `po`, `deployments.apps`); a name that the cluster does
+/// not know selects nothing. Namespace filters leave all cluster-scoped items out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourceSelector {
+    /// Resources; empty means all.
+    pub included_resources: Vec<String>,
+    /// Resources left out.
+    pub excluded_resources: Vec<String>,
+    /// Namespaces; empty means all.
+    pub included_namespaces: Vec<String>,
+    /// Namespaces left out.
+    pub excluded_namespaces: Vec<String>,
+    /// Labels; empty means all.
+    pub label_selector: Selector,
+}
+
+impl ResourceSelector {
+    /// Selects resources by name.
+    pub fn resources<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Self {
+        Self { included_resources: names.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// Narrows to objects with certain labels.
+    #[must_use]
+    pub fn labels(mut self, selector: Selector) -> Self {
+        self.label_selector = selector;
+        self
+    }
+
+    /// Binds the names to what a cluster serves.
+    pub fn bind(&self, catalog: &Catalog) -> BoundSelector {
+        let resolve = |names: &[String]| -> Vec<String> {
+            names.iter().map(|n| if n == "*" { n.clone() } else { catalog.resolve_or_keep(n).to_string() }).collect()
+        };
+        BoundSelector {
+            resources: IncludesExcludes::new(resolve(&self.included_resources), resolve(&self.excluded_resources)),
+            namespaces: IncludesExcludes::new(self.included_namespaces.iter().cloned(), self.excluded_namespaces.iter().cloned()),
+            labels: self.label_selector.clone(),
+        }
+    }
+}
+
+/// A [`ResourceSelector`] whose names are resolved.
+#[derive(Debug, Clone, Default)]
+pub struct BoundSelector {
+    resources: IncludesExcludes,
+    namespaces: IncludesExcludes,
+    labels: Selector,
+}
+
+impl BoundSelector {
+    /// Whether objects of this resource can be selected at all.
+    pub fn matches_resource(&self, gr: &GroupResource) -> bool {
+        self.resources.should_include(&gr.to_string())
+    }
+
+    /// Whether an object is selected.
+    pub fn matches(&self, gr: &GroupResource, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> bool {
+        let namespace_matches =
+            if namespace.is_empty() { self.namespaces.is_empty() } else { self.namespaces.should_include(namespace) };
+        namespace_matches && self.matches_resource(gr) && self.labels.matches(labels)
+    }
+}
+
+/// What an action does to the world beyond the item that it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effects {
+    /// Nothing: it may run while a plan is only being looked at.
+    None,
+    /// Not known.
+    #[default]
+    Unknown,
+}
+
+/// Why an action failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ActionError {
+    message: String,
+    #[source]
+    source: Option<Source>,
+}
+
+impl ActionError {
+    /// An error of one line.
+    pub fn new(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), source: None }
+    }
+
+    /// An error with its cause.
+    pub fn with_source(message: impl fmt::Display, source: impl Into<Source>) -> Self {
+        Self { message: message.to_string(), source: Some(source.into()) }
+    }
+}
+
+impl From<crate::Error> for ActionError {
+    fn from(error: crate::Error) -> Self {
+        Self::with_source("the item cannot be used", error)
+    }
+}
+
+/// Reads the cluster of a run. Answers come from what the run has already read where it can.
+#[async_trait]
+pub trait ClusterReader: Send + Sync {
+    /// Reads one object; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When the resource is not served or the API server refuses.
+    async fn get(&self, id: &ResourceIdentifier) -> Result<Option<ItemTree>, ActionError>;
+
+    /// Lists the objects of a resource in one namespace, or in all when `namespace` is empty.
+    ///
+    /// # Errors
+    /// When the resource is not served or the API server refuses.
+    async fn list(&self, resource: &GroupResource, namespace: &str, selector: &Selector) -> Result<Vec<ItemTree>, ActionError>;
+
+    /// What the cluster serves.
+    fn catalog(&self) -> &Catalog;
+}
+
+/// What an action is given besides the item. `R` is [`Backup`] or [`Restore`].
+#[derive(Clone, Copy)]
+pub struct ActionContext<'a, R> {
+    /// The run's custom resource; in direct mode one made from the command line.
+    pub run: &'a R,
+    /// The time of this call.
+    pub now: Timestamp,
+    /// Fires when the run is cancelled.
+    pub cancel: &'a CancellationToken,
+    /// Reads the cluster.
+    pub cluster: &'a dyn ClusterReader,
+}
+
+impl<R: fmt::Debug> fmt::Debug for ActionContext<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActionContext").field("run", &self.run).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// What a backup action makes of an item.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BackupOutcome {
+    /// The item to store; `None` leaves it as it was, byte for byte.
+    pub item: Option<ItemTree>,
+    /// Objects to store before this one.
+    pub additional_items: Vec<ResourceIdentifier>,
+    /// Whether the item is left out of the backup.
+    pub skip: bool,
+}
+
+impl BackupOutcome {
+    /// Leaves the item as it was.
+    pub fn unchanged() -> Self {
+        Self { item: None, additional_items: Vec::new(), skip: false }
+    }
+
+    /// Stores a changed item.
+    pub fn changed(item: ItemTree) -> Self {
+        Self { item: Some(item), ..Self::unchanged() }
+    }
+
+    /// Asks for more objects, to be stored before this one.
+    #[must_use]
+    pub fn with(mut self, items: impl IntoIterator<Item = ResourceIdentifier>) -> Self {
+        self.additional_items.extend(items);
+        self
+    }
+
+    /// Leaves the item out of the backup.
+    pub fn skip() -> Self {
+        Self { skip: true, ..Self::unchanged() }
+    }
+}
+
+/// Sees items on their way into a backup, may change them and ask for more.
+#[async_trait]
+pub trait BackupItemAction: Send + Sync {
+    /// A name for records, such as `example.com/strip-tokens`.
+    fn name(&self) -> &str;
+
+    /// Which items it wants to see.
+    fn applies_to(&self) -> ResourceSelector;
+
+    /// Handles one item.
+    ///
+    /// # Errors
+    /// An error becomes a record of the run at this item.
+    async fn execute(&self, item: ItemTree, cx: &ActionContext<'_, Backup>) -> Result<BackupOutcome, ActionError>;
+
+    /// What it does besides.
+    fn effects(&self) -> Effects {
+        Effects::Unknown
+    }
+}
+
+/// What a restore action is given.
+#[derive(Debug, Clone)]
+pub struct RestoreInput {
+    /// The item as it stands, after the reset of its metadata and earlier actions.
+    pub item: ItemTree,
+    /// The item as it lies in the archive.
+    pub archived: Arc<ItemTree>,
+}
+
+/// What a restore action makes of an item.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RestoreOutcome {
+    /// The item to create.
+    pub item: ItemTree,
+    /// Items of the archive to restore before this one.
+    pub additional_items: Vec<ResourceIdentifier>,
+    /// Whether this item is not restored.
+    pub skip: bool,
+    /// Whether creation waits until [`RestoreItemAction::additional_items_ready`] says so.
+    pub wait_for_additional_items: bool,
+    /// How long that wait may last; `None` leaves it to the run.
+    pub additional_items_timeout: Option<Duration>,
+}
+
+impl RestoreOutcome {
+    /// Restores the item.
+    pub fn create(item: ItemTree) -> Self {
+        Self { item, additional_items: Vec::new(), skip: false, wait_for_additional_items: false, additional_items_timeout: None }
+    }
+
+    /// Does not restore the item.
+    pub fn skip(item: ItemTree) -> Self {
+        Self { skip: true, ..Self::create(item) }
+    }
+
+    /// Asks for more items, to be restored before this one.
+    #[must_use]
+    pub fn with(mut self, items: impl IntoIterator<Item = ResourceIdentifier>) -> Self {
+        self.additional_items.extend(items);
+        self
+    }
+}
+
+/// Sees items on their way into a cluster, may change or refuse them and ask for more.
+#[async_trait]
+pub trait RestoreItemAction: Send + Sync {
+    /// A name for records, such as `example.com/set-domain`.
+    fn name(&self) -> &str;
+
+    /// Which items it wants to see; namespaces are those of the target.
+    fn applies_to(&self) -> ResourceSelector;
+
+    /// Handles one item.
+    ///
+    /// # Errors
+    /// An error becomes a record of the run at this item, which is then not created.
+    async fn execute(&self, input: RestoreInput, cx: &ActionContext<'_, Restore>) -> Result<RestoreOutcome, ActionError>;
+
+    /// Whether the additional items of an earlier call are ready; asked once a second until it says yes.
+    ///
+    /// # Errors
+    /// An error ends the wait and becomes a record.
+    async fn additional_items_ready(&self, items: &[ResourceIdentifier], cx: &ActionContext<'_, Restore>) -> Result<bool, ActionError> {
+        let _ = (items, cx);
+        Ok(true)
+    }
+
+    /// What it does besides.
+    fn effects(&self) -> Effects {
+        Effects::Unknown
+    }
+}
+
+/// A restore action made of a closure that needs no cluster: name, selector and a function from item to item.
+pub struct RestoreMap<F> {
+    name: String,
+    selector: ResourceSelector,
+    map: F,
+}
+
+impl<F> RestoreMap<F>
+where
+    F: Fn(ItemTree) -> Result<ItemTree, ActionError> + Send + Sync,
+{
+    /// Makes the action.
+    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
+        Self { name: name.into(), selector, map }
+    }
+}
+
+#[async_trait]
+impl<F> RestoreItemAction for RestoreMap<F>
+where
+    F: Fn(ItemTree) -> Result<ItemTree, ActionError> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        self.selector.clone()
+    }
+
+    async fn execute(&self, input: RestoreInput, _: &ActionContext<'_, Restore>) -> Result<RestoreOutcome, ActionError> {
+        (self.map)(input.item).map(RestoreOutcome::create)
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::None
+    }
+}
+
+/// Reads one string field of an object, for actions over typed content.
+pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}

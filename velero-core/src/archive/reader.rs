@@ -1,0 +1,161 @@
+//! Reading an archive.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use flate2::read::MultiGzDecoder;
+
+use super::{ItemPath, VERSION_PATH};
+use crate::Error;
+
+/// The largest entry that is read, in bytes. Far above what an API server stores in one object.
+pub const MAX_ENTRY_BYTES: u64 = 256 << 20;
+
+/// What an entry of an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// `metadata/version`.
+    FormatVersion,
+    /// An item.
+    Item(ItemPath),
+    /// Something that this version knows nothing of; readers pass it over.
+    Other(String),
+}
+
+/// Reads an archive once, front to back, entry by entry.
+///
+/// ```
+/// # use velero_core::{GroupResource, archive::*};
+/// # let path = ItemPath::new(GroupResource::core("configmaps"), "shop", "settings");
+/// # let mut archive = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default())?;
+/// # archive.append(&path, "v1", true, b"{}")?;
+/// # let bytes = archive.finish()?;
+/// let mut names = Vec::new();
+/// ArchiveReader::new(bytes.as_slice()).for_each(|kind, _json| {
+///     if let EntryKind::Item(path) = kind {
+///         names.push(path.to_string());
+///     }
+///     Ok(std::ops::ControlFlow::Continue(()))
+/// })?;
+/// assert_eq!(names[0], "resources/configmaps/namespaces/shop/settings.json");
+/// # Ok::<(), velero_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ArchiveReader<R> {
+    source: R,
+}
+
+impl<R: Read> ArchiveReader<R> {
+    /// Reads from compressed bytes.
+    pub fn new(source: R) -> Self {
+        Self { source }
+    }
+
+    /// Calls `visit` with each entry and its content; `Break` ends the reading early.
+    ///
+    /// Gives the format version: `None` for archives older than `metadata/version`.
+    ///
+    /// # Errors
+    /// When the archive is cut short, corrupt, of an unknown format, has an unsafe path or an entry that is no
+    /// regular file, or when `visit` fails.
+    pub fn for_each<F>(self, mut visit: F) -> Result<Option<String>, Error>
+    where
+        F: FnMut(EntryKind, Vec<u8>) -> Result<ControlFlow<()>, Error>,
+    {
+        let mut tar = tar::Archive::new(EndWatch::new(MultiGzDecoder::new(self.source)));
+        let mut format = None;
+        let entries = tar.entries().map_err(broken)?;
+        for entry in entries {
+            let mut entry = entry.map_err(broken)?;
+            let Some((kind, data)) = read_entry(&mut entry)? else { continue };
+            if kind == EntryKind::FormatVersion {
+                format = Some(check_format(&data)?);
+            }
+            if visit(kind, data)?.is_break() {
+                return Ok(format);
+            }
+        }
+        let mut rest = tar.into_inner();
+        if !rest.ended {
+            return Err(Error::archive("is cut short: its end marker is missing"));
+        }
+        // The checksum of the last gzip member is only compared when the stream is read to its end.
+        io::copy(&mut rest.inner, &mut io::sink()).map_err(broken)?;
+        Ok(format)
+    }
+}
+
+fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<(EntryKind, Vec<u8>)>, Error> {
+    let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| Error::archive("has an entry whose name is not utf-8"))?;
+    match entry.header().entry_type() {
+        tar::EntryType::Regular | tar::EntryType::Continuous => {}
+        tar::EntryType::Directory => {
+            super::path::check_safe(&path)?;
+            return Ok(None);
+        }
+        other => return Err(Error::archive(format!("has an entry {path:?} of type {other:?}; only regular files are allowed"))),
+    }
+    let kind = match ItemPath::parse(&path)? {
+        Some(item) => EntryKind::Item(item),
+        None if path == VERSION_PATH => EntryKind::FormatVersion,
+        None => EntryKind::Other(path.clone()),
+    };
+    if entry.size() > MAX_ENTRY_BYTES {
+        return Err(Error::archive(format!("has an entry {path:?} of {} bytes; at most {MAX_ENTRY_BYTES} are read", entry.size())));
+    }
+    let mut data = Vec::new();
+    entry.read_to_end(&mut data).map_err(broken)?;
+    if data.len() as u64 != entry.size() {
+        return Err(Error::archive(format!("is cut short inside {path:?}")));
+    }
+    Ok(Some((kind, data)))
+}
+
+fn check_format(data: &[u8]) -> Result<String, Error> {
+    let version = String::from_utf8_lossy(data).trim().to_owned();
+    if version == "1" || version.split('.').next() == Some("1") {
+        return Ok(version);
+    }
+    Err(Error::archive(format!("has format version {version:?}; 1 and 1.1.0 are known")))
+}
+
+fn broken(source: io::Error) -> Error {
+    let reason = match source.kind() {
+        io::ErrorKind::UnexpectedEof => "is cut short",
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => "is corrupt: it is no gzip-compressed tar stream",
+        _ => "cannot be read",
+    };
+    Error::Archive { reason: reason.into(), source: Some(Box::new(source)) }
+}
+
+/// Notes whether a block of zeros, the mark at the end of a tar stream, has passed by.
+struct EndWatch<R> {
+    inner: R,
+    block: usize,
+    zero: bool,
+    ended: bool,
+}
+
+impl<R> EndWatch<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, block: 0, zero: true, ended: false }
+    }
+}
+
+impl<R: Read> Read for EndWatch<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        let mut rest = &buf[..n];
+        while !rest.is_empty() {
+            let take = rest.len().min(512 - self.block);
+            self.zero &= rest[..take].iter().all(|b| *b == 0);
+            self.block += take;
+            rest = &rest[take..];
+            if self.block == 512 {
+                self.ended = self.zero;
+                (self.block, self.zero) = (0, true);
+            }
+        }
+        Ok(n)
+    }
+}

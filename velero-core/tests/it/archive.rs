@@ -1,0 +1,151 @@
+//! The archive format: what is written is read again, what is damaged is refused, the peer's archive is understood.
+
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+use velero_core::archive::{ArchiveReader, ArchiveWriter, ArchiveWriterOptions, EntryKind, ItemPath, VersionDir};
+use velero_core::{Error, ErrorKind, GroupResource};
+
+type Item = (ItemPath, String, bool, Vec<u8>);
+
+fn write(items: &[Item]) -> Vec<u8> {
+    let mut archive = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default().mtime(1_700_000_000)).unwrap();
+    for (path, version, preferred, json) in items {
+        archive.append(path, version, *preferred, json).unwrap();
+    }
+    archive.finish().unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<(Option<String>, Vec<(EntryKind, Vec<u8>)>), Error> {
+    let mut entries = Vec::new();
+    let format = ArchiveReader::new(bytes).for_each(|kind, data| {
+        entries.push((kind, data));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((format, entries))
+}
+
+fn expected(items: &[Item]) -> Vec<(EntryKind, Vec<u8>)> {
+    let mut out = vec![(EntryKind::FormatVersion, b"1.1.0\n".to_vec())];
+    for (path, version, preferred, json) in items {
+        if *preferred {
+            out.push((EntryKind::Item(path.clone()), json.clone()));
+            out.push((EntryKind::Item(path.with_version(VersionDir::Preferred(version.clone()))), json.clone()));
+        } else {
+            out.push((EntryKind::Item(path.with_version(VersionDir::Other(version.clone()))), json.clone()));
+        }
+    }
+    out
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let name = prop_oneof!["[a-z0-9]{1,20}", "[a-z0-9.:-]{1,253}", "[a-zäöü%:]{1,40}"];
+    let resource = prop_oneof!["[a-z]{1,15}", "[a-z]{1,15}\\.[a-z]{1,60}\\.io"];
+    (resource, "[a-z0-9-]{0,63}", name, "v[1-9]", any::<bool>(), prop::collection::vec(any::<u8>(), 0..3000)).prop_map(
+        |(resource, namespace, name, version, preferred, json)| {
+            (ItemPath::new(GroupResource::from(resource), namespace, name), version, preferred, json)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_written_is_read(items in prop::collection::vec(item(), 0..8)) {
+        let (format, entries) = read(&write(&items)).unwrap();
+        prop_assert_eq!(format.as_deref(), Some("1.1.0"));
+        prop_assert_eq!(entries, expected(&items));
+    }
+
+    #[test]
+    fn any_cut_is_an_error(items in prop::collection::vec(item(), 0..4), at in 0.0f64..1.0) {
+        let bytes = write(&items);
+        let cut = (bytes.len() as f64 * at) as usize;
+        let error = read(&bytes[..cut]).unwrap_err();
+        prop_assert_eq!(error.kind(), ErrorKind::InvalidArchive);
+    }
+
+    #[test]
+    fn damage_never_panics(items in prop::collection::vec(item(), 1..4), at in 0.0f64..1.0, bit in 0u8..8) {
+        let mut bytes = write(&items);
+        let place = (bytes.len() as f64 * at) as usize;
+        bytes[place] ^= 1 << bit;
+        let _ = read(&bytes);
+    }
+}
+
+fn one() -> Vec<Item> {
+    vec![(ItemPath::new(GroupResource::core("pods"), "shop", "web"), "v1".into(), true, b"{}".to_vec())]
+}
+
+#[test]
+fn the_same_items_give_the_same_bytes() {
+    assert_eq!(write(&one()), write(&one()));
+}
+
+#[test]
+fn headers_are_what_the_peer_writes() {
+    let bytes = write(&one());
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+    for entry in tar.entries().unwrap() {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        assert_eq!(header.mode().unwrap(), 0o755);
+        assert_eq!(header.mtime().unwrap(), 1_700_000_000);
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        assert!(header.entry_type().is_file() && header.as_ustar().is_some());
+        assert_eq!(header.username_bytes(), Some(&b""[..]));
+    }
+}
+
+fn tar_with(path: &[u8], entry_type: tar::EntryType, link: Option<&str>) -> Vec<u8> {
+    let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut builder = tar::Builder::new(gzip);
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..path.len()].copy_from_slice(path);
+    header.set_entry_type(entry_type);
+    header.set_size(if entry_type.is_file() { 2 } else { 0 });
+    if let Some(link) = link {
+        header.set_link_name(link).unwrap();
+    }
+    header.set_cksum();
+    builder.append(&header, if entry_type.is_file() { &b"{}"[..] } else { &b""[..] }).unwrap();
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn unsafe_entries_are_refused_by_name() {
+    for (path, entry_type, link, want) in [
+        (&b"/etc/passwd"[..], tar::EntryType::Regular, None, "absolute"),
+        (b"resources/../../x.json", tar::EntryType::Regular, None, "leaves its folder"),
+        (b"resources/pods/cluster/a.json", tar::EntryType::Symlink, Some("/etc/passwd"), "only regular files"),
+        (b"../up", tar::EntryType::Directory, None, "leaves its folder"),
+        (b"resources/pods/a.json", tar::EntryType::Regular, None, "no item path"),
+        (b"metadata/version", tar::EntryType::Regular, None, "format version"),
+    ] {
+        let error = read(&tar_with(path, entry_type, link)).unwrap_err().to_string();
+        assert!(error.contains(want), "{}: {error}", String::from_utf8_lossy(path));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_archive_are_refused() {
+    for bytes in [&b""[..], b"hello", &[0x1f, 0x8b, 8, 0], &[0; 2048]] {
+        assert_eq!(read(bytes).unwrap_err().kind(), ErrorKind::InvalidArchive, "{bytes:?}");
+    }
+}
+
+#[test]
+fn archives_in_several_gzip_members_are_read_whole() {
+    use std::io::{Read as _, Write as _};
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(write(&one()).as_slice()).read_to_end(&mut plain).unwrap();
+    let mut members = Vec::new();
+    for chunk in plain.chunks(700) {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(chunk).unwrap();
+        members.extend(gzip.finish().unwrap());
+    }
+    assert_eq!(read(&members).unwrap().1, expected(&one()));
+}
