@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Backup, Restore};
-use crate::{Catalog, GroupResource, ItemTree, ResourceIdentifier, Selector};
 use crate::filter::IncludesExcludes;
+use crate::{Catalog, GroupResource, ItemTree, ResourceIdentifier, Selector};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -36,7 +36,10 @@ pub struct ResourceSelector {
 impl ResourceSelector {
     /// Selects resources by name.
     pub fn resources<I: IntoIterator<Item = S>, S: Into<String>>(names: I) -> Self {
-        Self { included_resources: names.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            included_resources: names.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 
     /// Narrows to objects with certain labels.
@@ -49,11 +52,26 @@ impl ResourceSelector {
     /// Binds the names to what a cluster serves.
     pub fn bind(&self, catalog: &Catalog) -> BoundSelector {
         let resolve = |names: &[String]| -> Vec<String> {
-            names.iter().map(|n| if n == "*" { n.clone() } else { catalog.resolve_or_keep(n).to_string() }).collect()
+            names
+                .iter()
+                .map(|n| {
+                    if n == "*" {
+                        n.clone()
+                    } else {
+                        catalog.resolve_or_keep(n).to_string()
+                    }
+                })
+                .collect()
         };
         BoundSelector {
-            resources: IncludesExcludes::new(resolve(&self.included_resources), resolve(&self.excluded_resources)),
-            namespaces: IncludesExcludes::new(self.included_namespaces.iter().cloned(), self.excluded_namespaces.iter().cloned()),
+            resources: IncludesExcludes::new(
+                resolve(&self.included_resources),
+                resolve(&self.excluded_resources),
+            ),
+            namespaces: IncludesExcludes::new(
+                self.included_namespaces.iter().cloned(),
+                self.excluded_namespaces.iter().cloned(),
+            ),
             labels: self.label_selector.clone(),
         }
     }
@@ -74,9 +92,17 @@ impl BoundSelector {
     }
 
     /// Whether an object is selected.
-    pub fn matches(&self, gr: &GroupResource, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> bool {
-        let namespace_matches =
-            if namespace.is_empty() { self.namespaces.is_empty() } else { self.namespaces.should_include(namespace) };
+    pub fn matches(
+        &self,
+        gr: &GroupResource,
+        namespace: &str,
+        labels: &std::collections::BTreeMap<String, String>,
+    ) -> bool {
+        let namespace_matches = if namespace.is_empty() {
+            self.namespaces.is_empty()
+        } else {
+            self.namespaces.should_include(namespace)
+        };
         namespace_matches && self.matches_resource(gr) && self.labels.matches(labels)
     }
 }
@@ -103,12 +129,18 @@ pub struct ActionError {
 impl ActionError {
     /// An error of one line.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), source: None }
+        Self {
+            message: message.to_string(),
+            source: None,
+        }
     }
 
     /// An error with its cause.
     pub fn with_source(message: impl fmt::Display, source: impl Into<Source>) -> Self {
-        Self { message: message.to_string(), source: Some(source.into()) }
+        Self {
+            message: message.to_string(),
+            source: Some(source.into()),
+        }
     }
 }
 
@@ -131,7 +163,12 @@ pub trait ClusterReader: Send + Sync {
     ///
     /// # Errors
     /// When the resource is not served or the API server refuses.
-    async fn list(&self, resource: &GroupResource, namespace: &str, selector: &Selector) -> Result<Vec<ItemTree>, ActionError>;
+    async fn list(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        selector: &Selector,
+    ) -> Result<Vec<ItemTree>, ActionError>;
 
     /// What the cluster serves.
     fn catalog(&self) -> &Catalog;
@@ -152,7 +189,10 @@ pub struct ActionContext<'a, R> {
 
 impl<R: fmt::Debug> fmt::Debug for ActionContext<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActionContext").field("run", &self.run).field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("ActionContext")
+            .field("run", &self.run)
+            .field("now", &self.now)
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,12 +211,19 @@ pub struct BackupOutcome {
 impl BackupOutcome {
     /// Leaves the item as it was.
     pub fn unchanged() -> Self {
-        Self { item: None, additional_items: Vec::new(), skip: false }
+        Self {
+            item: None,
+            additional_items: Vec::new(),
+            skip: false,
+        }
     }
 
     /// Stores a changed item.
     pub fn changed(item: ItemTree) -> Self {
-        Self { item: Some(item), ..Self::unchanged() }
+        Self {
+            item: Some(item),
+            ..Self::unchanged()
+        }
     }
 
     /// Asks for more objects, to be stored before this one.
@@ -188,7 +235,10 @@ impl BackupOutcome {
 
     /// Leaves the item out of the backup.
     pub fn skip() -> Self {
-        Self { skip: true, ..Self::unchanged() }
+        Self {
+            skip: true,
+            ..Self::unchanged()
+        }
     }
 }
 
@@ -205,7 +255,11 @@ pub trait BackupItemAction: Send + Sync {
     ///
     /// # Errors
     /// An error becomes a record of the run at this item.
-    async fn execute(&self, item: ItemTree, cx: &ActionContext<'_, Backup>) -> Result<BackupOutcome, ActionError>;
+    async fn execute(
+        &self,
+        item: ItemTree,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError>;
 
     /// What it does besides.
     fn effects(&self) -> Effects {
@@ -241,12 +295,21 @@ pub struct RestoreOutcome {
 impl RestoreOutcome {
     /// Restores the item.
     pub fn create(item: ItemTree) -> Self {
-        Self { item, additional_items: Vec::new(), skip: false, wait_for_additional_items: false, additional_items_timeout: None }
+        Self {
+            item,
+            additional_items: Vec::new(),
+            skip: false,
+            wait_for_additional_items: false,
+            additional_items_timeout: None,
+        }
     }
 
     /// Does not restore the item.
     pub fn skip(item: ItemTree) -> Self {
-        Self { skip: true, ..Self::create(item) }
+        Self {
+            skip: true,
+            ..Self::create(item)
+        }
     }
 
     /// Asks for more items, to be restored before this one.
@@ -270,13 +333,21 @@ pub trait RestoreItemAction: Send + Sync {
     ///
     /// # Errors
     /// An error becomes a record of the run at this item, which is then not created.
-    async fn execute(&self, input: RestoreInput, cx: &ActionContext<'_, Restore>) -> Result<RestoreOutcome, ActionError>;
+    async fn execute(
+        &self,
+        input: RestoreInput,
+        cx: &ActionContext<'_, Restore>,
+    ) -> Result<RestoreOutcome, ActionError>;
 
     /// Whether the additional items of an earlier call are ready; asked once a second until it says yes.
     ///
     /// # Errors
     /// An error ends the wait and becomes a record.
-    async fn additional_items_ready(&self, items: &[ResourceIdentifier], cx: &ActionContext<'_, Restore>) -> Result<bool, ActionError> {
+    async fn additional_items_ready(
+        &self,
+        items: &[ResourceIdentifier],
+        cx: &ActionContext<'_, Restore>,
+    ) -> Result<bool, ActionError> {
         let _ = (items, cx);
         Ok(true)
     }
@@ -300,7 +371,11 @@ where
 {
     /// Makes the action.
     pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
-        Self { name: name.into(), selector, map }
+        Self {
+            name: name.into(),
+            selector,
+            map,
+        }
     }
 }
 
@@ -317,7 +392,11 @@ where
         self.selector.clone()
     }
 
-    async fn execute(&self, input: RestoreInput, _: &ActionContext<'_, Restore>) -> Result<RestoreOutcome, ActionError> {
+    async fn execute(
+        &self,
+        input: RestoreInput,
+        _: &ActionContext<'_, Restore>,
+    ) -> Result<RestoreOutcome, ActionError> {
         (self.map)(input.item).map(RestoreOutcome::create)
     }
 

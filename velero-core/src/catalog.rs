@@ -19,7 +19,9 @@ impl Verbs {
     ///
     /// Matches the predicate in upstream's `pkg/discovery/helper.go`.
     pub fn can_back_up(&self) -> bool {
-        ["list", "create", "get", "delete"].iter().all(|verb| self.has(verb))
+        ["list", "create", "get", "delete"]
+            .iter()
+            .all(|verb| self.has(verb))
     }
 }
 
@@ -62,13 +64,20 @@ impl ApiResource {
 
     /// `apps/v1`, `v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The URL path of the collection, or of one object, under the API server's root.
     pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
-        let mut path =
-            if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
+        let mut path = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
         if let Some(namespace) = namespace.filter(|n| !n.is_empty() && self.namespaced) {
             path.push_str("/namespaces/");
             path.push_str(namespace);
@@ -88,7 +97,9 @@ fn escape_segment(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => out.push(byte as char),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
+                out.push(byte as char)
+            }
             other => out.push_str(&format!("%{other:02X}")),
         }
     }
@@ -124,18 +135,27 @@ struct Inner {
 impl Catalog {
     /// Indexes discovered resources; their order is kept.
     pub fn new(resources: Vec<ApiResource>, failures: Vec<DiscoveryFailure>) -> Self {
-        let mut inner = Inner { failures, ..Inner::default() };
+        let mut inner = Inner {
+            failures,
+            ..Inner::default()
+        };
         for (at, r) in resources.iter().enumerate() {
             let gr = r.group_resource();
             let slot = inner.by_group_resource.entry(gr).or_insert(at);
             if r.preferred && !resources[*slot].preferred {
                 *slot = at;
             }
-            inner.by_kind.entry((r.api_version(), r.kind.clone())).or_insert(at);
+            inner
+                .by_kind
+                .entry((r.api_version(), r.kind.clone()))
+                .or_insert(at);
         }
-        for name_of in [|r: &ApiResource| vec![r.plural.clone()], |r| vec![r.singular.clone()], |r| r.short_names.clone(), |r| {
-            vec![r.kind.to_lowercase()]
-        }] as [fn(&ApiResource) -> Vec<String>; 4]
+        for name_of in [
+            |r: &ApiResource| vec![r.plural.clone()],
+            |r| vec![r.singular.clone()],
+            |r| r.short_names.clone(),
+            |r| vec![r.kind.to_lowercase()],
+        ] as [fn(&ApiResource) -> Vec<String>; 4]
         {
             for (at, r) in resources.iter().enumerate() {
                 for name in name_of(r).into_iter().filter(|n| !n.is_empty()) {
@@ -144,7 +164,9 @@ impl Catalog {
             }
         }
         inner.resources = resources;
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// All resources in discovery order, every version.
@@ -169,17 +191,26 @@ impl Catalog {
 
     /// The preferred version of a resource by its exact group and plural name.
     pub fn get(&self, gr: &GroupResource) -> Option<&ApiResource> {
-        self.inner.by_group_resource.get(gr).map(|at| &self.inner.resources[*at])
+        self.inner
+            .by_group_resource
+            .get(gr)
+            .map(|at| &self.inner.resources[*at])
     }
 
     /// The resource in one version.
     pub fn get_version(&self, gr: &GroupResource, version: &str) -> Option<&ApiResource> {
-        self.inner.resources.iter().find(|r| r.group == gr.group && r.plural == gr.resource && r.version == version)
+        self.inner
+            .resources
+            .iter()
+            .find(|r| r.group == gr.group && r.plural == gr.resource && r.version == version)
     }
 
     /// The resource that serves `kind` of `api_version`.
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&ApiResource> {
-        self.inner.by_kind.get(&(api_version.to_owned(), kind.to_owned())).map(|at| &self.inner.resources[*at])
+        self.inner
+            .by_kind
+            .get(&(api_version.to_owned(), kind.to_owned()))
+            .map(|at| &self.inner.resources[*at])
     }
 
     /// Resolves a name as a user writes it: plural, singular, short name or kind in any case, alone or followed
@@ -194,17 +225,27 @@ impl Catalog {
             return self.get(&self.inner.resources[at].group_resource());
         };
         let named = |r: &&ApiResource| {
-            r.plural == resource || r.singular == resource || r.kind.to_lowercase() == resource || r.short_names.iter().any(|s| s == resource)
+            r.plural == resource
+                || r.singular == resource
+                || r.kind.to_lowercase() == resource
+                || r.short_names.iter().any(|s| s == resource)
         };
         let prefix = format!("{group}.");
         let candidates: Vec<&ApiResource> = self.preferred().filter(named).collect();
-        let with_group = |wanted: fn(&str, &str, &str) -> bool| candidates.iter().find(|r| wanted(&r.group, group, &prefix)).copied();
-        with_group(|of, group, _| of == group).or_else(|| with_group(|of, _, prefix| of.starts_with(prefix)))
+        let with_group = |wanted: fn(&str, &str, &str) -> bool| {
+            candidates
+                .iter()
+                .find(|r| wanted(&r.group, group, &prefix))
+                .copied()
+        };
+        with_group(|of, group, _| of == group)
+            .or_else(|| with_group(|of, _, prefix| of.starts_with(prefix)))
     }
 
     /// The group-resource that a user's name stands for; unresolvable names are kept as written.
     pub fn resolve_or_keep(&self, name: &str) -> GroupResource {
-        self.resolve(name).map_or_else(|| GroupResource::from(name), ApiResource::group_resource)
+        self.resolve(name)
+            .map_or_else(|| GroupResource::from(name), ApiResource::group_resource)
     }
 
     /// This catalogue with more resources served, as after creating CustomResourceDefinitions.
@@ -223,7 +264,14 @@ impl Catalog {
 mod tests {
     use super::*;
 
-    fn resource(group: &str, version: &str, plural: &str, kind: &str, short: &[&str], preferred: bool) -> ApiResource {
+    fn resource(
+        group: &str,
+        version: &str,
+        plural: &str,
+        kind: &str,
+        short: &[&str],
+        preferred: bool,
+    ) -> ApiResource {
         ApiResource {
             group: group.into(),
             version: version.into(),
@@ -242,10 +290,24 @@ mod tests {
             vec![
                 resource("", "v1", "pods", "Pod", &["po"], true),
                 resource("", "v1", "events", "Event", &["ev"], true),
-                resource("apps", "v1beta1", "deployments", "Deployment", &["deploy"], false),
+                resource(
+                    "apps",
+                    "v1beta1",
+                    "deployments",
+                    "Deployment",
+                    &["deploy"],
+                    false,
+                ),
                 resource("apps", "v1", "deployments", "Deployment", &["deploy"], true),
                 resource("events.k8s.io", "v1", "events", "Event", &["ev"], true),
-                resource("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", &["vs"], true),
+                resource(
+                    "snapshot.storage.k8s.io",
+                    "v1",
+                    "volumesnapshots",
+                    "VolumeSnapshot",
+                    &["vs"],
+                    true,
+                ),
             ],
             Vec::new(),
         )
@@ -261,12 +323,20 @@ mod tests {
             ("deploy.apps", Some("deployments.apps")),
             ("events", Some("events")),
             ("ev.events.k8s.io", Some("events.events.k8s.io")),
-            ("volumesnapshot.snapshot.storage.k8s.io", Some("volumesnapshots.snapshot.storage.k8s.io")),
-            ("vs.snapshot", Some("volumesnapshots.snapshot.storage.k8s.io")),
+            (
+                "volumesnapshot.snapshot.storage.k8s.io",
+                Some("volumesnapshots.snapshot.storage.k8s.io"),
+            ),
+            (
+                "vs.snapshot",
+                Some("volumesnapshots.snapshot.storage.k8s.io"),
+            ),
             ("unicorns", None),
             ("pods.apps", None),
         ] {
-            let found = catalog().resolve(name).map(|r| r.group_resource().to_string());
+            let found = catalog()
+                .resolve(name)
+                .map(|r| r.group_resource().to_string());
             assert_eq!(found.as_deref(), expected, "{name}");
         }
     }
@@ -281,7 +351,13 @@ mod tests {
     #[test]
     fn paths() {
         let r = resource("apps", "v1", "deployments", "Deployment", &[], true);
-        assert_eq!(r.path(Some("n"), Some("a:b%c")), "/apis/apps/v1/namespaces/n/deployments/a:b%25c");
-        assert_eq!(resource("", "v1", "pods", "Pod", &[], true).path(None, None), "/api/v1/pods");
+        assert_eq!(
+            r.path(Some("n"), Some("a:b%c")),
+            "/apis/apps/v1/namespaces/n/deployments/a:b%25c"
+        );
+        assert_eq!(
+            resource("", "v1", "pods", "Pod", &[], true).path(None, None),
+            "/api/v1/pods"
+        );
     }
 }

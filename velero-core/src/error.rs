@@ -79,15 +79,30 @@ impl Error {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), io::ErrorKind::Interrupted | io::ErrorKind::TimedOut))
     }
 
-    pub(crate) fn invalid(field: &'static str, value: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid { field, value: value.into(), reason: reason.into() }
+    pub(crate) fn invalid(
+        field: &'static str,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            field,
+            value: value.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn item(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Item { what: what.into(), reason: reason.into(), source: None }
+        Self::Item {
+            what: what.into(),
+            reason: reason.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn archive(reason: impl Into<String>) -> Self {
-        Self::Archive { reason: reason.into(), source: None }
+        Self::Archive {
+            reason: reason.into(),
+            source: None,
+        }
     }
 }

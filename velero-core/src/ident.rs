@@ -17,7 +17,10 @@ pub struct GroupResource {
 impl GroupResource {
     /// Names `resource` of `group` (empty for the core group).
     pub fn new(group: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self { group: group.into(), resource: resource.into() }
+        Self {
+            group: group.into(),
+            resource: resource.into(),
+        }
     }
 
     /// Names a resource of the core group.
@@ -85,13 +88,25 @@ pub struct ResourceIdentifier {
 
 impl ResourceIdentifier {
     /// Identifies an object of a namespaced resource.
-    pub fn namespaced(group_resource: GroupResource, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { group_resource, namespace: namespace.into(), name: name.into() }
+    pub fn namespaced(
+        group_resource: GroupResource,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            group_resource,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// Identifies an object of a cluster-scoped resource.
     pub fn cluster(group_resource: GroupResource, name: impl Into<String>) -> Self {
-        Self { group_resource, namespace: String::new(), name: name.into() }
+        Self {
+            group_resource,
+            namespace: String::new(),
+            name: name.into(),
+        }
     }
 }
 
@@ -154,13 +169,26 @@ pub struct ItemKey {
 
 impl ItemKey {
     /// Makes the key of an object.
-    pub fn new(api_version: &str, kind: &str, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { api_version_kind: format!("{api_version}/{kind}"), namespace: namespace.into(), name: name.into() }
+    pub fn new(
+        api_version: &str,
+        kind: &str,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            api_version_kind: format!("{api_version}/{kind}"),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// `namespace/name`, or the name alone for cluster-scoped objects.
     pub fn path(&self) -> String {
-        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -170,7 +198,11 @@ mod tests {
 
     #[test]
     fn group_resources_round_trip_through_text() {
-        for text in ["pods", "deployments.apps", "volumesnapshots.snapshot.storage.k8s.io"] {
+        for text in [
+            "pods",
+            "deployments.apps",
+            "volumesnapshots.snapshot.storage.k8s.io",
+        ] {
             assert_eq!(GroupResource::from(text).to_string(), text);
         }
     }
@@ -179,7 +211,13 @@ mod tests {
     fn identifiers_have_capitalised_keys() {
         let id = ResourceIdentifier::namespaced(GroupResource::core("pods"), "shop", "web");
         let json = serde_json::to_string(&id).unwrap();
-        assert_eq!(json, r#"{"Group":"","Resource":"pods","Namespace":"shop","Name":"web"}"#);
-        assert_eq!(serde_json::from_str::<ResourceIdentifier>(&json).unwrap(), id);
+        assert_eq!(
+            json,
+            r#"{"Group":"","Resource":"pods","Namespace":"shop","Name":"web"}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<ResourceIdentifier>(&json).unwrap(),
+            id
+        );
     }
 }

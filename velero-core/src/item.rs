@@ -37,17 +37,26 @@ pub struct ItemHead {
 impl ItemHead {
     /// The key of this object within a run.
     pub fn key(&self) -> ItemKey {
-        ItemKey::new(&self.api_version, &self.kind, self.namespace.as_str(), self.name.as_str())
+        ItemKey::new(
+            &self.api_version,
+            &self.kind,
+            self.namespace.as_str(),
+            self.name.as_str(),
+        )
     }
 
     /// The API group, empty for the core group.
     pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        self.api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
     }
 
     /// The API version without its group.
     pub fn version(&self) -> &str {
-        self.api_version.split_once('/').map_or(self.api_version.as_str(), |(_, version)| version)
+        self.api_version
+            .split_once('/')
+            .map_or(self.api_version.as_str(), |(_, version)| version)
     }
 }
 
@@ -102,7 +111,11 @@ impl RawItem {
         let json = if has_version && has_kind {
             Bytes::copy_from_slice(text)
         } else {
-            splice(text, (!has_version).then_some(api_version), (!has_kind).then_some(kind))
+            splice(
+                text,
+                (!has_version).then_some(api_version),
+                (!has_kind).then_some(kind),
+            )
         };
         Ok(Self { json, head })
     }
@@ -137,7 +150,10 @@ impl RawItem {
             #[serde(default)]
             annotations: Option<BTreeMap<String, String>>,
         }
-        serde_json::from_slice::<Wire>(&self.json).ok().and_then(|w| w.metadata.annotations).unwrap_or_default()
+        serde_json::from_slice::<Wire>(&self.json)
+            .ok()
+            .and_then(|w| w.metadata.annotations)
+            .unwrap_or_default()
     }
 
     /// Parses the whole object.
@@ -230,7 +246,10 @@ impl Wire<'_> {
             name,
             namespace: meta.namespace.map(Cow::into_owned).unwrap_or_default(),
             uid: meta.uid.map(Cow::into_owned).unwrap_or_default(),
-            resource_version: meta.resource_version.map(Cow::into_owned).unwrap_or_default(),
+            resource_version: meta
+                .resource_version
+                .map(Cow::into_owned)
+                .unwrap_or_default(),
             labels: meta.labels.unwrap_or_default(),
             owners: meta.owner_references.unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
@@ -264,8 +283,14 @@ mod tests {
     #[test]
     fn list_elements_get_their_missing_type_in_front() {
         let cases = [
-            (r#"{"metadata":{"name":"a"}}"#, r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#),
-            (r#"{ "kind":"X","metadata":{"name":"a"}}"#, r#"{"apiVersion":"v1", "kind":"X","metadata":{"name":"a"}}"#),
+            (
+                r#"{"metadata":{"name":"a"}}"#,
+                r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}"#,
+            ),
+            (
+                r#"{ "kind":"X","metadata":{"name":"a"}}"#,
+                r#"{"apiVersion":"v1", "kind":"X","metadata":{"name":"a"}}"#,
+            ),
             (
                 r#"{"metadata":{"name":"a"},"kind":"X","apiVersion":"g/v2"}"#,
                 r#"{"metadata":{"name":"a"},"kind":"X","apiVersion":"g/v2"}"#,
@@ -274,7 +299,10 @@ mod tests {
         for (input, expected) in cases {
             let item = RawItem::from_list_element(&raw(input), "v1", "Pod").unwrap();
             assert_eq!(std::str::from_utf8(item.json()).unwrap(), expected);
-            assert_eq!(RawItem::parse(item.json().clone()).unwrap().head(), item.head());
+            assert_eq!(
+                RawItem::parse(item.json().clone()).unwrap().head(),
+                item.head()
+            );
         }
     }
 
@@ -288,10 +316,16 @@ mod tests {
         ))
         .unwrap();
         let head = item.head();
-        assert_eq!((head.group(), head.version(), head.phase.as_str()), ("apps", "v1", "Running"));
+        assert_eq!(
+            (head.group(), head.version(), head.phase.as_str()),
+            ("apps", "v1", "Running")
+        );
         assert!(head.deleting && head.owners[0].controller && head.labels["a"] == "b");
         assert_eq!(item.annotations()["x"], "y");
-        assert_eq!(item.tree().unwrap().as_value()["spec"]["big"].to_string(), "9007199254740993");
+        assert_eq!(
+            item.tree().unwrap().as_value()["spec"]["big"].to_string(),
+            "9007199254740993"
+        );
     }
 
     #[test]
@@ -301,7 +335,10 @@ mod tests {
             ("{", "does not parse"),
             (r#"{"kind":"A","metadata":{"name":"x"}}"#, "no apiVersion"),
             (r#"{"apiVersion":"v1","metadata":{"name":"x"}}"#, "no kind"),
-            (r#"{"apiVersion":"v1","kind":"A","metadata":{}}"#, "no metadata.name"),
+            (
+                r#"{"apiVersion":"v1","kind":"A","metadata":{}}"#,
+                "no metadata.name",
+            ),
         ] {
             let error = RawItem::parse(Bytes::from(text.to_owned())).unwrap_err();
             assert!(error.to_string().contains(want), "{text}: {error}");

@@ -44,7 +44,11 @@ pub enum About {
 impl Record {
     /// A record about the run as a whole.
     pub fn run(severity: Severity, message: impl fmt::Display) -> Self {
-        Self { severity, about: About::Run, message: message.to_string() }
+        Self {
+            severity,
+            about: About::Run,
+            message: message.to_string(),
+        }
     }
 
     /// A record about one item.
@@ -55,8 +59,16 @@ impl Record {
         name: impl Into<String>,
         message: impl fmt::Display,
     ) -> Self {
-        let about = About::Item { resource: resource.to_string(), namespace: namespace.into(), name: name.into() };
-        Self { severity, about, message: message.to_string() }
+        let about = About::Item {
+            resource: resource.to_string(),
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        Self {
+            severity,
+            about,
+            message: message.to_string(),
+        }
     }
 
     /// The record as one line of a results file: `resource: /pods name: /web error: /...`.
@@ -67,8 +79,13 @@ impl Record {
         };
         match &self.about {
             About::Run => format!("{word}: /{}", self.message),
-            About::Item { resource, name, .. } if name.is_empty() => format!("resource: /{resource} {word}: /{}", self.message),
-            About::Item { resource, name, .. } => format!("resource: /{resource} name: /{name} {word}: /{}", self.message),
+            About::Item { resource, name, .. } if name.is_empty() => {
+                format!("resource: /{resource} {word}: /{}", self.message)
+            }
+            About::Item { resource, name, .. } => format!(
+                "resource: /{resource} name: /{name} {word}: /{}",
+                self.message
+            ),
         }
     }
 }
@@ -106,7 +123,9 @@ pub struct ScopedMessages {
 impl ScopedMessages {
     /// How many messages there are.
     pub fn len(&self) -> usize {
-        self.velero.len() + self.cluster.len() + self.namespaces.values().map(Vec::len).sum::<usize>()
+        self.velero.len()
+            + self.cluster.len()
+            + self.namespaces.values().map(Vec::len).sum::<usize>()
     }
 
     /// Whether there are none.
@@ -136,8 +155,14 @@ impl ResultsFile {
             };
             match &record.about {
                 About::Run => side.velero.push(record.line()),
-                About::Item { namespace, .. } if namespace.is_empty() => side.cluster.push(record.line()),
-                About::Item { namespace, .. } => side.namespaces.entry(namespace.clone()).or_default().push(record.line()),
+                About::Item { namespace, .. } if namespace.is_empty() => {
+                    side.cluster.push(record.line())
+                }
+                About::Item { namespace, .. } => side
+                    .namespaces
+                    .entry(namespace.clone())
+                    .or_default()
+                    .push(record.line()),
             }
         }
         out
@@ -179,17 +204,23 @@ impl ResourceList {
     /// Adds an entry such as `shop/web` or `shop/web(created)` to a kind.
     pub fn add(&mut self, api_version_kind: &str, entry: &str) {
         if !self.kinds.contains_key(api_version_kind) {
-            self.kinds.insert(api_version_kind.to_owned(), Names::default());
+            self.kinds
+                .insert(api_version_kind.to_owned(), Names::default());
         }
         if let Some(names) = self.kinds.get_mut(api_version_kind) {
             names.text.push_str(entry);
-            names.ends.push(u32::try_from(names.text.len()).unwrap_or(u32::MAX));
+            names
+                .ends
+                .push(u32::try_from(names.text.len()).unwrap_or(u32::MAX));
         }
     }
 
     /// Entries of a kind in the order they came.
     pub fn entries(&self, api_version_kind: &str) -> Vec<&str> {
-        self.kinds.get(api_version_kind).map(|names| names.iter().collect()).unwrap_or_default()
+        self.kinds
+            .get(api_version_kind)
+            .map(|names| names.iter().collect())
+            .unwrap_or_default()
     }
 
     /// The kinds, sorted.
@@ -234,7 +265,10 @@ mod tests {
             file,
             r#"{"errors":{"velero":["error: /no backup"],"cluster":["resource: /nodes name: /n1 error: /denied"]},"warnings":{"namespaces":{"shop":["resource: /pods name: /web message: /differs"]}}}"#
         );
-        assert_eq!(serde_json::to_string(&ResultsFile::default()).unwrap(), r#"{"errors":{},"warnings":{}}"#);
+        assert_eq!(
+            serde_json::to_string(&ResultsFile::default()).unwrap(),
+            r#"{"errors":{},"warnings":{}}"#
+        );
         assert_eq!(count(&records, Severity::Error), 2);
     }
 
@@ -248,6 +282,9 @@ mod tests {
             serde_json::to_string(&list).unwrap(),
             r#"{"apps/v1/Deployment":["shop/web"],"v1/Pod":["default/a","shop/web"]}"#
         );
-        assert_eq!((list.len(), list.entries("v1/Pod")), (3, vec!["shop/web", "default/a"]));
+        assert_eq!(
+            (list.len(), list.entries("v1/Pod")),
+            (3, vec!["shop/web", "default/a"])
+        );
     }
 }

@@ -73,7 +73,9 @@ impl Selector {
         for r in &self.0 {
             match (r.operator, r.values.as_slice()) {
                 (Operator::In, [value]) => {
-                    out.match_labels.get_or_insert_default().insert(r.key.clone(), value.clone());
+                    out.match_labels
+                        .get_or_insert_default()
+                        .insert(r.key.clone(), value.clone());
                 }
                 _ => out.match_expressions.get_or_insert_default().push(
                     k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement {
@@ -103,7 +105,11 @@ impl TryFrom<&LabelSelector> for Selector {
     fn try_from(selector: &LabelSelector) -> Result<Self, Error> {
         let mut out = Vec::new();
         for (key, value) in selector.match_labels.iter().flatten() {
-            out.push(Requirement { key: key.clone(), operator: Operator::In, values: vec![value.clone()] });
+            out.push(Requirement {
+                key: key.clone(),
+                operator: Operator::In,
+                values: vec![value.clone()],
+            });
         }
         for expression in selector.match_expressions.iter().flatten() {
             let operator = match expression.operator.as_str() {
@@ -122,10 +128,22 @@ impl TryFrom<&LabelSelector> for Selector {
             let values = expression.values.clone().unwrap_or_default();
             let needs_values = matches!(operator, Operator::In | Operator::NotIn);
             if needs_values == values.is_empty() {
-                let reason = if needs_values { "In and NotIn need values" } else { "Exists and DoesNotExist take no values" };
-                return Err(Error::invalid("label selector expression", &expression.key, reason));
+                let reason = if needs_values {
+                    "In and NotIn need values"
+                } else {
+                    "Exists and DoesNotExist take no values"
+                };
+                return Err(Error::invalid(
+                    "label selector expression",
+                    &expression.key,
+                    reason,
+                ));
             }
-            out.push(Requirement { key: expression.key.clone(), operator, values });
+            out.push(Requirement {
+                key: expression.key.clone(),
+                operator,
+                values,
+            });
         }
         for requirement in &out {
             check_requirement(requirement)?;
@@ -164,7 +182,11 @@ impl FromStr for Selector {
                 if text.trim().is_empty() {
                     continue;
                 }
-                return Err(Error::invalid("label selector", text, "there is nothing between two commas"));
+                return Err(Error::invalid(
+                    "label selector",
+                    text,
+                    "there is nothing between two commas",
+                ));
             }
             let requirement = parse_requirement(part, text)?;
             check_requirement(&requirement)?;
@@ -192,15 +214,24 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
 }
 
 fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, Error> {
-    let invalid = |reason: &str| Error::invalid("label selector", whole, format!("{part:?}: {reason}"));
+    let invalid =
+        |reason: &str| Error::invalid("label selector", whole, format!("{part:?}: {reason}"));
     if let Some(key) = part.strip_prefix('!') {
-        return Ok(Requirement { key: key.trim().into(), operator: Operator::DoesNotExist, values: Vec::new() });
+        return Ok(Requirement {
+            key: key.trim().into(),
+            operator: Operator::DoesNotExist,
+            values: Vec::new(),
+        });
     }
     if let Some(open) = part.find('(') {
-        let Some(list) = part[open + 1..].strip_suffix(')') else { return Err(invalid("a list must end with ')'")) };
+        let Some(list) = part[open + 1..].strip_suffix(')') else {
+            return Err(invalid("a list must end with ')'"));
+        };
         let mut words = part[..open].split_whitespace();
         let (Some(key), Some(word), None) = (words.next(), words.next(), words.next()) else {
-            return Err(invalid("a list needs the form 'key in (a,b)' or 'key notin (a,b)'"));
+            return Err(invalid(
+                "a list needs the form 'key in (a,b)' or 'key notin (a,b)'",
+            ));
         };
         let operator = match word {
             "in" => Operator::In,
@@ -210,7 +241,11 @@ fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, Error> {
         let mut values: Vec<String> = list.split(',').map(|v| v.trim().to_owned()).collect();
         values.sort();
         values.dedup();
-        return Ok(Requirement { key: key.into(), operator, values });
+        return Ok(Requirement {
+            key: key.into(),
+            operator,
+            values,
+        });
     }
     let (operator, pieces) = if let Some(pieces) = part.split_once("!=") {
         (Operator::NotIn, pieces)
@@ -219,16 +254,28 @@ fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, Error> {
     } else if part.contains(['>', '<']) {
         return Err(invalid("'>' and '<' are not supported"));
     } else if part.contains(char::is_whitespace) {
-        return Err(invalid("expected '=', '!=', 'in (...)' or 'notin (...)' after the key"));
+        return Err(invalid(
+            "expected '=', '!=', 'in (...)' or 'notin (...)' after the key",
+        ));
     } else {
-        return Ok(Requirement { key: part.into(), operator: Operator::Exists, values: Vec::new() });
+        return Ok(Requirement {
+            key: part.into(),
+            operator: Operator::Exists,
+            values: Vec::new(),
+        });
     };
-    Ok(Requirement { key: pieces.0.trim().into(), operator, values: vec![pieces.1.trim().to_owned()] })
+    Ok(Requirement {
+        key: pieces.0.trim().into(),
+        operator,
+        values: vec![pieces.1.trim().to_owned()],
+    })
 }
 
 fn check_requirement(requirement: &Requirement) -> Result<(), Error> {
     let key = requirement.key.as_str();
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(p, n)| (Some(p), n));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(p, n)| (Some(p), n));
     if !is_label_part(name) || name.is_empty() {
         return Err(Error::invalid(
             "label key",
@@ -237,10 +284,17 @@ fn check_requirement(requirement: &Requirement) -> Result<(), Error> {
         ));
     }
     let good_prefix = |p: &str| {
-        !p.is_empty() && p.len() <= 253 && p.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+        !p.is_empty()
+            && p.len() <= 253
+            && p.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
     };
     if prefix.is_some_and(|p| !good_prefix(p)) {
-        return Err(Error::invalid("label key", key, "the part before '/' must be a dns name"));
+        return Err(Error::invalid(
+            "label key",
+            key,
+            "the part before '/' must be a dns name",
+        ));
     }
     for value in &requirement.values {
         if !is_label_part(value) {
@@ -257,7 +311,9 @@ fn check_requirement(requirement: &Requirement) -> Result<(), Error> {
 fn is_label_part(text: &str) -> bool {
     let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     text.len() <= 63
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         && edge(text.chars().next())
         && edge(text.chars().next_back())
 }
@@ -276,11 +332,23 @@ impl SelectorSet {
     ///
     /// # Errors
     /// When both are given, or one of them is invalid.
-    pub fn from_spec(single: Option<&LabelSelector>, any_of: Option<&[LabelSelector]>) -> Result<Self, Error> {
+    pub fn from_spec(
+        single: Option<&LabelSelector>,
+        any_of: Option<&[LabelSelector]>,
+    ) -> Result<Self, Error> {
         if single.is_some() && any_of.is_some_and(|list| !list.is_empty()) {
-            return Err(Error::invalid("orLabelSelectors", "", "labelSelector and orLabelSelectors exclude each other"));
+            return Err(Error::invalid(
+                "orLabelSelectors",
+                "",
+                "labelSelector and orLabelSelectors exclude each other",
+            ));
         }
-        single.into_iter().chain(any_of.into_iter().flatten()).map(Selector::try_from).collect::<Result<_, _>>().map(Self)
+        single
+            .into_iter()
+            .chain(any_of.into_iter().flatten())
+            .map(Selector::try_from)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether everything matches.
@@ -304,7 +372,11 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> BTreeMap<String, String> {
-        text.split(',').filter(|t| !t.is_empty()).map(|t| t.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect()
+        text.split(',')
+            .filter(|t| !t.is_empty())
+            .map(|t| t.split_once('=').unwrap())
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect()
     }
 
     #[test]
@@ -326,16 +398,36 @@ mod tests {
             ("example.com/a", "example.com/a=1", true),
         ] {
             let parsed: Selector = selector.parse().unwrap();
-            assert_eq!(parsed.matches(&labels(given)), expected, "{selector} on {given}");
+            assert_eq!(
+                parsed.matches(&labels(given)),
+                expected,
+                "{selector} on {given}"
+            );
             let again: Selector = parsed.to_string().parse().unwrap();
             assert_eq!(again, parsed, "{selector} -> {parsed}");
-            assert_eq!(Selector::try_from(&parsed.to_label_selector()).unwrap().matches(&labels(given)), expected);
+            assert_eq!(
+                Selector::try_from(&parsed.to_label_selector())
+                    .unwrap()
+                    .matches(&labels(given)),
+                expected
+            );
         }
     }
 
     #[test]
     fn bad_text_names_what_is_wrong() {
-        for bad in ["a b", "a in b", "a in (b", "a near (b)", "-a=b", "a=b c", "a,,b", "a>1", "UPPER.x/a=b", "!"] {
+        for bad in [
+            "a b",
+            "a in b",
+            "a in (b",
+            "a near (b)",
+            "-a=b",
+            "a=b c",
+            "a,,b",
+            "a>1",
+            "UPPER.x/a=b",
+            "!",
+        ] {
             assert!(bad.parse::<Selector>().is_err(), "{bad}");
         }
     }
@@ -344,6 +436,10 @@ mod tests {
     fn two_selector_fields_exclude_each_other() {
         let one = LabelSelector::default();
         assert!(SelectorSet::from_spec(Some(&one), Some(std::slice::from_ref(&one))).is_err());
-        assert!(SelectorSet::from_spec(Some(&one), None).unwrap().matches_everything());
+        assert!(
+            SelectorSet::from_spec(Some(&one), None)
+                .unwrap()
+                .matches_everything()
+        );
     }
 }

@@ -29,7 +29,11 @@ impl ItemTree {
     /// # Errors
     /// When the value is anything else.
     pub fn new(value: Value) -> Result<Self, Error> {
-        if value.is_object() { Ok(Self(value)) } else { Err(Error::item("an item", "it is no json object")) }
+        if value.is_object() {
+            Ok(Self(value))
+        } else {
+            Err(Error::item("an item", "it is no json object"))
+        }
     }
 
     /// The whole tree.
@@ -64,7 +68,9 @@ impl ItemTree {
 
     /// The array at a JSON pointer, empty where there is none.
     pub fn array_at(&self, pointer: &str) -> &[Value] {
-        self.at(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.at(pointer)
+            .and_then(Value::as_array)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Removes the field `field` of the object at `pointer` (empty for the top) and gives it back.
@@ -99,7 +105,12 @@ impl ItemTree {
 
     /// The key of this object within a run.
     pub fn key(&self) -> ItemKey {
-        ItemKey::new(self.api_version(), self.kind(), self.namespace(), self.name())
+        ItemKey::new(
+            self.api_version(),
+            self.kind(),
+            self.namespace(),
+            self.name(),
+        )
     }
 
     /// The metadata object, made where missing.
@@ -124,12 +135,14 @@ impl ItemTree {
 
     /// Sets a label.
     pub fn set_label(&mut self, key: &str, value: impl Into<String>) {
-        object_in_map(self.metadata_mut(), "labels").insert(key.to_owned(), Value::String(value.into()));
+        object_in_map(self.metadata_mut(), "labels")
+            .insert(key.to_owned(), Value::String(value.into()));
     }
 
     /// Sets an annotation.
     pub fn set_annotation(&mut self, key: &str, value: impl Into<String>) {
-        object_in_map(self.metadata_mut(), "annotations").insert(key.to_owned(), Value::String(value.into()));
+        object_in_map(self.metadata_mut(), "annotations")
+            .insert(key.to_owned(), Value::String(value.into()));
     }
 
     /// Removes annotations; an annotations object left empty goes too.
@@ -144,7 +157,9 @@ impl ItemTree {
 
     fn remove_metadata_keys(&mut self, field: &str, keys: &[&str]) {
         let metadata = self.metadata_mut();
-        let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else { return };
+        let Some(map) = metadata.get_mut(field).and_then(Value::as_object_mut) else {
+            return;
+        };
         for key in keys {
             map.remove(*key);
         }
@@ -154,8 +169,12 @@ impl ItemTree {
     }
 
     fn string_map(&self, pointer: &str) -> BTreeMap<String, String> {
-        let Some(map) = self.at(pointer).and_then(Value::as_object) else { return BTreeMap::new() };
-        map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+        let Some(map) = self.at(pointer).and_then(Value::as_object) else {
+            return BTreeMap::new();
+        };
+        map.iter()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect()
     }
 }
 
@@ -171,7 +190,9 @@ fn object_in<'a>(value: &'a mut Value, field: &str) -> &'a mut Map<String, Value
 }
 
 fn object_in_map<'a>(map: &'a mut Map<String, Value>, field: &str) -> &'a mut Map<String, Value> {
-    let slot = map.entry(field.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+    let slot = map
+        .entry(field.to_owned())
+        .or_insert_with(|| Value::Object(Map::new()));
     if !slot.is_object() {
         *slot = Value::Object(Map::new());
     }
@@ -192,7 +213,10 @@ mod tests {
         let mut tree = ItemTree::new(json!({"kind": "A"})).unwrap();
         tree.set_label("l", "1");
         tree.set_annotation("a", "2");
-        assert_eq!(tree.as_value(), &json!({"kind":"A","metadata":{"labels":{"l":"1"},"annotations":{"a":"2"}}}));
+        assert_eq!(
+            tree.as_value(),
+            &json!({"kind":"A","metadata":{"labels":{"l":"1"},"annotations":{"a":"2"}}})
+        );
         tree.remove_annotations(&["a", "b"]);
         tree.remove_labels(&["l"]);
         assert_eq!(tree.as_value(), &json!({"kind":"A","metadata":{}}));

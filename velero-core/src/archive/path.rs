@@ -32,14 +32,26 @@ const PREFERRED_SUFFIX: &str = "-preferredversion";
 
 impl ItemPath {
     /// The unversioned path of an item.
-    pub fn new(group_resource: GroupResource, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { group_resource, version: VersionDir::Unversioned, namespace: namespace.into(), name: name.into() }
+    pub fn new(
+        group_resource: GroupResource,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            group_resource,
+            version: VersionDir::Unversioned,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The same item below another version folder.
     #[must_use]
     pub fn with_version(&self, version: VersionDir) -> Self {
-        Self { version, ..self.clone() }
+        Self {
+            version,
+            ..self.clone()
+        }
     }
 
     /// Takes a path apart. `Ok(None)` for entries that are no items, such as `metadata/version`.
@@ -48,13 +60,26 @@ impl ItemPath {
     /// When the path could leave the folder that it is unpacked into, or lies below `resources/` in no known form.
     pub fn parse(path: &str) -> Result<Option<Self>, Error> {
         check_safe(path)?;
-        let Some(rest) = path.strip_prefix("resources/") else { return Ok(None) };
+        let Some(rest) = path.strip_prefix("resources/") else {
+            return Ok(None);
+        };
         let parts: Vec<&str> = rest.split('/').collect();
         let unknown = || Error::archive(format!("has an entry {path:?} that is no item path"));
-        let file = |name: &str| name.strip_suffix(".json").filter(|n| !n.is_empty()).map(str::to_owned);
+        let file = |name: &str| {
+            name.strip_suffix(".json")
+                .filter(|n| !n.is_empty())
+                .map(str::to_owned)
+        };
         let (resource, version, scope) = match parts.as_slice() {
-            [resource, scope @ ("cluster" | "namespaces"), tail @ ..] => (*resource, VersionDir::Unversioned, (*scope, tail)),
-            [resource, version, scope @ ("cluster" | "namespaces"), tail @ ..] => (*resource, version_dir(version), (*scope, tail)),
+            [resource, scope @ ("cluster" | "namespaces"), tail @ ..] => {
+                (*resource, VersionDir::Unversioned, (*scope, tail))
+            }
+            [
+                resource,
+                version,
+                scope @ ("cluster" | "namespaces"),
+                tail @ ..,
+            ] => (*resource, version_dir(version), (*scope, tail)),
             _ => return Err(unknown()),
         };
         let (namespace, name) = match scope {
@@ -80,10 +105,17 @@ fn version_dir(dir: &str) -> VersionDir {
 
 pub(super) fn check_safe(path: &str) -> Result<(), Error> {
     if path.starts_with('/') || path.contains('\\') {
-        return Err(Error::archive(format!("has an absolute entry {path:?}; entries must be relative")));
+        return Err(Error::archive(format!(
+            "has an absolute entry {path:?}; entries must be relative"
+        )));
     }
-    if path.split('/').any(|part| part == ".." || part.contains('\0')) {
-        return Err(Error::archive(format!("has an entry {path:?} that leaves its folder")));
+    if path
+        .split('/')
+        .any(|part| part == ".." || part.contains('\0'))
+    {
+        return Err(Error::archive(format!(
+            "has an entry {path:?} that leaves its folder"
+        )));
     }
     Ok(())
 }
@@ -124,9 +156,14 @@ mod tests {
 
     #[test]
     fn unsafe_and_unknown_paths_are_errors() {
-        for text in
-            ["/resources/pods/cluster/a.json", "resources/../x", "resources/pods", "resources/pods/cluster/a.txt", "resources/pods/x/y/z.json", "resources/pods/cluster/.json"]
-        {
+        for text in [
+            "/resources/pods/cluster/a.json",
+            "resources/../x",
+            "resources/pods",
+            "resources/pods/cluster/a.txt",
+            "resources/pods/x/y/z.json",
+            "resources/pods/cluster/.json",
+        ] {
             assert!(ItemPath::parse(text).is_err(), "{text}");
         }
     }

@@ -67,7 +67,9 @@ impl<R: Read> ArchiveReader<R> {
         let entries = tar.entries().map_err(broken)?;
         for entry in entries {
             let mut entry = entry.map_err(broken)?;
-            let Some((kind, data)) = read_entry(&mut entry)? else { continue };
+            let Some((kind, data)) = read_entry(&mut entry)? else {
+                continue;
+            };
             if kind == EntryKind::FormatVersion {
                 format = Some(check_format(&data)?);
             }
@@ -85,15 +87,22 @@ impl<R: Read> ArchiveReader<R> {
     }
 }
 
-fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<(EntryKind, Vec<u8>)>, Error> {
-    let path = String::from_utf8(entry.path_bytes().into_owned()).map_err(|_| Error::archive("has an entry whose name is not utf-8"))?;
+fn read_entry<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+) -> Result<Option<(EntryKind, Vec<u8>)>, Error> {
+    let path = String::from_utf8(entry.path_bytes().into_owned())
+        .map_err(|_| Error::archive("has an entry whose name is not utf-8"))?;
     match entry.header().entry_type() {
         tar::EntryType::Regular | tar::EntryType::Continuous => {}
         tar::EntryType::Directory => {
             super::path::check_safe(&path)?;
             return Ok(None);
         }
-        other => return Err(Error::archive(format!("has an entry {path:?} of type {other:?}; only regular files are allowed"))),
+        other => {
+            return Err(Error::archive(format!(
+                "has an entry {path:?} of type {other:?}; only regular files are allowed"
+            )));
+        }
     }
     let kind = match ItemPath::parse(&path)? {
         Some(item) => EntryKind::Item(item),
@@ -101,7 +110,10 @@ fn read_entry<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<(EntryKin
         None => EntryKind::Other(path.clone()),
     };
     if entry.size() > MAX_ENTRY_BYTES {
-        return Err(Error::archive(format!("has an entry {path:?} of {} bytes; at most {MAX_ENTRY_BYTES} are read", entry.size())));
+        return Err(Error::archive(format!(
+            "has an entry {path:?} of {} bytes; at most {MAX_ENTRY_BYTES} are read",
+            entry.size()
+        )));
     }
     let mut data = Vec::new();
     entry.read_to_end(&mut data).map_err(broken)?;
@@ -116,16 +128,23 @@ fn check_format(data: &[u8]) -> Result<String, Error> {
     if version == "1" || version.split('.').next() == Some("1") {
         return Ok(version);
     }
-    Err(Error::archive(format!("has format version {version:?}; 1 and 1.1.0 are known")))
+    Err(Error::archive(format!(
+        "has format version {version:?}; 1 and 1.1.0 are known"
+    )))
 }
 
 fn broken(source: io::Error) -> Error {
     let reason = match source.kind() {
         io::ErrorKind::UnexpectedEof => "is cut short",
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => "is corrupt: it is no gzip-compressed tar stream",
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            "is corrupt: it is no gzip-compressed tar stream"
+        }
         _ => "cannot be read",
     };
-    Error::Archive { reason: reason.into(), source: Some(Box::new(source)) }
+    Error::Archive {
+        reason: reason.into(),
+        source: Some(Box::new(source)),
+    }
 }
 
 /// Notes whether a block of zeros, the mark at the end of a tar stream, has passed by.
@@ -138,7 +157,12 @@ struct EndWatch<R> {
 
 impl<R> EndWatch<R> {
     fn new(inner: R) -> Self {
-        Self { inner, block: 0, zero: true, ended: false }
+        Self {
+            inner,
+            block: 0,
+            zero: true,
+            ended: false,
+        }
     }
 }
 

@@ -61,7 +61,9 @@ pub struct ArchiveWriter<W: Write> {
 
 impl<W: Write> std::fmt::Debug for ArchiveWriter<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ArchiveWriter").field("mtime", &self.mtime).finish_non_exhaustive()
+        f.debug_struct("ArchiveWriter")
+            .field("mtime", &self.mtime)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +74,10 @@ impl<W: Write> ArchiveWriter<W> {
     /// When the sink fails.
     pub fn new(sink: W, options: ArchiveWriterOptions) -> Result<Self, Error> {
         let gzip = GzBuilder::new().write(sink, Compression::new(options.level));
-        let mut writer = Self { tar: tar::Builder::new(gzip), mtime: options.mtime };
+        let mut writer = Self {
+            tar: tar::Builder::new(gzip),
+            mtime: options.mtime,
+        };
         writer.entry(VERSION_PATH, format!("{FORMAT_VERSION}\n").as_bytes())?;
         Ok(writer)
     }
@@ -82,12 +87,28 @@ impl<W: Write> ArchiveWriter<W> {
     ///
     /// # Errors
     /// When the sink fails.
-    pub fn append(&mut self, path: &ItemPath, version: &str, preferred: bool, json: &[u8]) -> Result<(), Error> {
+    pub fn append(
+        &mut self,
+        path: &ItemPath,
+        version: &str,
+        preferred: bool,
+        json: &[u8],
+    ) -> Result<(), Error> {
         if preferred {
             self.entry(&path.to_string(), json)?;
-            self.entry(&path.with_version(VersionDir::Preferred(version.to_owned())).to_string(), json)
+            self.entry(
+                &path
+                    .with_version(VersionDir::Preferred(version.to_owned()))
+                    .to_string(),
+                json,
+            )
         } else {
-            self.entry(&path.with_version(VersionDir::Other(version.to_owned())).to_string(), json)
+            self.entry(
+                &path
+                    .with_version(VersionDir::Other(version.to_owned()))
+                    .to_string(),
+                json,
+            )
         }
     }
 
@@ -96,7 +117,10 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// When the sink fails.
     pub fn finish(self) -> Result<W, Error> {
-        self.tar.into_inner().and_then(GzEncoder::finish).map_err(failed)
+        self.tar
+            .into_inner()
+            .and_then(GzEncoder::finish)
+            .map_err(failed)
     }
 
     fn entry(&mut self, path: &str, data: &[u8]) -> Result<(), Error> {
@@ -106,7 +130,9 @@ impl<W: Write> ArchiveWriter<W> {
             return self.tar.append(&header, data).map_err(failed);
         }
         // Names that no ustar header holds go into a pax record, as Go's writer does; the header keeps their end.
-        self.tar.append_pax_extensions([("path", path.as_bytes())]).map_err(failed)?;
+        self.tar
+            .append_pax_extensions([("path", path.as_bytes())])
+            .map_err(failed)?;
         let mut cut = path.len().saturating_sub(90);
         while !path.is_char_boundary(cut) {
             cut += 1;
@@ -135,5 +161,8 @@ fn set_ustar_path(header: &mut tar::Header, path: &str) -> bool {
 }
 
 fn failed(source: io::Error) -> Error {
-    Error::Io { operation: "writing the archive", source }
+    Error::Io {
+        operation: "writing the archive",
+        source,
+    }
 }

@@ -20,7 +20,10 @@ impl IncludesExcludes {
         E: IntoIterator,
         E::Item: Into<String>,
     {
-        Self { includes: includes.into_iter().map(Pattern::new).collect(), excludes: excludes.into_iter().map(Pattern::new).collect() }
+        Self {
+            includes: includes.into_iter().map(Pattern::new).collect(),
+            excludes: excludes.into_iter().map(Pattern::new).collect(),
+        }
     }
 
     /// Takes everything.
@@ -30,7 +33,11 @@ impl IncludesExcludes {
 
     /// Whether `name` is taken. A bare `*` among the excludes is ignored, as the peer's engine does.
     pub fn should_include(&self, name: &str) -> bool {
-        if self.excludes.iter().any(|p| p.as_str() != "*" && p.matches(name)) {
+        if self
+            .excludes
+            .iter()
+            .any(|p| p.as_str() != "*" && p.matches(name))
+        {
             return false;
         }
         self.includes.is_empty() || self.includes.iter().any(|p| p.matches(name))
@@ -68,13 +75,19 @@ impl IncludesExcludes {
 pub fn validate_lists(what: &str, includes: &[String], excludes: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
     if includes.len() > 1 && includes.iter().any(|i| i == "*") {
-        faults.push(format!("included {what}: \"*\" must stand alone, or be left out"));
+        faults.push(format!(
+            "included {what}: \"*\" must stand alone, or be left out"
+        ));
     }
     if excludes.iter().any(|e| e == "*") {
-        faults.push(format!("excluded {what}: \"*\" would leave nothing; name what to leave out"));
+        faults.push(format!(
+            "excluded {what}: \"*\" would leave nothing; name what to leave out"
+        ));
     }
     for both in includes.iter().filter(|i| excludes.contains(i)) {
-        faults.push(format!("{what}: {both:?} is both included and excluded; keep one"));
+        faults.push(format!(
+            "{what}: {both:?} is both included and excluded; keep one"
+        ));
     }
     faults
 }
@@ -102,10 +115,15 @@ fn namespace_fault(name: &str) -> Option<&'static str> {
     if name.contains("[]") || !brackets_balanced(name) {
         return Some("has brackets that are empty or not balanced");
     }
-    let plain: String = name.chars().map(|c| if "*?[]".contains(c) { 'x' } else { c }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if "*?[]".contains(c) { 'x' } else { c })
+        .collect();
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let good = plain.len() <= 63
-        && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && plain
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && edge(plain.chars().next())
         && edge(plain.chars().next_back());
     (!good).then_some("is no namespace name: at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit")
@@ -146,7 +164,11 @@ mod tests {
             (&["te*"], &["team-x"], "team-y", true),
         ] {
             let lists = IncludesExcludes::new(includes.iter().copied(), excludes.iter().copied());
-            assert_eq!(lists.should_include(name), expected, "{includes:?} {excludes:?} {name}");
+            assert_eq!(
+                lists.should_include(name),
+                expected,
+                "{includes:?} {excludes:?} {name}"
+            );
         }
     }
 

@@ -33,7 +33,9 @@ impl Pattern {
                 .backslash_escape(true)
                 .empty_alternates(true)
                 .build()
-                .map_or(Matcher::Nothing, |glob| Matcher::Glob(Box::new(glob.compile_matcher())))
+                .map_or(Matcher::Nothing, |glob| {
+                    Matcher::Glob(Box::new(glob.compile_matcher()))
+                })
         };
         Self { text, matcher }
     }
@@ -86,7 +88,11 @@ mod tests {
             ("{a,b}*", "beta", true),
             ("[", "[", false),
         ] {
-            assert_eq!(Pattern::new(pattern).matches(name), expected, "{pattern} {name}");
+            assert_eq!(
+                Pattern::new(pattern).matches(name),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 }

@@ -4,8 +4,10 @@ use super::{IncludesExcludes, Pattern};
 use crate::{ApiResource, Catalog, GroupResource};
 
 /// CSI snapshot kinds that a backup never collects by itself; only actions bring them in.
-const AUTO_EXCLUDED: [&str; 2] =
-    ["volumesnapshots.snapshot.storage.k8s.io", "volumesnapshotcontents.snapshot.storage.k8s.io"];
+const AUTO_EXCLUDED: [&str; 2] = [
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
 
 /// The namespaces of a backup: its lists, and whether they leave nothing out.
 #[derive(Debug, Clone, Default)]
@@ -35,10 +37,19 @@ impl NamespaceFilter {
         let nothing = expand && resolved.is_empty();
         let mut sorted = resolved.clone();
         sorted.sort();
-        let everything =
-            resolved_excludes.is_empty() && (resolved.is_empty() || resolved == ["*"] || (!live.is_empty() && sorted == live));
-        let missing = resolved.iter().filter(|n| *n != "*" && !live.contains(n)).cloned().collect();
-        Self { lists: IncludesExcludes::new(resolved, resolved_excludes), everything: everything && !nothing, nothing, missing }
+        let everything = resolved_excludes.is_empty()
+            && (resolved.is_empty() || resolved == ["*"] || (!live.is_empty() && sorted == live));
+        let missing = resolved
+            .iter()
+            .filter(|n| *n != "*" && !live.contains(n))
+            .cloned()
+            .collect();
+        Self {
+            lists: IncludesExcludes::new(resolved, resolved_excludes),
+            everything: everything && !nothing,
+            nothing,
+            missing,
+        }
     }
 
     /// Whether objects of `namespace` are taken.
@@ -64,7 +75,13 @@ impl NamespaceFilter {
         if self.lists.includes().next().is_none() || self.lists.includes_star() {
             return None;
         }
-        Some(self.lists.includes().map(|p| p.as_str().to_owned()).filter(|n| self.should_include(n)).collect())
+        Some(
+            self.lists
+                .includes()
+                .map(|p| p.as_str().to_owned())
+                .filter(|n| self.should_include(n))
+                .collect(),
+        )
     }
 }
 
@@ -104,13 +121,20 @@ pub struct ResourceFilterSpec {
 
 impl ResourceFilterSpec {
     fn uses_old(&self) -> bool {
-        self.include_cluster_resources.is_some() || !self.included_resources.is_empty() || !self.excluded_resources.is_empty()
+        self.include_cluster_resources.is_some()
+            || !self.included_resources.is_empty()
+            || !self.excluded_resources.is_empty()
     }
 
     fn uses_new(&self) -> bool {
-        [&self.included_cluster_scoped, &self.excluded_cluster_scoped, &self.included_namespace_scoped, &self.excluded_namespace_scoped]
-            .iter()
-            .any(|list| !list.is_empty())
+        [
+            &self.included_cluster_scoped,
+            &self.excluded_cluster_scoped,
+            &self.included_namespace_scoped,
+            &self.excluded_namespace_scoped,
+        ]
+        .iter()
+        .any(|list| !list.is_empty())
     }
 
     /// Gives one message for each fault in the lists; empty when they are sound.
@@ -123,10 +147,22 @@ impl ResourceFilterSpec {
                     .to_owned(),
             );
         }
-        faults.extend(super::validate_lists("resources", &self.included_resources, &self.excluded_resources));
+        faults.extend(super::validate_lists(
+            "resources",
+            &self.included_resources,
+            &self.excluded_resources,
+        ));
         for (what, includes, excludes) in [
-            ("cluster-scoped resources", &self.included_cluster_scoped, &self.excluded_cluster_scoped),
-            ("namespace-scoped resources", &self.included_namespace_scoped, &self.excluded_namespace_scoped),
+            (
+                "cluster-scoped resources",
+                &self.included_cluster_scoped,
+                &self.excluded_cluster_scoped,
+            ),
+            (
+                "namespace-scoped resources",
+                &self.included_namespace_scoped,
+                &self.excluded_namespace_scoped,
+            ),
         ] {
             faults.extend(validate_scoped(what, includes, excludes));
         }
@@ -142,10 +178,14 @@ fn validate_scoped(what: &str, includes: &[String], excludes: &[String]) -> Vec<
         }
     }
     if !includes.is_empty() && excludes.iter().any(|e| e == "*") {
-        faults.push(format!("{what}: nothing can be included while \"*\" is excluded"));
+        faults.push(format!(
+            "{what}: nothing can be included while \"*\" is excluded"
+        ));
     }
     for both in includes.iter().filter(|i| excludes.contains(i)) {
-        faults.push(format!("{what}: {both:?} is both included and excluded; keep one"));
+        faults.push(format!(
+            "{what}: {both:?} is both included and excluded; keep one"
+        ));
     }
     faults
 }
@@ -161,43 +201,88 @@ pub struct ScopeFilter {
 #[derive(Debug, Clone)]
 enum Mode {
     Whole(IncludesExcludes),
-    Old { lists: IncludesExcludes, cluster: Option<bool> },
-    New { cluster: IncludesExcludes, namespaced: IncludesExcludes },
+    Old {
+        lists: IncludesExcludes,
+        cluster: Option<bool>,
+    },
+    New {
+        cluster: IncludesExcludes,
+        namespaced: IncludesExcludes,
+    },
 }
 
 impl ScopeFilter {
     /// Compiles the lists against what the cluster serves. `has_selector` says whether objects are also chosen by label.
-    pub fn compile(spec: &ResourceFilterSpec, catalog: &Catalog, namespaces: &NamespaceFilter, has_selector: bool) -> Self {
+    pub fn compile(
+        spec: &ResourceFilterSpec,
+        catalog: &Catalog,
+        namespaces: &NamespaceFilter,
+        has_selector: bool,
+    ) -> Self {
         let everything = namespaces.includes_everything();
         let resolve = |list: &[String], scope: Option<bool>| -> Vec<String> {
             list.iter()
                 .filter(|name| {
-                    scope.is_none_or(|namespaced| catalog.resolve(name).is_none_or(|r| r.namespaced == namespaced))
+                    scope.is_none_or(|namespaced| {
+                        catalog
+                            .resolve(name)
+                            .is_none_or(|r| r.namespaced == namespaced)
+                    })
                 })
-                .map(|name| if Pattern::new(name.as_str()).is_glob() || name == "*" { name.clone() } else { catalog.resolve_or_keep(name).to_string() })
+                .map(|name| {
+                    if Pattern::new(name.as_str()).is_glob() || name == "*" {
+                        name.clone()
+                    } else {
+                        catalog.resolve_or_keep(name).to_string()
+                    }
+                })
                 .collect()
         };
         let auto = || AUTO_EXCLUDED.iter().map(|s| (*s).to_owned());
-        let without_auto = |list: Vec<String>| list.into_iter().filter(|n| !AUTO_EXCLUDED.contains(&n.as_str())).collect::<Vec<_>>();
+        let without_auto = |list: Vec<String>| {
+            list.into_iter()
+                .filter(|n| !AUTO_EXCLUDED.contains(&n.as_str()))
+                .collect::<Vec<_>>()
+        };
         let mode = if spec.uses_old() {
-            let excludes: Vec<String> = resolve(&spec.excluded_resources, None).into_iter().chain(auto()).collect();
+            let excludes: Vec<String> = resolve(&spec.excluded_resources, None)
+                .into_iter()
+                .chain(auto())
+                .collect();
             Mode::Old {
-                lists: IncludesExcludes::new(without_auto(resolve(&spec.included_resources, None)), excludes),
+                lists: IncludesExcludes::new(
+                    without_auto(resolve(&spec.included_resources, None)),
+                    excludes,
+                ),
                 cluster: spec.include_cluster_resources,
             }
         } else if !spec.uses_new() && everything && !has_selector {
             Mode::Whole(IncludesExcludes::new(Vec::<String>::new(), auto()))
         } else {
             let side = |includes: &[String], excludes: &[String], namespaced: bool| {
-                let excludes: Vec<String> = resolve(excludes, Some(namespaced)).into_iter().chain(auto()).collect();
+                let excludes: Vec<String> = resolve(excludes, Some(namespaced))
+                    .into_iter()
+                    .chain(auto())
+                    .collect();
                 IncludesExcludes::new(without_auto(resolve(includes, Some(namespaced))), excludes)
             };
             Mode::New {
-                cluster: side(&spec.included_cluster_scoped, &spec.excluded_cluster_scoped, false),
-                namespaced: side(&spec.included_namespace_scoped, &spec.excluded_namespace_scoped, true),
+                cluster: side(
+                    &spec.included_cluster_scoped,
+                    &spec.excluded_cluster_scoped,
+                    false,
+                ),
+                namespaced: side(
+                    &spec.included_namespace_scoped,
+                    &spec.excluded_namespace_scoped,
+                    true,
+                ),
             }
         };
-        Self { mode, namespaces_everything: everything }
+        Self {
+            mode,
+            namespaces_everything: everything,
+        }
     }
 
     /// Whether objects of this kind are listed and stored on their own account.
@@ -215,9 +300,12 @@ impl ScopeFilter {
                     }
             }
             Mode::Old { lists, .. } => lists.should_include(&name),
-            Mode::New { namespaced, .. } if resource.namespaced => takes_namespaced(namespaced, &name),
+            Mode::New { namespaced, .. } if resource.namespaced => {
+                takes_namespaced(namespaced, &name)
+            }
             Mode::New { cluster, .. } => {
-                cluster.should_include(&name) && (is_namespaces || cluster.includes().next().is_some())
+                cluster.should_include(&name)
+                    && (is_namespaces || cluster.includes().next().is_some())
             }
         }
     }
@@ -227,12 +315,21 @@ impl ScopeFilter {
         let name = gr.to_string();
         match &self.mode {
             Mode::Whole(lists) => lists.should_include(&name),
-            Mode::Old { cluster: Some(false), .. } if !namespaced => false,
-            Mode::Old { lists, cluster: Some(true) } if !namespaced => {
-                IncludesExcludes::new(Vec::<String>::new(), lists.excludes().map(|p| p.as_str())).should_include(&name)
+            Mode::Old {
+                cluster: Some(false),
+                ..
+            } if !namespaced => false,
+            Mode::Old {
+                lists,
+                cluster: Some(true),
+            } if !namespaced => {
+                IncludesExcludes::new(Vec::<String>::new(), lists.excludes().map(|p| p.as_str()))
+                    .should_include(&name)
             }
             Mode::Old { lists, .. } => lists.should_include(&name),
-            Mode::New { namespaced: lists, .. } if namespaced => takes_namespaced(lists, &name),
+            Mode::New {
+                namespaced: lists, ..
+            } if namespaced => takes_namespaced(lists, &name),
             Mode::New { cluster, .. } => !cluster.excludes().any(|p| p.matches(&name)),
         }
     }
@@ -280,16 +377,30 @@ mod tests {
         let live = names(&["default", "shop"]);
         let namespaces = NamespaceFilter::resolve(&names(includes), &[], &live);
         let filter = ScopeFilter::compile(spec, &catalog(), &namespaces, has_selector);
-        catalog().preferred().filter(|r| filter.collects(r)).map(|r| r.plural.clone()).collect()
+        catalog()
+            .preferred()
+            .filter(|r| filter.collects(r))
+            .map(|r| r.plural.clone())
+            .collect()
     }
 
     #[test]
     fn kinds_collected_by_filters() {
         let none = ResourceFilterSpec::default();
-        let old = |cluster| ResourceFilterSpec { include_cluster_resources: cluster, included_resources: names(&["*"]), ..Default::default() };
-        let star_cluster = ResourceFilterSpec { included_cluster_scoped: names(&["*"]), ..Default::default() };
-        let cluster_only =
-            ResourceFilterSpec { included_cluster_scoped: names(&["pv"]), excluded_namespace_scoped: names(&["*"]), ..Default::default() };
+        let old = |cluster| ResourceFilterSpec {
+            include_cluster_resources: cluster,
+            included_resources: names(&["*"]),
+            ..Default::default()
+        };
+        let star_cluster = ResourceFilterSpec {
+            included_cluster_scoped: names(&["*"]),
+            ..Default::default()
+        };
+        let cluster_only = ResourceFilterSpec {
+            included_cluster_scoped: names(&["pv"]),
+            excluded_namespace_scoped: names(&["*"]),
+            ..Default::default()
+        };
         let whole = &["pods", "namespaces", "persistentvolumes", "storageclasses"][..];
         for (spec, includes, selector, expected) in [
             (&none, &["*"][..], false, whole),
@@ -303,7 +414,11 @@ mod tests {
             (&star_cluster, &["shop"], false, whole),
             (&cluster_only, &["*"], false, &["namespaces"]),
         ] {
-            assert_eq!(collected(spec, includes, selector), expected, "{spec:?} {includes:?} {selector}");
+            assert_eq!(
+                collected(spec, includes, selector),
+                expected,
+                "{spec:?} {includes:?} {selector}"
+            );
         }
     }
 
@@ -315,11 +430,42 @@ mod tests {
         let pv = GroupResource::core("persistentvolumes");
         for (spec, expected) in [
             (ResourceFilterSpec::default(), true),
-            (ResourceFilterSpec { include_cluster_resources: Some(false), ..Default::default() }, false),
-            (ResourceFilterSpec { included_resources: names(&["pods"]), ..Default::default() }, false),
-            (ResourceFilterSpec { included_resources: names(&["pods"]), include_cluster_resources: Some(true), ..Default::default() }, true),
-            (ResourceFilterSpec { excluded_cluster_scoped: names(&["persistentvolumes"]), ..Default::default() }, false),
-            (ResourceFilterSpec { included_cluster_scoped: names(&["storageclasses"]), ..Default::default() }, true),
+            (
+                ResourceFilterSpec {
+                    include_cluster_resources: Some(false),
+                    ..Default::default()
+                },
+                false,
+            ),
+            (
+                ResourceFilterSpec {
+                    included_resources: names(&["pods"]),
+                    ..Default::default()
+                },
+                false,
+            ),
+            (
+                ResourceFilterSpec {
+                    included_resources: names(&["pods"]),
+                    include_cluster_resources: Some(true),
+                    ..Default::default()
+                },
+                true,
+            ),
+            (
+                ResourceFilterSpec {
+                    excluded_cluster_scoped: names(&["persistentvolumes"]),
+                    ..Default::default()
+                },
+                false,
+            ),
+            (
+                ResourceFilterSpec {
+                    included_cluster_scoped: names(&["storageclasses"]),
+                    ..Default::default()
+                },
+                true,
+            ),
         ] {
             let filter = ScopeFilter::compile(&spec, &catalog(), &namespaces, false);
             assert_eq!(filter.keeps_related(&pv, false), expected, "{spec:?}");
@@ -330,10 +476,20 @@ mod tests {
     fn namespace_patterns_expand_against_the_cluster() {
         let live = names(&["default", "team-a", "team-b"]);
         let filter = |i: &[&str], e: &[&str]| NamespaceFilter::resolve(&names(i), &names(e), &live);
-        assert_eq!(filter(&["team-*"], &["team-b"]).names(), Some(names(&["team-a"])));
+        assert_eq!(
+            filter(&["team-*"], &["team-b"]).names(),
+            Some(names(&["team-a"]))
+        );
         let none = filter(&["x-*"], &[]);
-        assert!(!none.should_include("default") && none.names() == Some(Vec::new()) && !none.includes_everything());
-        assert!(filter(&["*"], &["team-*"]).should_include("default") && !filter(&["*"], &["team-*"]).should_include("team-a"));
+        assert!(
+            !none.should_include("default")
+                && none.names() == Some(Vec::new())
+                && !none.includes_everything()
+        );
+        assert!(
+            filter(&["*"], &["team-*"]).should_include("default")
+                && !filter(&["*"], &["team-*"]).should_include("team-a")
+        );
         assert!(filter(&[], &[]).includes_everything() && filter(&[], &[]).names().is_none());
     }
 }

@@ -3,13 +3,19 @@
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use velero_core::archive::{ArchiveReader, ArchiveWriter, ArchiveWriterOptions, EntryKind, ItemPath, VersionDir};
+use velero_core::archive::{
+    ArchiveReader, ArchiveWriter, ArchiveWriterOptions, EntryKind, ItemPath, VersionDir,
+};
 use velero_core::{Error, ErrorKind, GroupResource};
 
 type Item = (ItemPath, String, bool, Vec<u8>);
 
 fn write(items: &[Item]) -> Vec<u8> {
-    let mut archive = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default().mtime(1_700_000_000)).unwrap();
+    let mut archive = ArchiveWriter::new(
+        Vec::new(),
+        ArchiveWriterOptions::default().mtime(1_700_000_000),
+    )
+    .unwrap();
     for (path, version, preferred, json) in items {
         archive.append(path, version, *preferred, json).unwrap();
     }
@@ -30,9 +36,15 @@ fn expected(items: &[Item]) -> Vec<(EntryKind, Vec<u8>)> {
     for (path, version, preferred, json) in items {
         if *preferred {
             out.push((EntryKind::Item(path.clone()), json.clone()));
-            out.push((EntryKind::Item(path.with_version(VersionDir::Preferred(version.clone()))), json.clone()));
+            out.push((
+                EntryKind::Item(path.with_version(VersionDir::Preferred(version.clone()))),
+                json.clone(),
+            ));
         } else {
-            out.push((EntryKind::Item(path.with_version(VersionDir::Other(version.clone()))), json.clone()));
+            out.push((
+                EntryKind::Item(path.with_version(VersionDir::Other(version.clone()))),
+                json.clone(),
+            ));
         }
     }
     out
@@ -41,11 +53,22 @@ fn expected(items: &[Item]) -> Vec<(EntryKind, Vec<u8>)> {
 fn item() -> impl Strategy<Value = Item> {
     let name = prop_oneof!["[a-z0-9]{1,20}", "[a-z0-9.:-]{1,253}", "[a-zäöü%:]{1,40}"];
     let resource = prop_oneof!["[a-z]{1,15}", "[a-z]{1,15}\\.[a-z]{1,60}\\.io"];
-    (resource, "[a-z0-9-]{0,63}", name, "v[1-9]", any::<bool>(), prop::collection::vec(any::<u8>(), 0..3000)).prop_map(
-        |(resource, namespace, name, version, preferred, json)| {
-            (ItemPath::new(GroupResource::from(resource), namespace, name), version, preferred, json)
-        },
+    (
+        resource,
+        "[a-z0-9-]{0,63}",
+        name,
+        "v[1-9]",
+        any::<bool>(),
+        prop::collection::vec(any::<u8>(), 0..3000),
     )
+        .prop_map(|(resource, namespace, name, version, preferred, json)| {
+            (
+                ItemPath::new(GroupResource::from(resource), namespace, name),
+                version,
+                preferred,
+                json,
+            )
+        })
 }
 
 proptest! {
@@ -76,7 +99,12 @@ proptest! {
 }
 
 fn one() -> Vec<Item> {
-    vec![(ItemPath::new(GroupResource::core("pods"), "shop", "web"), "v1".into(), true, b"{}".to_vec())]
+    vec![(
+        ItemPath::new(GroupResource::core("pods"), "shop", "web"),
+        "v1".into(),
+        true,
+        b"{}".to_vec(),
+    )]
 }
 
 #[test]
@@ -110,29 +138,78 @@ fn tar_with(path: &[u8], entry_type: tar::EntryType, link: Option<&str>) -> Vec<
         header.set_link_name(link).unwrap();
     }
     header.set_cksum();
-    builder.append(&header, if entry_type.is_file() { &b"{}"[..] } else { &b""[..] }).unwrap();
+    builder
+        .append(
+            &header,
+            if entry_type.is_file() {
+                &b"{}"[..]
+            } else {
+                &b""[..]
+            },
+        )
+        .unwrap();
     builder.into_inner().unwrap().finish().unwrap()
 }
 
 #[test]
 fn unsafe_entries_are_refused_by_name() {
     for (path, entry_type, link, want) in [
-        (&b"/etc/passwd"[..], tar::EntryType::Regular, None, "absolute"),
-        (b"resources/../../x.json", tar::EntryType::Regular, None, "leaves its folder"),
-        (b"resources/pods/cluster/a.json", tar::EntryType::Symlink, Some("/etc/passwd"), "only regular files"),
-        (b"../up", tar::EntryType::Directory, None, "leaves its folder"),
-        (b"resources/pods/a.json", tar::EntryType::Regular, None, "no item path"),
-        (b"metadata/version", tar::EntryType::Regular, None, "format version"),
+        (
+            &b"/etc/passwd"[..],
+            tar::EntryType::Regular,
+            None,
+            "absolute",
+        ),
+        (
+            b"resources/../../x.json",
+            tar::EntryType::Regular,
+            None,
+            "leaves its folder",
+        ),
+        (
+            b"resources/pods/cluster/a.json",
+            tar::EntryType::Symlink,
+            Some("/etc/passwd"),
+            "only regular files",
+        ),
+        (
+            b"../up",
+            tar::EntryType::Directory,
+            None,
+            "leaves its folder",
+        ),
+        (
+            b"resources/pods/a.json",
+            tar::EntryType::Regular,
+            None,
+            "no item path",
+        ),
+        (
+            b"metadata/version",
+            tar::EntryType::Regular,
+            None,
+            "format version",
+        ),
     ] {
-        let error = read(&tar_with(path, entry_type, link)).unwrap_err().to_string();
-        assert!(error.contains(want), "{}: {error}", String::from_utf8_lossy(path));
+        let error = read(&tar_with(path, entry_type, link))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(want),
+            "{}: {error}",
+            String::from_utf8_lossy(path)
+        );
     }
 }
 
 #[test]
 fn bytes_that_are_no_archive_are_refused() {
     for bytes in [&b""[..], b"hello", &[0x1f, 0x8b, 8, 0], &[0; 2048]] {
-        assert_eq!(read(bytes).unwrap_err().kind(), ErrorKind::InvalidArchive, "{bytes:?}");
+        assert_eq!(
+            read(bytes).unwrap_err().kind(),
+            ErrorKind::InvalidArchive,
+            "{bytes:?}"
+        );
     }
 }
 
@@ -140,7 +217,9 @@ fn bytes_that_are_no_archive_are_refused() {
 fn archives_in_several_gzip_members_are_read_whole() {
     use std::io::{Read as _, Write as _};
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(write(&one()).as_slice()).read_to_end(&mut plain).unwrap();
+    flate2::read::GzDecoder::new(write(&one()).as_slice())
+        .read_to_end(&mut plain)
+        .unwrap();
     let mut members = Vec::new();
     for chunk in plain.chunks(700) {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
