@@ -1,1 +1,26 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod call;
+mod client;
+mod cluster;
+mod discovery;
+mod error;
+mod limiter;
+mod list_body;
+mod pages;
+mod reader;
+mod status;
+mod write;
+
+pub use client::client_from;
+pub use cluster::{Cluster, ClusterOptions, ServerVersion};
+pub use error::{CallFailure, Error, ErrorKind, Target};
+pub use limiter::{AdaptiveLimiter, LimiterOptions, LimiterStats, Outcome, Permit};
+pub use list_body::BadElement;
+pub use pages::{ListOptions, ListScope, Page, Pages};
+pub use reader::Reader;
+pub use write::{DeleteOptions, PatchKind, WriteOptions};
+
+pub use kube;
+pub use velero_core;

@@ -1,0 +1,399 @@
+//! One call: leave from the limiter, the request, its answer, and repeats where a repeat is safe.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use tokio::time::Instant;
+
+use crate::error::Source;
+use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Target, status};
+
+/// Longest body of a refusal that is read, in bytes.
+const MAX_STATUS_BYTES: usize = 1 << 20;
+
+/// How often a write is repeated after the API server failed by itself.
+const MAX_WRITE_FAILURES: u32 = 3;
+
+/// What a repeat of a call means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// A read: repeating changes nothing.
+    Free,
+    /// A write that has the same outcome when repeated, or complains in a way that callers can tell apart.
+    Telling,
+    /// A write that must not be sent again unless the API server says that it did nothing.
+    Never,
+}
+
+/// A request that can be sent more than once.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) target: Target,
+    pub(crate) method: Method,
+    pub(crate) uri: String,
+    pub(crate) accept: &'static str,
+    pub(crate) content_type: Option<&'static str>,
+    pub(crate) body: Bytes,
+    pub(crate) repeat: Repeat,
+    /// Whether its latency says something about the load of the API server.
+    pub(crate) comparable: bool,
+}
+
+impl Call {
+    pub(crate) fn read(target: Target, uri: String) -> Self {
+        Self {
+            target,
+            method: Method::GET,
+            uri,
+            accept: "application/json",
+            content_type: None,
+            body: Bytes::new(),
+            repeat: Repeat::Free,
+            comparable: true,
+        }
+    }
+}
+
+/// Takes the body of a good answer piece by piece.
+pub(crate) trait Sink: Send {
+    /// What the whole body becomes.
+    type Output;
+    /// Takes the next piece; an error ends the call for good.
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TooBig>;
+    /// Ends the body; the text says why it is no good answer.
+    fn finish(self) -> Result<Self::Output, String>;
+}
+
+/// The body is larger than the caller wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooBig;
+
+/// Collects a body whole.
+#[derive(Debug, Default)]
+pub(crate) struct Whole(Vec<u8>);
+
+impl Sink for Whole {
+    type Output = Bytes;
+
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TooBig> {
+        self.0.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Bytes, String> {
+        Ok(self.0.into())
+    }
+}
+
+/// How long calls take at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// One try, from the request to the last byte of the answer.
+    pub(crate) attempt: Duration,
+    /// All tries of one call, and the waits between and before them.
+    pub(crate) total: Duration,
+}
+
+/// Why a call with a sink ended without output.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Failed(Error),
+    TooBig,
+}
+
+impl From<Ended> for Error {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Failed(error) => error,
+            Ended::TooBig => Self::Answer {
+                target: Target::default(),
+                reason: "it is larger than allowed".to_owned(),
+            },
+        }
+    }
+}
+
+enum Attempt<T> {
+    Done(T),
+    TooBig,
+    Failed(CallFailure),
+}
+
+/// Sends calls for a cluster.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) client: kube::Client,
+    pub(crate) limiter: AdaptiveLimiter,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller")
+            .field("limiter", &self.limiter)
+            .field("deadlines", &self.deadlines)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Caller {
+    /// Sends a call and gives the body of its answer.
+    pub(crate) async fn whole(&self, call: &Call) -> Result<Bytes, Error> {
+        Ok(self.run(call, Whole::default).await?)
+    }
+
+    /// Sends a call, again where that is safe and useful, until the deadline.
+    pub(crate) async fn run<S: Sink>(
+        &self,
+        call: &Call,
+        sink: impl Fn() -> S + Send,
+    ) -> Result<S::Output, Ended> {
+        let deadline = Instant::now() + self.deadlines.total;
+        let mut unclear = false;
+        let mut failures = 0;
+        loop {
+            let attempt = match tokio::time::timeout_at(deadline, self.attempt(call, sink())).await
+            {
+                Ok(attempt) => attempt,
+                Err(_) => Attempt::Failed(self.timeout(call, self.deadlines.total)),
+            };
+            let mut failure = match attempt {
+                Attempt::Done(output) => return Ok(output),
+                Attempt::TooBig => return Err(Ended::TooBig),
+                Attempt::Failed(failure) => failure,
+            };
+            failures += 1;
+            let wait = failure
+                .retry_after
+                .unwrap_or_else(|| backoff(failures, &call.uri));
+            let again =
+                may_repeat(call.repeat, failure.kind, failures) && Instant::now() + wait < deadline;
+            unclear |= is_unclear(failure.kind) && call.repeat != Repeat::Free;
+            if !again {
+                failure.maybe_done = unclear;
+                return Err(Ended::Failed(failure.into()));
+            }
+            tracing::debug!(target = %call.target, failures, wait_ms = wait.as_millis() as u64, message = %failure.message, "repeating a call");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn attempt<S: Sink>(&self, call: &Call, sink: S) -> Attempt<S::Output> {
+        let permit = self.limiter.acquire().await;
+        let result = match tokio::time::timeout(self.deadlines.attempt, self.send(call, sink)).await
+        {
+            Ok(result) => result,
+            Err(_) => Attempt::Failed(self.timeout(call, self.deadlines.attempt)),
+        };
+        permit.finish(match &result {
+            Attempt::Done(_) | Attempt::TooBig => Outcome::Answered {
+                comparable: call.comparable,
+            },
+            Attempt::Failed(failure) => outcome(failure),
+        });
+        result
+    }
+
+    async fn send<S: Sink>(&self, call: &Call, mut sink: S) -> Attempt<S::Output> {
+        let mut request = http::Request::builder()
+            .method(call.method.clone())
+            .uri(&call.uri)
+            .header(header::ACCEPT, call.accept);
+        if let Some(content_type) = call.content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        let request = match request.body(Body::from(call.body.clone())) {
+            Ok(request) => request,
+            Err(error) => {
+                return Attempt::Failed(broken(
+                    call,
+                    ErrorKind::Other,
+                    "the request cannot be made",
+                    error,
+                ));
+            }
+        };
+        let response = match self.client.send(request).await {
+            Ok(response) => response,
+            Err(error @ kube::Error::Auth(_)) => {
+                return Attempt::Failed(broken(
+                    call,
+                    ErrorKind::Unauthorized,
+                    "the credentials cannot be used",
+                    error,
+                ));
+            }
+            Err(error) => {
+                return Attempt::Failed(broken(
+                    call,
+                    ErrorKind::Unreachable,
+                    "no answer from the api server",
+                    error,
+                ));
+            }
+        };
+        let (parts, mut body) = response.into_parts();
+        if !parts.status.is_success() {
+            let text = refusal(&mut body).await;
+            return Attempt::Failed(status::failure(
+                &call.target,
+                parts.status,
+                &parts.headers,
+                &text,
+            ));
+        }
+        while let Some(frame) = body.frame().await {
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) if sink.push(&data).is_err() => return Attempt::TooBig,
+                Ok(_) => {}
+                Err(error) => {
+                    return Attempt::Failed(broken(
+                        call,
+                        ErrorKind::Unreachable,
+                        "the answer broke off",
+                        error,
+                    ));
+                }
+            }
+        }
+        match sink.finish() {
+            Ok(output) => Attempt::Done(output),
+            Err(reason) => {
+                let mut failure = broken(
+                    call,
+                    ErrorKind::Unreachable,
+                    "the answer cannot be read",
+                    reason,
+                );
+                failure.code = StatusCode::OK.as_u16();
+                Attempt::Failed(failure)
+            }
+        }
+    }
+
+    fn timeout(&self, call: &Call, after: Duration) -> CallFailure {
+        let message = format!("no answer within {} s", after.as_secs_f64());
+        CallFailure {
+            kind: ErrorKind::Timeout,
+            target: call.target.clone(),
+            code: 0,
+            message,
+            retry_after: None,
+            maybe_done: false,
+            continue_token: None,
+            source: None,
+        }
+    }
+}
+
+async fn refusal(body: &mut Body) -> Vec<u8> {
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            text.extend_from_slice(&data);
+        }
+        if text.len() > MAX_STATUS_BYTES {
+            break;
+        }
+    }
+    text
+}
+
+fn broken(call: &Call, kind: ErrorKind, message: &str, source: impl Into<Source>) -> CallFailure {
+    CallFailure {
+        kind,
+        target: call.target.clone(),
+        code: 0,
+        message: message.to_owned(),
+        retry_after: None,
+        maybe_done: false,
+        continue_token: None,
+        source: Some(source.into()),
+    }
+}
+
+fn outcome(failure: &CallFailure) -> Outcome {
+    match failure.kind {
+        ErrorKind::TooManyRequests => Outcome::Throttled {
+            retry_after: failure.retry_after,
+        },
+        ErrorKind::Unavailable if failure.retry_after.is_some() => Outcome::Throttled {
+            retry_after: failure.retry_after,
+        },
+        ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Timeout => Outcome::Failed,
+        _ => Outcome::Answered { comparable: false },
+    }
+}
+
+/// Whether it is open if the API server carried the call out.
+fn is_unclear(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Timeout
+    )
+}
+
+fn may_repeat(repeat: Repeat, kind: ErrorKind, failures: u32) -> bool {
+    match (repeat, kind) {
+        (_, ErrorKind::TooManyRequests) => true,
+        (Repeat::Free, kind) => kind.is_retryable(),
+        // A failing admission webhook answers 500 each time: no use in waiting for it until the deadline.
+        (Repeat::Telling, ErrorKind::Unavailable) => failures < MAX_WRITE_FAILURES,
+        (Repeat::Telling, kind) => kind.is_retryable(),
+        (Repeat::Never, _) => false,
+    }
+}
+
+/// 100 ms doubling to 5 s, less up to half of it, so that calls which failed together do not come back together.
+fn backoff(failures: u32, salt: &str) -> Duration {
+    use std::hash::{Hash as _, Hasher as _};
+    let full = Duration::from_millis(100)
+        .saturating_mul(1 << failures.saturating_sub(1).min(6))
+        .min(Duration::from_secs(5));
+    let mut hasher = std::hash::DefaultHasher::new();
+    (salt, failures).hash(&mut hasher);
+    full - full.mul_f64((hasher.finish() % 1000) as f64 / 2000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_repeated() {
+        use ErrorKind::*;
+        for (repeat, kind, failures, expected) in [
+            (Repeat::Free, Unreachable, 50, true),
+            (Repeat::Free, Unavailable, 50, true),
+            (Repeat::Free, NotFound, 1, false),
+            (Repeat::Free, Gone, 1, false),
+            (Repeat::Telling, Unreachable, 5, true),
+            (Repeat::Telling, Unavailable, 2, true),
+            (Repeat::Telling, Unavailable, 3, false),
+            (Repeat::Telling, Conflict, 1, false),
+            (Repeat::Never, Unreachable, 1, false),
+            (Repeat::Never, TooManyRequests, 1, true),
+        ] {
+            assert_eq!(
+                may_repeat(repeat, kind, failures),
+                expected,
+                "{repeat:?} {kind:?} {failures}"
+            );
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        for failures in [1, 2, 10, 1000] {
+            let wait = backoff(failures, "/api");
+            assert!(
+                wait >= Duration::from_millis(50) && wait <= Duration::from_secs(5),
+                "{failures}: {wait:?}"
+            );
+        }
+        assert!(backoff(6, "/a") > backoff(1, "/a"));
+    }
+}

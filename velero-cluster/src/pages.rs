@@ -1,0 +1,304 @@
+//! Lists, page by page.
+
+use velero_core::{ApiResource, RawItem, Selector};
+
+use crate::call::{Call, Caller, Ended, Sink, TooBig};
+use crate::list_body::{ListBody, Splitter};
+use crate::{BadElement, Error, ErrorKind, Target, cluster};
+
+/// Which objects of a resource are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListScope {
+    /// One namespace; `None` for all of them and for cluster-scoped resources.
+    pub namespace: Option<String>,
+    /// Labels; the empty selector takes all.
+    pub selector: Selector,
+    /// A field selector as the API server understands it, such as `status.phase=Running`.
+    pub field_selector: Option<String>,
+}
+
+impl ListScope {
+    /// All objects of the cluster.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The objects of one namespace.
+    pub fn namespace(name: impl Into<String>) -> Self {
+        Self {
+            namespace: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Narrows to objects with certain labels.
+    #[must_use]
+    pub fn labels(mut self, selector: Selector) -> Self {
+        self.selector = selector;
+        self
+    }
+}
+
+/// How lists are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListOptions {
+    /// Objects asked for in one page at most; 500. 0 asks for everything in one answer.
+    pub page_size: u32,
+    /// Bytes of an answer beyond which the next page is asked for smaller; 8 MiB.
+    pub large_page: usize,
+    /// Bytes of an answer at which it is given up and asked for again in smaller pages; 16 MiB.
+    pub max_page: usize,
+}
+
+impl Default for ListOptions {
+    fn default() -> Self {
+        Self {
+            page_size: 500,
+            large_page: 8 << 20,
+            max_page: 16 << 20,
+        }
+    }
+}
+
+impl ListOptions {
+    /// Sets how many objects are asked for in one page at most.
+    #[must_use]
+    pub fn page_size(mut self, objects: u32) -> Self {
+        self.page_size = objects;
+        self
+    }
+
+    /// Sets the sizes of an answer, in bytes, at which pages get smaller and at which an answer is given up.
+    #[must_use]
+    pub fn page_bytes(mut self, large: usize, max: usize) -> Self {
+        (self.large_page, self.max_page) = (large, max.max(large));
+        self
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Page {
+    /// The objects, in the API server's order.
+    pub items: Vec<RawItem>,
+    /// Elements that are no objects.
+    pub bad: Vec<BadElement>,
+    /// Size of the answer in bytes.
+    pub bytes: usize,
+    /// How many objects follow, where the API server says so.
+    pub remaining: Option<u64>,
+    /// Whether the list begins again with this page, because the API server had forgotten where it was: objects of
+    /// earlier pages come again.
+    pub restarted: bool,
+    /// Whether this page and those after it were read at a later time than the ones before.
+    pub inconsistent: bool,
+}
+
+/// The pages of one list. Dropping it ends the list.
+///
+/// Pages are asked for one at a time. Their size is halved after an answer that is too large or came too late, and
+/// grows back. When a continue token has expired, the list goes on with the token that the API server offers instead
+/// or begins again; nothing is left out, but objects can come twice.
+#[derive(Debug)]
+pub struct Pages {
+    caller: Caller,
+    target: Target,
+    path: String,
+    query: String,
+    api_version: String,
+    kind: String,
+    options: ListOptions,
+    size: u32,
+    token: Option<String>,
+    ended: bool,
+    restarts: u32,
+    restarted: bool,
+    inconsistent: bool,
+}
+
+/// How often one list begins again before it is given up.
+const MAX_RESTARTS: u32 = 5;
+
+struct PageSink {
+    splitter: Splitter,
+    max: usize,
+}
+
+impl Sink for PageSink {
+    type Output = ListBody;
+
+    fn push(&mut self, chunk: &[u8]) -> Result<(), TooBig> {
+        self.splitter.push(chunk);
+        if self.splitter.bytes() > self.max {
+            Err(TooBig)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn finish(self) -> Result<ListBody, String> {
+        self.splitter.finish()
+    }
+}
+
+impl Pages {
+    pub(crate) fn new(
+        caller: Caller,
+        resource: &ApiResource,
+        scope: ListScope,
+        options: ListOptions,
+    ) -> Self {
+        let namespace = scope.namespace.as_deref().unwrap_or_default();
+        let mut query = String::new();
+        if !scope.selector.is_empty() {
+            push_param(&mut query, "labelSelector", &scope.selector.to_string());
+        }
+        if let Some(fields) = scope.field_selector.as_deref().filter(|f| !f.is_empty()) {
+            push_param(&mut query, "fieldSelector", fields);
+        }
+        Self {
+            caller,
+            target: cluster::target("list", resource, namespace, ""),
+            path: resource.path(Some(namespace), None),
+            query,
+            api_version: resource.api_version(),
+            kind: resource.kind.clone(),
+            size: options.page_size,
+            options,
+            token: None,
+            ended: false,
+            restarts: 0,
+            restarted: false,
+            inconsistent: false,
+        }
+    }
+
+    /// Reads the next page; `None` after the last one.
+    ///
+    /// # Errors
+    /// When the API server refuses or does not answer until the deadline. The same page can be asked for again.
+    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            let max = if self.size == 1 || self.options.page_size == 0 {
+                usize::MAX
+            } else {
+                self.options.max_page
+            };
+            let sink = || PageSink {
+                splitter: Splitter::new(self.api_version.as_str(), self.kind.as_str()),
+                max,
+            };
+            match self.caller.run(&self.call(), sink).await {
+                Ok(body) => return Ok(Some(self.page(body))),
+                Err(Ended::TooBig) => self.size = (self.size / 4).max(1),
+                Err(Ended::Failed(error))
+                    if error.kind() == ErrorKind::Gone && self.token.is_some() =>
+                {
+                    self.renew(error)?
+                }
+                Err(Ended::Failed(error)) => {
+                    if error.kind() == ErrorKind::Timeout {
+                        self.shrink();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Objects that the next page asks for.
+    pub fn page_size(&self) -> u32 {
+        self.size
+    }
+
+    fn call(&self) -> Call {
+        let mut query = self.query.clone();
+        if self.size > 0 {
+            push_param(&mut query, "limit", &self.size.to_string());
+        }
+        if let Some(token) = &self.token {
+            push_param(&mut query, "continue", token);
+        }
+        let uri = if query.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}?{query}", self.path)
+        };
+        let mut call = Call::read(self.target.clone(), uri);
+        call.comparable = false;
+        call
+    }
+
+    fn page(&mut self, body: ListBody) -> Page {
+        if body.bytes > self.options.large_page {
+            self.shrink();
+        } else if self.size < self.options.page_size && body.bytes < self.options.large_page / 2 {
+            self.size = self.size.saturating_mul(2).min(self.options.page_size);
+        }
+        self.ended = body.continue_token.is_none();
+        self.token = body.continue_token;
+        Page {
+            items: body.items,
+            bad: body.bad,
+            bytes: body.bytes,
+            remaining: body.remaining,
+            restarted: std::mem::take(&mut self.restarted),
+            inconsistent: self.inconsistent,
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.size > 0 {
+            self.size = (self.size / 2).max(1);
+        }
+    }
+
+    fn renew(&mut self, error: Error) -> Result<(), Error> {
+        self.restarts += 1;
+        if self.restarts > MAX_RESTARTS {
+            return Err(error);
+        }
+        self.inconsistent = true;
+        self.token = error
+            .call()
+            .and_then(|failure| failure.continue_token.clone());
+        self.restarted = self.token.is_none();
+        tracing::debug!(target = %self.target, from_the_beginning = self.restarted, "a continue token has expired");
+        Ok(())
+    }
+}
+
+/// Adds `key=value` to a query, escaped.
+pub(crate) fn push_param(query: &mut String, key: &str, value: &str) {
+    if !query.is_empty() {
+        query.push('&');
+    }
+    query.push_str(key);
+    query.push('=');
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                query.push(byte as char)
+            }
+            other => query.push_str(&format!("%{other:02X}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_escaped() {
+        let mut query = String::new();
+        push_param(&mut query, "labelSelector", "a in (b,c),!d");
+        push_param(&mut query, "limit", "5");
+        assert_eq!(query, "labelSelector=a%20in%20%28b%2Cc%29%2C%21d&limit=5");
+    }
+}
