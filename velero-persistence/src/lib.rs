@@ -1,1 +1,29 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod backup_store;
+mod codec;
+mod error;
+mod filesystem;
+mod fs_tree;
+mod key;
+pub mod layout;
+mod location;
+mod options;
+mod reader;
+mod remote;
+mod remote_error;
+mod reservation;
+mod store;
+mod transport;
+mod writer;
+
+pub use backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
+pub use backup_store::BackupStore;
+pub use error::{Error, ErrorKind, Result};
+pub use layout::{Artifact, BackupFile, RestoreFile};
+pub use location::{Environment, Location, LocationConfig};
+pub use options::StoreOptions;
+pub use reader::{BlockingReader, ObjectReader};
+pub use store::ObjectStore;
+pub use writer::{BlockingWriter, ObjectWriter};

@@ -1,0 +1,42 @@
+//! Deadlines, retries and sizes of a store.
+
+use std::time::Duration;
+
+/// How patiently, and in what pieces, a store is used.
+///
+/// With the defaults a closed port is reported after about two seconds and a silent address after about
+/// twenty-two; refused credentials and missing buckets are never tried again.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Longest wait for a connection. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Longest wait for one request without a body of ours: existence, signing. Default 20 s.
+    pub request_timeout: Duration,
+    /// Longest wait for one piece of a transfer: an upload part, the next bytes of a download, a page
+    /// of a listing. Default 60 s.
+    pub io_timeout: Duration,
+    /// How often a temporary failure is tried again. Default 3.
+    pub max_retries: usize,
+    /// Pause before the first retry, doubled for each further one up to five seconds. Default 250 ms.
+    pub retry_pause: Duration,
+    /// Bytes of one part of a streaming upload, at least 5 MiB. Default 8 MiB.
+    ///
+    /// S3 takes 10,000 parts, so 8 MiB allows objects of 78 GiB.
+    pub part_size: usize,
+    /// Parts of one upload in flight at a time. Default 2. Memory is `part_size` times one more.
+    pub upload_concurrency: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(20),
+            io_timeout: Duration::from_secs(60),
+            max_retries: 3,
+            retry_pause: Duration::from_millis(250),
+            part_size: 8 << 20,
+            upload_concurrency: 2,
+        }
+    }
+}

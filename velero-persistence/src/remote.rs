@@ -1,0 +1,295 @@
+//! Stores reached through OpenDAL: S3 and memory.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::{Operator, Writer};
+
+use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
+use crate::error::{Error, Result};
+use crate::options::StoreOptions;
+use crate::remote_error::Mapper;
+
+/// How signed URLs are made.
+pub(crate) enum Signing {
+    /// By this operator: the store's own, or one that points at `publicUrl`.
+    By(Operator),
+    /// Not at all, for this reason.
+    Never(&'static str),
+}
+
+/// One OpenDAL operator with what our trait needs around it.
+pub(crate) struct RemoteBackend {
+    operator: Operator,
+    signing: Signing,
+    errors: Mapper,
+    options: StoreOptions,
+}
+
+impl fmt::Debug for RemoteBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteBackend")
+            .field(&self.errors.store)
+            .finish()
+    }
+}
+
+/// Adds deadlines, and around them retries, so that each attempt has its own deadline.
+pub(crate) fn layered(operator: Operator, options: &StoreOptions) -> Operator {
+    operator
+        .layer(
+            TimeoutLayer::new()
+                .with_timeout(options.request_timeout)
+                .with_io_timeout(options.io_timeout),
+        )
+        .layer(
+            RetryLayer::new()
+                .with_max_times(options.max_retries)
+                .with_min_delay(options.retry_pause)
+                .with_max_delay(Duration::from_secs(5).max(options.retry_pause))
+                .with_jitter()
+                .with_notify(|event: opendal::layers::RetryEvent<'_>| {
+                    tracing::debug!(
+                        operation = %event.op,
+                        attempt = event.attempt,
+                        pause_ms = event.retry_after.as_millis() as u64,
+                        kind = %event.err.kind(),
+                        "a storage request failed for the moment and is tried again"
+                    );
+                }),
+        )
+}
+
+impl RemoteBackend {
+    pub(crate) fn new(
+        operator: Operator,
+        signing: Signing,
+        errors: Mapper,
+        options: StoreOptions,
+    ) -> Self {
+        Self {
+            operator,
+            signing,
+            errors,
+            options,
+        }
+    }
+
+    async fn entries(&self, prefix: &str, recursive: bool) -> Result<Vec<opendal::Entry>> {
+        let path = if prefix.is_empty() { "/" } else { prefix };
+        self.operator
+            .list_with(path)
+            .recursive(recursive)
+            .await
+            .map_err(|err| self.errors.map("list", prefix, &err))
+    }
+}
+
+#[async_trait]
+impl ObjectBackend for RemoteBackend {
+    fn describe(&self) -> String {
+        self.errors.store.clone()
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.operator
+            .write_with(key, bytes)
+            .if_not_exists(mode == PutMode::Create)
+            .await
+            .map(drop)
+            .map_err(|err| self.errors.map("write", key, &err))
+    }
+
+    async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
+        let writer = self
+            .operator
+            .writer_with(key)
+            .chunk(self.options.part_size.max(5 << 20))
+            .concurrent(self.options.upload_concurrency.max(1))
+            .await
+            .map_err(|err| self.errors.map("upload", key, &err))?;
+        Ok(Box::new(RemoteUpload {
+            writer,
+            key: key.to_owned(),
+            errors: self.errors.clone(),
+        }))
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        match self.operator.stat(key).await {
+            Ok(meta) if meta.is_dir() => Ok(None),
+            Ok(meta) => Ok(Some(meta.content_length())),
+            Err(err) if err.kind() == opendal::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(self.errors.map("look for", key, &err)),
+        }
+    }
+
+    async fn read(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let failed = |err: opendal::Error| self.errors.map("read", key, &err);
+        let meta = self.operator.stat(key).await.map_err(failed)?;
+        let size = meta.content_length();
+        let range = range.unwrap_or(0..size);
+        let range = range.start.min(size)..range.end.min(size);
+        if range.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let mut reader = self.operator.reader_with(key);
+        // A transfer that resumes after a broken connection must not go on in a newer object.
+        if let Some(etag) = meta.etag()
+            && self.operator.info().capability().read_with_if_match
+        {
+            reader = reader.if_match(etag);
+        }
+        let stream = reader
+            .await
+            .map_err(failed)?
+            .into_stream(range.clone())
+            .await
+            .map_err(failed)?;
+        let expected = range.end - range.start;
+        Ok(whole(stream, expected, self.errors.clone(), key.to_owned()))
+    }
+
+    async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut dirs: Vec<String> = self
+            .entries(prefix, false)
+            .await?
+            .iter()
+            .filter_map(|entry| {
+                let name = entry.path().strip_prefix(prefix)?.strip_suffix('/')?;
+                (!name.is_empty()).then(|| name.to_owned())
+            })
+            .collect();
+        dirs.sort_unstable();
+        dirs.dedup();
+        Ok(dirs)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
+        let mut entries: Vec<ObjectEntry> = self
+            .entries(prefix, true)
+            .await?
+            .into_iter()
+            .filter(|entry| entry.path() != "/")
+            .map(|entry| ObjectEntry {
+                size: match entry.metadata().is_file() {
+                    true => entry.metadata().content_length(),
+                    false => 0,
+                },
+                key: entry.path().to_owned(),
+            })
+            .collect();
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.operator
+            .delete(key)
+            .await
+            .map_err(|err| self.errors.map("delete", key, &err))
+    }
+
+    async fn presign_get(&self, key: &str, ttl: Duration) -> Result<String> {
+        let operator = match &self.signing {
+            Signing::By(operator) => operator,
+            Signing::Never(why) => {
+                return Err(Error::Unsupported {
+                    store: self.describe(),
+                    operation: format!("sign a URL for {key:?}"),
+                    detail: (*why).to_owned(),
+                });
+            }
+        };
+        let request = operator
+            .presign_read(key, ttl)
+            .await
+            .map_err(|err| self.errors.map("sign a URL for", key, &err))?;
+        Ok(request.uri().to_string())
+    }
+}
+
+/// Passes the pieces on and makes an early end an error.
+fn whole(
+    stream: opendal::BufferStream,
+    expected: u64,
+    errors: Mapper,
+    key: String,
+) -> BoxStream<'static, Result<Bytes>> {
+    let late = (errors.clone(), key.clone());
+    let counted = stream
+        .map_ok(|buffer| stream::iter(Iterator::map(buffer, Ok)))
+        .try_flatten()
+        .map_err(move |err| errors.map("read", &key, &err));
+    stream::unfold(
+        (Box::pin(counted), 0u64, false),
+        move |(mut inner, got, done)| {
+            let (errors, key) = late.clone();
+            async move {
+                if done {
+                    return None;
+                }
+                match inner.next().await {
+                    Some(Ok(bytes)) => {
+                        let got = got + bytes.len() as u64;
+                        Some((Ok(bytes), (inner, got, false)))
+                    }
+                    Some(Err(err)) => Some((Err(err), (inner, got, true))),
+                    None if got == expected => None,
+                    None => {
+                        let err = errors.cut_off(&key, got, expected);
+                        Some((Err(err), (inner, got, true)))
+                    }
+                }
+            }
+        },
+    )
+    .boxed()
+}
+
+struct RemoteUpload {
+    writer: Writer,
+    key: String,
+    errors: Mapper,
+}
+
+impl fmt::Debug for RemoteUpload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemoteUpload").field(&self.key).finish()
+    }
+}
+
+#[async_trait]
+impl UploadBackend for RemoteUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.writer
+            .write(bytes)
+            .await
+            .map_err(|err| self.errors.map("upload", &self.key, &err))
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.writer
+            .close()
+            .await
+            .map(drop)
+            .map_err(|err| self.errors.map("upload", &self.key, &err))
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.writer
+            .abort()
+            .await
+            .map_err(|err| self.errors.map("give up the upload of", &self.key, &err))
+    }
+}

@@ -1,0 +1,289 @@
+//! From OpenDAL's errors to ours: one clear line, no secrets.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use opendal::ErrorKind as Kind;
+
+use crate::error::Error;
+
+/// Longest text taken over from a server.
+const MAX_DETAIL: usize = 300;
+
+/// What error texts of one store need.
+#[derive(Clone)]
+pub(crate) struct Mapper {
+    /// The store as messages name it.
+    pub(crate) store: String,
+    /// The bucket, for messages about a missing one.
+    pub(crate) bucket: String,
+    /// Values that must never appear in a text, whatever a server sends back.
+    pub(crate) secrets: Arc<[String]>,
+}
+
+impl Mapper {
+    /// Turns an OpenDAL error into ours; `action` is a verb, `key` may be empty.
+    pub(crate) fn map(&self, action: &str, key: &str, err: &opendal::Error) -> Error {
+        let operation = match key {
+            "" => format!("{action} the root"),
+            key => format!("{action} {key:?}"),
+        };
+        let (store, key) = (self.store.clone(), key.to_owned());
+        let answer = Answer::of(err);
+        if let Some(detail) = unreachable_detail(err) {
+            let detail = self.clean(&detail);
+            return Error::Unreachable {
+                store,
+                operation,
+                detail,
+            };
+        }
+        if err.message().starts_with("signing http request") {
+            let detail = format!("no usable credentials: {}", self.clean(&deepest(err)));
+            return Error::PermissionDenied {
+                store,
+                operation,
+                detail,
+            };
+        }
+        let detail = self.clean(&answer.text());
+        match (err.kind(), answer.code.as_str()) {
+            (_, "NoSuchBucket") => Error::BucketNotFound {
+                store,
+                detail: format!("bucket {:?} does not exist", self.bucket),
+            },
+            (Kind::NotFound, _) => Error::NotFound { store, key },
+            (Kind::PermissionDenied, _)
+            | (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+                Error::PermissionDenied {
+                    store,
+                    operation,
+                    detail,
+                }
+            }
+            (Kind::ConditionNotMatch, _) if action == "read" => Error::Store {
+                store,
+                operation,
+                detail: "it was replaced while it was read".to_owned(),
+                retryable: true,
+            },
+            (Kind::ConditionNotMatch | Kind::AlreadyExists, _) => {
+                Error::AlreadyExists { store, key }
+            }
+            (Kind::Unsupported, _) | (_, "NotImplemented") => Error::Unsupported {
+                store,
+                operation,
+                detail,
+            },
+            (
+                _,
+                "AuthorizationHeaderMalformed"
+                | "PermanentRedirect"
+                | "IllegalLocationConstraintException",
+            ) => Error::config(
+                "config.region",
+                "",
+                format!(
+                    "the region of bucket {:?}; the store says: {detail}",
+                    self.bucket
+                ),
+            ),
+            (Kind::RateLimited | Kind::Conflict, _) => Error::Store {
+                store,
+                operation,
+                detail,
+                retryable: true,
+            },
+            _ if err.is_temporary() || err.is_persistent() => Error::Unreachable {
+                store,
+                operation,
+                detail,
+            },
+            _ => Error::Store {
+                store,
+                operation,
+                detail,
+                retryable: false,
+            },
+        }
+    }
+
+    /// The error of a transfer that ended early.
+    pub(crate) fn cut_off(&self, key: &str, got: u64, expected: u64) -> Error {
+        Error::Unreachable {
+            store: self.store.clone(),
+            operation: format!("read {key:?}"),
+            detail: format!("the transfer ended after {got} of {expected} bytes"),
+        }
+    }
+
+    fn clean(&self, text: &str) -> String {
+        let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for secret in self.secrets.iter().filter(|s| !s.is_empty()) {
+            text = text.replace(secret.as_str(), "***");
+        }
+        if text.len() > MAX_DETAIL {
+            let cut = (0..=MAX_DETAIL).rev().find(|&i| text.is_char_boundary(i));
+            text.truncate(cut.unwrap_or(0));
+            text.push_str("...");
+        }
+        text
+    }
+}
+
+/// Code and message of a server's answer.
+struct Answer {
+    code: String,
+    message: String,
+}
+
+impl Answer {
+    /// OpenDAL keeps S3's answer as the debug print of a struct; anything else is taken as it is.
+    fn of(err: &opendal::Error) -> Self {
+        let text = err.message();
+        if !text.starts_with("S3Error {") {
+            return Self {
+                code: String::new(),
+                message: text.to_owned(),
+            };
+        }
+        Self {
+            code: debug_field(text, "code").unwrap_or_default(),
+            message: debug_field(text, "message").unwrap_or_default(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let hint = match self.code.as_str() {
+            "InvalidAccessKeyId" => "the store does not know the access key id",
+            "SignatureDoesNotMatch" => "the secret access key does not fit the access key id",
+            "RequestTimeTooSkewed" => "this machine's clock and the store's differ too much",
+            "ExpiredToken" => "the session token has expired",
+            _ => "",
+        };
+        match (self.code.as_str(), self.message.as_str(), hint) {
+            ("", "", _) => "the store gives no reason".to_owned(),
+            ("", message, _) => message.to_owned(),
+            (code, _, hint) if !hint.is_empty() => format!("{code}: {hint}"),
+            (code, "", _) => code.to_owned(),
+            (code, message, _) => format!("{code}: {message}"),
+        }
+    }
+}
+
+/// Takes `name: "value"` out of a debug print and undoes its escapes.
+fn debug_field(text: &str, name: &str) -> Option<String> {
+    let start = text.find(&format!("{name}: \""))? + name.len() + 3;
+    let mut value = String::new();
+    let mut chars = text[start..].chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some(value),
+            '\\' => match chars.next()? {
+                'n' | 't' | 'r' => value.push(' '),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+}
+
+fn chain(err: &opendal::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let mut next = StdError::source(err);
+    std::iter::from_fn(move || {
+        let err = next?;
+        next = err.source();
+        Some(err)
+    })
+}
+
+fn deepest(err: &opendal::Error) -> String {
+    chain(err)
+        .last()
+        .map_or_else(|| err.message().to_owned(), ToString::to_string)
+}
+
+/// Says why the store gave no answer at all, if that is what happened.
+fn unreachable_detail(err: &opendal::Error) -> Option<String> {
+    if err.message().ends_with("operation timeout reached") || err.message() == "write part timeout"
+    {
+        return Some("no answer in time".to_owned());
+    }
+    let http = chain(err).find_map(|err| err.downcast_ref::<reqwest::Error>())?;
+    let cause = deepest(err);
+    if cause.contains("certificate") {
+        return Some(format!(
+            "{cause}; if the store has its own authority, set caCert"
+        ));
+    }
+    if http.is_timeout() {
+        return Some(format!("no answer in time: {cause}"));
+    }
+    Some(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapper() -> Mapper {
+        Mapper {
+            store: "s3://b".to_owned(),
+            bucket: "b".to_owned(),
+            secrets: ["hunter2".to_owned(), String::new()].into(),
+        }
+    }
+
+    fn s3(kind: Kind, code: &str, message: &str) -> Error {
+        let text = format!(
+            "S3Error {{ code: {code:?}, message: {message:?}, resource: \"/b\", request_id: \"1\" }}"
+        );
+        mapper().map("write", "k", &opendal::Error::new(kind, text))
+    }
+
+    #[test]
+    fn answers_become_kinds() {
+        use crate::ErrorKind as K;
+        for (kind, code, want) in [
+            (Kind::ConfigInvalid, "NoSuchBucket", K::BucketNotFound),
+            (Kind::NotFound, "NoSuchKey", K::NotFound),
+            (
+                Kind::PermissionDenied,
+                "InvalidAccessKeyId",
+                K::PermissionDenied,
+            ),
+            (Kind::Unexpected, "ExpiredToken", K::PermissionDenied),
+            (
+                Kind::ConditionNotMatch,
+                "PreconditionFailed",
+                K::AlreadyExists,
+            ),
+            (Kind::Unexpected, "NotImplemented", K::Unsupported),
+            (Kind::Unexpected, "PermanentRedirect", K::ConfigInvalid),
+            (Kind::RateLimited, "SlowDown", K::Other),
+            (Kind::Unexpected, "EntityTooLarge", K::Other),
+        ] {
+            assert_eq!(s3(kind, code, "no").kind(), want, "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_are_one_line_short_and_without_secrets() {
+        let text = s3(
+            Kind::PermissionDenied,
+            "AccessDenied",
+            "key \"hunter2\"\nis\tbad",
+        )
+        .to_string();
+        assert_eq!(
+            text,
+            "s3://b: cannot write \"k\": access denied: AccessDenied: key \"***\" is bad"
+        );
+        let long = mapper().map(
+            "list",
+            "",
+            &opendal::Error::new(Kind::Unexpected, "ä".repeat(400)),
+        );
+        assert!(long.to_string().len() < 400);
+    }
+}

@@ -1,0 +1,138 @@
+//! The HTTP client of one store: its own TLS roots, deadlines and name.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::error::{Error, Result};
+use crate::options::StoreOptions;
+
+/// What the TLS side of a store needs to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    /// PEM bundle trusted beside the system's roots.
+    pub(crate) ca_cert: Option<Vec<u8>>,
+    /// Accept any certificate.
+    pub(crate) skip_verify: bool,
+}
+
+impl Tls {
+    /// Parses the bundle, so that a bad one is a configuration error rather than a failed handshake.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.extra_roots().map(drop)
+    }
+
+    fn extra_roots(&self) -> Result<Vec<CertificateDer<'static>>> {
+        let Some(pem) = &self.ca_cert else {
+            return Ok(Vec::new());
+        };
+        let bad = |detail: String| {
+            Error::config(
+                "caCert",
+                "<PEM>",
+                format!("PEM certificates are needed: {detail}"),
+            )
+        };
+        let certs = CertificateDer::pem_slice_iter(pem)
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|err| bad(err.to_string()))?;
+        if certs.is_empty() {
+            return Err(bad("there is no certificate in it".to_owned()));
+        }
+        Ok(certs)
+    }
+}
+
+/// Builds a client of its own for each store: no process-wide TLS state is read or set.
+pub(crate) fn client(tls: &Tls, options: &StoreOptions) -> Result<reqwest::Client> {
+    let failed = |err: String| Error::config("TLS settings", "", err);
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|err| failed(err.to_string()))?;
+    let config = if tls.skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+            .with_no_client_auth()
+    } else {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        for cert in tls.extra_roots()? {
+            roots
+                .add(cert)
+                .map_err(|err| Error::config("caCert", "<PEM>", err.to_string()))?;
+        }
+        builder.with_root_certificates(roots).with_no_client_auth()
+    };
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .connect_timeout(options.connect_timeout)
+        .read_timeout(options.io_timeout)
+        .user_agent(user_agent())
+        .build()
+        .map_err(|err| failed(err.to_string()))
+}
+
+fn user_agent() -> String {
+    format!(
+        "velero/{} ({}/{})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+/// The verifier behind `insecureSkipTLSVerify`: signatures are still checked, identity is not.
+#[derive(Debug)]
+struct AcceptAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,205 @@
+//! Writing an object of unknown length.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::backend::UploadBackend;
+use crate::error::{Error, Result};
+
+/// Pieces handed over at most, so that one huge write does not sit in memory twice.
+const PIECE: usize = 1 << 20;
+/// Pieces waiting between the caller and the upload.
+const QUEUE: usize = 4;
+
+enum Command {
+    Data(Bytes),
+    Commit,
+}
+
+/// An upload under way: write pieces, then [`close`](Self::close) makes the object visible.
+///
+/// Without `close` nothing is left behind: [`abort`](Self::abort) waits until the store has removed the parts, and a
+/// drop, also of a `write` under way, starts the same in the background. The upload is a task of its own on the runtime
+/// that was current when it began, and it needs that runtime to live until it has cleaned up.
+pub struct ObjectWriter {
+    commands: Option<mpsc::Sender<Command>>,
+    task: Option<JoinHandle<Result<()>>>,
+    store: String,
+    key: String,
+    written: u64,
+}
+
+impl fmt::Debug for ObjectWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectWriter")
+            .field("store", &self.store)
+            .field("key", &self.key)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ObjectWriter {
+    pub(crate) fn start(backend: Box<dyn UploadBackend>, store: String, key: String) -> Self {
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(upload(backend, inbox));
+        Self {
+            commands: Some(commands),
+            task: Some(task),
+            store,
+            key,
+            written: 0,
+        }
+    }
+
+    /// Bytes accepted so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Appends bytes, waiting while earlier ones are still on their way.
+    ///
+    /// # Errors
+    ///
+    /// The failure of an earlier piece. The upload is over and cleaned up then.
+    pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<()> {
+        let mut bytes = bytes.into();
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let len = piece.len() as u64;
+            let Some(commands) = &self.commands else {
+                return Err(self.over());
+            };
+            if commands.send(Command::Data(piece)).await.is_err() {
+                return Err(self.failure().await);
+            }
+            self.written += len;
+        }
+        Ok(())
+    }
+
+    /// Finishes the upload; the object is visible, whole, when this returns `Ok`.
+    pub async fn close(mut self) -> Result<()> {
+        let Some(commands) = self.commands.take() else {
+            return Err(self.over());
+        };
+        // A refused command means the task has ended; its result says why.
+        let _ = commands.send(Command::Commit).await;
+        drop(commands);
+        self.join().await
+    }
+
+    /// Gives the upload up and waits until its parts are gone.
+    pub async fn abort(mut self) -> Result<()> {
+        self.commands = None;
+        self.join().await
+    }
+
+    /// Turns it into an [`io::Write`] for a blocking thread, such as one that packs an archive.
+    ///
+    /// Call it inside a Tokio runtime; write outside of its async tasks, in `spawn_blocking` for one.
+    pub fn into_blocking(self) -> BlockingWriter {
+        BlockingWriter {
+            inner: self,
+            handle: Handle::current(),
+        }
+    }
+
+    async fn join(&mut self) -> Result<()> {
+        match self.task.take() {
+            Some(task) => task
+                .await
+                .unwrap_or_else(|err| Err(self.broken(err.to_string()))),
+            None => Err(self.over()),
+        }
+    }
+
+    async fn failure(&mut self) -> Error {
+        self.commands = None;
+        match self.join().await {
+            Err(err) => err,
+            Ok(()) => self.over(),
+        }
+    }
+
+    fn over(&self) -> Error {
+        self.broken("the upload has ended already".to_owned())
+    }
+
+    fn broken(&self, detail: String) -> Error {
+        Error::Store {
+            store: self.store.clone(),
+            operation: format!("upload {:?}", self.key),
+            detail,
+            retryable: false,
+        }
+    }
+}
+
+async fn upload(
+    mut backend: Box<dyn UploadBackend>,
+    mut inbox: mpsc::Receiver<Command>,
+) -> Result<()> {
+    let failure = loop {
+        let outcome = match inbox.recv().await {
+            Some(Command::Data(bytes)) => backend.write(bytes).await,
+            Some(Command::Commit) => match backend.close().await {
+                Ok(()) => return Ok(()),
+                Err(err) => Err(err),
+            },
+            None => return backend.abort().await,
+        };
+        if let Err(err) = outcome {
+            break err;
+        }
+    };
+    inbox.close();
+    if let Err(err) = backend.abort().await {
+        tracing::warn!(error = %err, "a failed upload could not be cleaned up");
+    }
+    Err(failure)
+}
+
+/// An [`ObjectWriter`] for blocking threads.
+#[derive(Debug)]
+pub struct BlockingWriter {
+    inner: ObjectWriter,
+    handle: Handle,
+}
+
+impl BlockingWriter {
+    /// Finishes the upload, as [`ObjectWriter::close`].
+    pub fn close(self) -> Result<()> {
+        self.handle.block_on(self.inner.close())
+    }
+
+    /// Gives the upload up, as [`ObjectWriter::abort`].
+    pub fn abort(self) -> Result<()> {
+        self.handle.block_on(self.inner.abort())
+    }
+
+    /// Returns the async writer, for example to close it in an async task.
+    pub fn into_inner(self) -> ObjectWriter {
+        self.inner
+    }
+}
+
+impl io::Write for BlockingWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let piece = &buf[..buf.len().min(PIECE)];
+        self.handle
+            .block_on(self.inner.write(Bytes::copy_from_slice(piece)))
+            .map_err(io::Error::other)?;
+        Ok(piece.len())
+    }
+
+    /// Does nothing: bytes leave when a part is full, and the object appears only with `close`.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
