@@ -15,7 +15,8 @@ mod post;
 mod report;
 mod run;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
@@ -41,12 +42,19 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     // Two providers in one tree would make rustls refuse to choose; the first one installed stays.
     let _already_chosen = rustls::crypto::ring::default_provider().install_default();
-    match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Run(args) => run::run(args).await,
         Command::Post(args) => post::run(&args).await,
         Command::List(args) => list::run(&args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use velero_e2e::{Assets, Scenario, all_scenarios, run_scenarios};
 
 #[derive(Debug, Parser)]
@@ -38,33 +39,49 @@ struct Cli {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
     // Two providers in one tree would make rustls refuse to choose; the first one installed stays.
     let _already_chosen = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    // Interrupted runs drop their control planes, which ends the processes.
+    let result = tokio::select! {
+        result = run(Cli::parse()) => result,
+        signal = stopped() => signal.and_then(|name| bail!("stopped by {name}")),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether all scenarios held.
+async fn run(cli: Cli) -> Result<bool> {
     if cli.build_only {
-        println!("{}", Assets::find_or_build()?.dir().display());
-        return Ok(ExitCode::SUCCESS);
+        let assets = tokio::task::spawn_blocking(Assets::find_or_build).await??;
+        println!("{}", assets.dir().display());
+        return Ok(true);
     }
     if cli.list {
         for scenario in all_scenarios() {
             println!("{:<28} {}", scenario.name, scenario.about);
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let chosen = choose(&cli.names)?;
     let seed = cli.seed.unwrap_or_else(now);
-    let run = run_scenarios(&chosen, cli.velero, seed, cli.keep);
-    // Interrupted runs drop their control planes, which ends the processes.
-    let summary = tokio::select! {
-        summary = run => summary?,
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-    };
-    Ok(if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let summary = run_scenarios(&chosen, cli.velero, seed, cli.keep).await?;
+    Ok(summary.failed == 0)
+}
+
+async fn stopped() -> Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => Ok(result.map(|()| "SIGINT")?),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
 }
 
 fn choose(names: &[String]) -> Result<Vec<Scenario>> {

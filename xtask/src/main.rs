@@ -7,7 +7,10 @@
 
 mod bench;
 mod cargo;
+mod crds;
 mod e2e;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -24,11 +27,21 @@ enum Command {
     E2e(e2e::Args),
     /// Measure the engines and the bare loops beside them.
     Bench(bench::Args),
+    /// Write the CustomResourceDefinitions in velero-core/crds.
+    Crds(crds::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::E2e(args) => e2e::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Crds(args) => crds::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
     }
 }
