@@ -1,0 +1,4 @@
+//! The `velero` binary as a library: command line, direct mode, operator and sandbox. Wiring only; the work is done
+//! in the crates below it.
+
+pub mod logfile;
