@@ -47,27 +47,22 @@ impl Engine {
 
     /// Backs up the whole cluster; returns what it used and how many objects the archive holds.
     pub(crate) fn backup(&self, kubeconfig: &Path) -> Result<(Usage, usize)> {
-        let (usage, _) = measure::run(self.command("backup", kubeconfig).arg(BACKUP), DEADLINE)?;
-        Ok((usage, self.objects()?))
+        self.run("backup", kubeconfig)
     }
 
     /// Restores that backup; returns what it used and how many objects it had to look at.
     pub(crate) fn restore(&self, kubeconfig: &Path) -> Result<(Usage, usize)> {
-        let (usage, _) = measure::run(
-            self.command("restore", kubeconfig)
-                .args(["--from-backup", BACKUP]),
-            DEADLINE,
-        )?;
-        Ok((usage, self.objects()?))
+        self.run("restore", kubeconfig)
     }
 
-    fn command(&self, verb: &str, kubeconfig: &Path) -> Command {
+    fn run(&self, verb: &str, kubeconfig: &Path) -> Result<(Usage, usize)> {
         let mut command = Command::new(&self.velero);
         command
-            .args(["direct", verb, "--store"])
+            .args(["direct", verb, BACKUP, "--store"])
             .arg(format!("file://{}", self.store.display()))
             .env("KUBECONFIG", kubeconfig);
-        command
+        let (usage, _) = measure::run(&mut command, DEADLINE)?;
+        Ok((usage, self.objects()?))
     }
 
     /// Objects in the archive; each lies there twice and counts once.
