@@ -186,6 +186,10 @@ fn splice(text: &[u8], api_version: Option<&str>, kind: Option<&str>) -> Bytes {
 }
 
 fn parse_wire(json: &[u8]) -> Result<Wire<'_>, Error> {
+    // A derived struct would also be read from an array of its fields.
+    if json.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::item("an item", "it is no json object"));
+    }
     serde_json::from_slice(json).map_err(|source| Error::Item {
         what: "an item".into(),
         reason: "its json does not parse".into(),
@@ -331,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_no_object_is_an_error_that_says_so() {
         for (text, want) in [
-            ("[]", "does not parse"),
+            ("[]", "no json object"),
             ("{", "does not parse"),
             (r#"{"kind":"A","metadata":{"name":"x"}}"#, "no apiVersion"),
             (r#"{"apiVersion":"v1","metadata":{"name":"x"}}"#, "no kind"),

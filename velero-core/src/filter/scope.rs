@@ -304,8 +304,8 @@ impl ScopeFilter {
                 takes_namespaced(namespaced, &name)
             }
             Mode::New { cluster, .. } => {
-                cluster.should_include(&name)
-                    && (is_namespaces || cluster.includes().next().is_some())
+                let included = cluster.includes().any(|p| p.matches(&name));
+                !cluster.excludes().any(|p| p.matches(&name)) && (included || is_namespaces)
             }
         }
     }
