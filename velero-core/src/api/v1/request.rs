@@ -85,7 +85,7 @@ resource! {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DownloadRequestSpec {
-    /// The file.
+    /// The file to download.
     #[serde(deserialize_with = "nullable")]
     pub target: DownloadTarget,
 }
@@ -94,7 +94,7 @@ pub struct DownloadRequestSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DownloadTarget {
-    /// Which of the files.
+    /// Which of its files.
     #[serde(deserialize_with = "nullable")]
     pub kind: DownloadTargetKind,
     /// Name of the backup or restore.

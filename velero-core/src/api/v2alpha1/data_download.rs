@@ -46,7 +46,7 @@ impl DataDownload {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataDownloadSpec {
-    /// The volume.
+    /// The volume to fill.
     #[serde(deserialize_with = "nullable")]
     pub target_volume: TargetVolumeSpec,
     /// Name of the BackupStorageLocation that holds the repository.
