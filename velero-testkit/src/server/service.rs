@@ -1,0 +1,79 @@
+//! The server as a `tower::Service`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::Inner;
+use super::handle::handle;
+use crate::reply::{BoxError, ReplyBody};
+
+/// Bodies of answers.
+pub type ResponseBody = ReplyBody;
+
+/// The server as a [`tower::Service`]; cheap to clone.
+#[derive(Clone)]
+pub struct ApiService {
+    inner: Arc<Inner>,
+    user_agent: Option<HeaderValue>,
+}
+
+impl std::fmt::Debug for ApiService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiService")
+            .field("user_agent", &self.user_agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiService {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self {
+            inner,
+            user_agent: None,
+        }
+    }
+
+    /// Adds this `User-Agent` to requests that have none; a text that is no header value adds nothing.
+    #[must_use]
+    pub fn with_user_agent(mut self, user_agent: &str) -> Self {
+        self.user_agent = HeaderValue::from_str(user_agent).ok();
+        self
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let inner = self.inner.clone();
+        let user_agent = self.user_agent.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            if let Some(agent) = user_agent {
+                parts
+                    .headers
+                    .entry(http::header::USER_AGENT)
+                    .or_insert(agent);
+            }
+            let body = body.collect().await.map_err(Into::into)?.to_bytes();
+            handle(&inner, parts, body).await
+        })
+    }
+}

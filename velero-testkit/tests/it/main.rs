@@ -1,0 +1,3 @@
+//! Integration tests of the in-process API server.
+
+mod basics;
