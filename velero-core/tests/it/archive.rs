@@ -22,7 +22,9 @@ fn write(items: &[Item]) -> Vec<u8> {
     archive.finish().unwrap()
 }
 
-fn read(bytes: &[u8]) -> Result<(Option<String>, Vec<(EntryKind, Vec<u8>)>), Error> {
+type Entries = Vec<(EntryKind, Vec<u8>)>;
+
+fn read(bytes: &[u8]) -> Result<(Option<String>, Entries), Error> {
     let mut entries = Vec::new();
     let format = ArchiveReader::new(bytes).for_each(|kind, data| {
         entries.push((kind, data));
@@ -31,7 +33,7 @@ fn read(bytes: &[u8]) -> Result<(Option<String>, Vec<(EntryKind, Vec<u8>)>), Err
     Ok((format, entries))
 }
 
-fn expected(items: &[Item]) -> Vec<(EntryKind, Vec<u8>)> {
+fn expected(items: &[Item]) -> Entries {
     let mut out = vec![(EntryKind::FormatVersion, b"1.1.0\n".to_vec())];
     for (path, version, preferred, json) in items {
         if *preferred {
