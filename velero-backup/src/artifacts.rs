@@ -1,0 +1,256 @@
+//! The documents that lie beside an archive in a bucket, and the final status of a backup.
+//!
+//! Pure functions of a [`Backup`] and a [`BackupResult`], for an operator as well as for backups without one.
+
+use std::io::Write as _;
+
+use flate2::{Compression, GzBuilder};
+use serde::Serialize;
+use velero_core::Timestamp;
+use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStatus, HookStatus};
+use velero_core::archive::FORMAT_VERSION;
+use velero_core::result::ResultsFile;
+
+use crate::BackupResult;
+use crate::prepare::whole_seconds;
+
+/// One document beside an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// What follows the backup's name in the document's: `-results.gz`.
+    pub suffix: &'static str,
+    /// The content, compressed.
+    pub bytes: Vec<u8>,
+}
+
+/// What follows the backup's name in the archive's.
+pub const ARCHIVE_SUFFIX: &str = ".tar.gz";
+
+/// What follows the backup's name in the log's.
+pub const LOG_SUFFIX: &str = "-logs.gz";
+
+/// The name of the document that holds the [`Backup`] itself.
+pub const METADATA_NAME: &str = "velero-backup.json";
+
+/// Makes the documents that lie beside an archive: results, resource list, volume information, item operations, and the
+/// lists of volume backups and snapshots, which have no entries yet.
+///
+/// The log, the archive and `velero-backup.json` are not among them.
+pub fn artifacts(result: &BackupResult) -> Vec<Artifact> {
+    let none: Option<()> = None;
+    vec![
+        artifact("-podvolumebackups.json.gz", &none),
+        artifact("-volumesnapshots.json.gz", &none),
+        artifact("-itemoperations.json.gz", &result.item_operations),
+        artifact("-resource-list.json.gz", &result.resource_list),
+        artifact("-results.gz", &ResultsFile::from_records(&result.records)),
+        artifact("-volumeinfo.json.gz", &result.volume_infos),
+    ]
+}
+
+fn artifact<T: Serialize>(suffix: &'static str, content: &T) -> Artifact {
+    Artifact {
+        suffix,
+        bytes: compressed(content),
+    }
+}
+
+/// JSON with Go's escapes and a newline at its end, compressed without name and time.
+fn compressed<T: Serialize>(content: &T) -> Vec<u8> {
+    let mut gzip = GzBuilder::new().write(Vec::new(), Compression::default());
+    // A vector takes every byte, and these types have text for keys only.
+    let written = serde_json::to_writer(EscapeHtml(&mut gzip), content)
+        .map_err(std::io::Error::from)
+        .and_then(|()| gzip.write_all(b"\n"));
+    debug_assert!(written.is_ok());
+    gzip.finish().unwrap_or_default()
+}
+
+/// Writes `<`, `>` and `&` as Go does. They are found in JSON inside of strings only.
+struct EscapeHtml<W>(W);
+
+impl<W: std::io::Write> std::io::Write for EscapeHtml<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|b| matches!(b, b'<' | b'>' | b'&')) {
+            self.0.write_all(&rest[..at])?;
+            write!(self.0, "\\u{:04x}", rest[at])?;
+            rest = &rest[at + 1..];
+        }
+        self.0.write_all(rest)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The status of a backup that ran to its end and whose documents are stored.
+///
+/// Starts from the backup's present status, so that `expiration` and what else was set before the run stay.
+pub fn final_status(backup: &Backup, result: &BackupResult) -> BackupStatus {
+    let mut status = running_status(backup, result.started);
+    let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    status.phase = Some(if result.errors() > 0 {
+        BackupPhase::PartiallyFailed
+    } else {
+        BackupPhase::Completed
+    });
+    status.completion_timestamp = Some(whole_seconds(result.completed));
+    status.warnings = whole(result.warnings() as u64);
+    status.errors = whole(result.errors() as u64);
+    status.progress = Some(BackupProgress {
+        total_items: whole(result.total),
+        items_backed_up: whole(result.backed_up),
+    });
+    status.hook_status.get_or_insert_with(HookStatus::default);
+    status
+}
+
+/// The status of a backup that did not come about: its reason, and when that was clear.
+pub fn failed_status(
+    backup: &Backup,
+    error: &crate::Error,
+    started: Timestamp,
+    ended: Timestamp,
+) -> BackupStatus {
+    let mut status = running_status(backup, started);
+    status.completion_timestamp = Some(whole_seconds(ended));
+    match error {
+        crate::Error::Invalid { faults } => {
+            status.phase = Some(BackupPhase::FailedValidation);
+            status.validation_errors = faults.clone();
+            (status.start_timestamp, status.completion_timestamp) = (None, None);
+        }
+        other => {
+            status.phase = Some(BackupPhase::Failed);
+            status.failure_reason = velero_core::result::chain(other);
+        }
+    }
+    status
+}
+
+/// The status of a backup that has begun.
+pub fn running_status(backup: &Backup, started: Timestamp) -> BackupStatus {
+    let mut status = backup.status.clone();
+    status.version = 1;
+    status.format_version = FORMAT_VERSION.to_owned();
+    status.phase = Some(BackupPhase::InProgress);
+    status.start_timestamp = Some(whole_seconds(started));
+    if status.expiration.is_none() && !backup.spec.ttl.is_zero() {
+        status.expiration = started
+            .checked_add(backup.spec.ttl.to_std())
+            .ok()
+            .map(whole_seconds);
+    }
+    status
+}
+
+/// The content of `velero-backup.json` for a backup that has no custom resource: as the peer lays it out, with an
+/// indentation of two spaces.
+pub fn metadata_json(backup: &Backup) -> Vec<u8> {
+    let value = serde_json::to_value(backup).unwrap_or_default();
+    velero_core::to_go_json_pretty(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use velero_core::result::{Record, ResourceList, Severity};
+
+    fn result(records: Vec<Record>) -> BackupResult {
+        let mut resource_list = ResourceList::default();
+        resource_list.add("v1/Pod", "a/b");
+        BackupResult {
+            total: 1,
+            backed_up: 1,
+            records,
+            resource_list,
+            volume_infos: Vec::new(),
+            item_operations: Vec::new(),
+            archive_bytes: 9,
+            started: "2026-11-22T05:49:12.5Z".parse().unwrap(),
+            completed: "2026-11-22T05:49:13.9Z".parse().unwrap(),
+        }
+    }
+
+    fn text(artifact: &Artifact) -> String {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(artifact.bytes.as_slice())
+            .read_to_string(&mut text)
+            .unwrap();
+        text
+    }
+
+    #[test]
+    fn documents_are_those_of_the_peer() {
+        let all = artifacts(&result(vec![Record::run(Severity::Error, "a < b & c")]));
+        let seen: Vec<(&str, String)> = all.iter().map(|a| (a.suffix, text(a))).collect();
+        assert_eq!(
+            seen,
+            [
+                ("-podvolumebackups.json.gz", "null\n".to_owned()),
+                ("-volumesnapshots.json.gz", "null\n".to_owned()),
+                ("-itemoperations.json.gz", "[]\n".to_owned()),
+                ("-resource-list.json.gz", "{\"v1/Pod\":[\"a/b\"]}\n".to_owned()),
+                ("-results.gz", "{\"errors\":{\"velero\":[\"error: /a \\u003c b \\u0026 c\"]},\"warnings\":{}}\n".to_owned()),
+                ("-volumeinfo.json.gz", "[]\n".to_owned()),
+            ]
+        );
+        assert_eq!(
+            artifacts(&result(Vec::new())),
+            artifacts(&result(Vec::new()))
+        );
+    }
+
+    #[test]
+    fn phases_follow_the_records() {
+        let backup = Backup::default();
+        for (records, phase) in [
+            (vec![], BackupPhase::Completed),
+            (
+                vec![Record::run(Severity::Warning, "w")],
+                BackupPhase::Completed,
+            ),
+            (
+                vec![Record::run(Severity::Error, "e")],
+                BackupPhase::PartiallyFailed,
+            ),
+        ] {
+            let status = final_status(&backup, &result(records));
+            assert_eq!(status.phase, Some(phase));
+        }
+        let json = serde_json::to_value(final_status(&backup, &result(Vec::new()))).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"version": 1, "formatVersion": "1.1.0", "phase": "Completed", "startTimestamp": "2026-11-22T05:49:12Z",
+                "completionTimestamp": "2026-11-22T05:49:13Z", "progress": {"totalItems": 1, "itemsBackedUp": 1}, "hookStatus": {}})
+        );
+    }
+
+    #[test]
+    fn backups_that_did_not_come_about() {
+        let times: [Timestamp; 2] =
+            ["2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z"].map(|t| t.parse().unwrap());
+        let invalid = crate::Error::Invalid {
+            faults: vec!["x".into()],
+        };
+        let status = failed_status(&Backup::default(), &invalid, times[0], times[1]);
+        assert_eq!(
+            (status.phase, status.validation_errors),
+            (Some(BackupPhase::FailedValidation), vec!["x".to_owned()])
+        );
+        let status = failed_status(
+            &Backup::default(),
+            &crate::Error::Cancelled,
+            times[0],
+            times[1],
+        );
+        assert_eq!(
+            (status.phase, status.failure_reason.as_str()),
+            (Some(BackupPhase::Failed), "the backup was cancelled")
+        );
+    }
+}

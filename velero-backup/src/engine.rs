@@ -1,0 +1,315 @@
+//! The engine: from a request to an archive.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use velero_cluster::{Cluster, ListOptions, ListScope};
+use velero_core::action::BackupItemAction;
+use velero_core::api::Backup;
+use velero_core::archive::ArchiveWriterOptions;
+use velero_core::{CancellationToken, GroupResource, ItemHead, NoProgress, Progress, Timestamp};
+
+use crate::actions;
+use crate::invoke::{Actions, CallContext, Clock};
+use crate::run::Run;
+use crate::writer::Writer;
+use crate::{ArchiveSink, BackupRequest, BackupResult, Error};
+
+/// How backups are run.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct BackupOptions {
+    /// How lists are read: pages of 500 objects, smaller after an answer over 2 MiB, at most 8 MiB.
+    pub list: ListOptions,
+    /// Kinds that are listed ahead of their turn; 3.
+    pub kinds_ahead: usize,
+    /// Items whose actions run at the same time; 16.
+    pub concurrency: usize,
+    /// Longest time for one action on one item; 10 min.
+    pub action_timeout: Duration,
+    /// Bytes of items that wait for the archive's writer; 8 MiB.
+    pub queue_bytes: usize,
+    /// Bytes of items kept because earlier items refer to them; beyond that they are read one by one; 16 MiB.
+    pub held_bytes: usize,
+    /// gzip level of the archive, 0 to 9; 6.
+    pub gzip_level: u32,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            list: ListOptions::default().page_bytes(2 << 20, 8 << 20),
+            kinds_ahead: 3,
+            concurrency: 16,
+            action_timeout: Duration::from_secs(600),
+            queue_bytes: 8 << 20,
+            held_bytes: 16 << 20,
+            gzip_level: 6,
+        }
+    }
+}
+
+impl BackupOptions {
+    /// Sets how lists are read.
+    #[must_use]
+    pub fn list(mut self, list: ListOptions) -> Self {
+        self.list = list;
+        self
+    }
+
+    /// Sets the longest time for one action on one item.
+    #[must_use]
+    pub fn action_timeout(mut self, timeout: Duration) -> Self {
+        self.action_timeout = timeout;
+        self
+    }
+
+    /// Sets how many bytes of items are kept because earlier items refer to them.
+    #[must_use]
+    pub fn held_bytes(mut self, bytes: usize) -> Self {
+        self.held_bytes = bytes;
+        self
+    }
+
+    /// Sets the gzip level of the archive.
+    #[must_use]
+    pub fn gzip_level(mut self, level: u32) -> Self {
+        self.gzip_level = level;
+        self
+    }
+}
+
+/// What belongs to one run.
+#[derive(Clone)]
+pub struct BackupRun {
+    /// Receives the counts.
+    pub progress: Arc<dyn Progress>,
+    /// Ends the run when it fires; the sink then never gets a complete archive.
+    pub cancel: CancellationToken,
+    /// When the backup starts: the modification time of everything in the archive.
+    pub start: Timestamp,
+    /// Tells the time.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Default for BackupRun {
+    /// Starts now, by the system's clock, without progress.
+    fn default() -> Self {
+        Self {
+            progress: Arc::new(NoProgress),
+            cancel: CancellationToken::new(),
+            start: Timestamp::now(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+}
+
+impl fmt::Debug for BackupRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackupRun")
+            .field("start", &self.start)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BackupRun {
+    /// A run that starts at `start`.
+    pub fn starting_at(start: Timestamp) -> Self {
+        Self {
+            start,
+            ..Self::default()
+        }
+    }
+
+    /// Sets who receives the counts.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets what ends the run.
+    #[must_use]
+    pub fn cancel(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Sets what tells the time.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
+
+/// Backs up clusters.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use velero_backup::{BackupEngine, BackupRun, Cluster, kube};
+/// use velero_core::api::Backup;
+///
+/// let cluster = Cluster::connect(kube::Client::try_default().await?).await?;
+/// let engine = BackupEngine::new(cluster);
+/// let mut backup = Backup::default();
+/// backup.spec.included_namespaces = vec!["shop".into()];
+/// let request = engine.request(&backup).await?;
+/// let file = std::fs::File::create("shop.tar.gz")?;
+/// let result = engine.run(&request, file, BackupRun::default()).await?;
+/// assert_eq!(result.errors(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct BackupEngine {
+    cluster: Cluster,
+    actions: Vec<Arc<dyn BackupItemAction>>,
+    options: BackupOptions,
+}
+
+impl fmt::Debug for BackupEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
+        f.debug_struct("BackupEngine")
+            .field("cluster", &self.cluster)
+            .field("actions", &names)
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+impl BackupEngine {
+    /// An engine with the built-in actions.
+    pub fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            actions: Vec::new(),
+            options: BackupOptions::default(),
+        }
+    }
+
+    /// Adds an action, to run after those that are there.
+    #[must_use]
+    pub fn action(mut self, action: impl BackupItemAction + 'static) -> Self {
+        self.actions.push(Arc::new(action));
+        self
+    }
+
+    /// Adds actions, to run after those that are there.
+    #[must_use]
+    pub fn actions(mut self, actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>) -> Self {
+        self.actions.extend(actions);
+        self
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn options(mut self, options: BackupOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The cluster that is backed up.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Resolves a backup against the cluster as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with everything that is wrong with the backup; [`Error::Cluster`] when the namespaces cannot be
+    /// listed.
+    pub async fn request(&self, backup: &Backup) -> Result<BackupRequest, Error> {
+        let live = self.namespaces().await.map_err(|source| Error::Cluster {
+            operation: "listing the namespaces",
+            source,
+        })?;
+        BackupRequest::resolve(backup, &self.cluster.catalog(), &live)
+            .map_err(|faults| Error::Invalid { faults })
+    }
+
+    async fn namespaces(&self) -> Result<Vec<ItemHead>, velero_cluster::Error> {
+        let gr = GroupResource::core("namespaces");
+        let catalog = self.cluster.catalog();
+        let resource = catalog
+            .get(&gr)
+            .ok_or(velero_cluster::Error::Unserved { resource: gr })?;
+        let mut pages = self
+            .cluster
+            .pages(resource, ListScope::all(), self.options.list.clone());
+        let mut heads = Vec::new();
+        while let Some(page) = pages.next().await? {
+            if page.restarted {
+                heads.clear();
+            }
+            heads.extend(page.items.iter().map(|item| item.head().clone()));
+        }
+        Ok(heads)
+    }
+
+    /// Runs a backup and writes its archive into `sink`, on a blocking thread.
+    ///
+    /// What concerns single kinds and items becomes a record of the result. Dropping the future, like cancelling the
+    /// run, ends everything; the sink then never gets a complete archive.
+    ///
+    /// # Errors
+    /// When the sink fails, the run is cancelled, or the cluster answers nothing any more.
+    pub async fn run(
+        &self,
+        request: &BackupRequest,
+        sink: impl ArchiveSink + 'static,
+        run: BackupRun,
+    ) -> Result<BackupResult, Error> {
+        let mtime = u64::try_from(run.start.as_second()).unwrap_or_default();
+        let archive = ArchiveWriterOptions::default()
+            .mtime(mtime)
+            .level(self.options.gzip_level);
+        let writer = Writer::start(sink, archive, self.options.queue_bytes);
+        // Actions learn of a run that ends for another reason than its caller's wish, too.
+        let cancel = run.cancel.child_token();
+        let _on_end = cancel.clone().drop_guard();
+        let context = CallContext {
+            backup: request.shared_backup(),
+            reader: self.cluster.reader(),
+            cancel: cancel.clone(),
+            clock: Clock::clone(&run.clock),
+            timeout: self.options.action_timeout,
+        };
+        let all = actions::built_in()
+            .into_iter()
+            .chain(self.actions.iter().cloned());
+        let actions = Actions::bind(all, request.catalog(), context);
+        let mut work = Run::new(
+            &self.cluster,
+            request,
+            actions,
+            &self.options,
+            &run,
+            &writer,
+        );
+        let outcome = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::Cancelled),
+            outcome = work.drive() => outcome,
+        };
+        let finished = work.into_output();
+        match outcome {
+            Ok(()) => {
+                let archive_bytes = tokio::select! {
+                    biased;
+                    bytes = writer.finish() => bytes?,
+                    () = cancel.cancelled() => return Err(Error::Cancelled),
+                };
+                Ok(finished.into_result(request, archive_bytes, run.start, (run.clock)()))
+            }
+            Err(Error::Sink { .. }) => Err(writer.failure().await),
+            Err(error) => {
+                writer.abandon().await;
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a controller writes into a backup before it runs.
+
+use velero_cluster::ServerVersion;
+use velero_core::api::Backup;
+use velero_core::archive::FORMAT_VERSION;
+use velero_core::names::{annotations, labels, valid_label_name};
+use velero_core::{GoDuration, ItemHead, Timestamp};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use velero_core::k8s_openapi;
+
+use crate::request::excluded_label;
+
+/// Values for fields that a backup leaves open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrepareDefaults {
+    /// How long backups are kept; 720 h.
+    pub ttl: GoDuration,
+    /// `csiSnapshotTimeout`; 10 min.
+    pub csi_snapshot_timeout: GoDuration,
+    /// `itemOperationTimeout`; 4 h.
+    pub item_operation_timeout: GoDuration,
+    /// The `velero.io/resource-timeout` annotation; 10 min.
+    pub resource_timeout: GoDuration,
+    /// `volumeGroupSnapshotLabelKey`; `velero.io/volume-group`.
+    pub volume_group_label: String,
+    /// The storage location when none is named; `default`.
+    pub storage_location: String,
+}
+
+impl Default for PrepareDefaults {
+    fn default() -> Self {
+        Self {
+            ttl: GoDuration::from_hours(720),
+            csi_snapshot_timeout: GoDuration::from_mins(10),
+            item_operation_timeout: GoDuration::from_hours(4),
+            resource_timeout: GoDuration::from_mins(10),
+            volume_group_label: labels::VOLUME_GROUP.to_owned(),
+            storage_location: "default".to_owned(),
+        }
+    }
+}
+
+const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
+const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
+
+/// Fills in what a backup leaves open and marks it with its format and the cluster it is taken from, as the peer does
+/// when a backup begins (`prepareBackupRequest` in upstream's `pkg/controller/backup_controller.go`).
+///
+/// Sets neither phase nor `startTimestamp`. Running it again changes nothing but the expiration.
+pub fn prepare(
+    backup: &mut Backup,
+    live: &[ItemHead],
+    server: &ServerVersion,
+    now: Timestamp,
+    defaults: &PrepareDefaults,
+) {
+    let spec = &mut backup.spec;
+    spec.ttl = spec.ttl.or(defaults.ttl);
+    spec.csi_snapshot_timeout = spec.csi_snapshot_timeout.or(defaults.csi_snapshot_timeout);
+    spec.item_operation_timeout = spec
+        .item_operation_timeout
+        .or(defaults.item_operation_timeout);
+    if spec.volume_group_snapshot_label_key.is_empty() {
+        spec.volume_group_snapshot_label_key
+            .clone_from(&defaults.volume_group_label);
+    }
+    if spec.storage_location.is_empty() {
+        spec.storage_location.clone_from(&defaults.storage_location);
+    }
+    if spec.default_volumes_to_restic == Some(true) {
+        spec.default_volumes_to_fs_backup = Some(true);
+    }
+    spec.default_volumes_to_fs_backup.get_or_insert(false);
+    spec.snapshot_move_data.get_or_insert(false);
+    exclude_snapshots(backup);
+    let spec = &mut backup.spec;
+    for ns in live
+        .iter()
+        .filter(|ns| excluded_label(ns) && !spec.excluded_namespaces.contains(&ns.name))
+        .collect::<Vec<_>>()
+    {
+        spec.excluded_namespaces.push(ns.name.clone());
+    }
+    if spec.included_namespaces.is_empty() {
+        spec.included_namespaces.push("*".to_owned());
+    }
+    let location = valid_label_name(&spec.storage_location);
+    backup
+        .metadata
+        .labels
+        .get_or_insert_default()
+        .insert(labels::STORAGE_LOCATION.to_owned(), location);
+    let notes = backup.metadata.annotations.get_or_insert_default();
+    for (key, value) in [
+        (
+            annotations::SOURCE_CLUSTER_GIT_VERSION,
+            server.git_version.clone(),
+        ),
+        (
+            annotations::SOURCE_CLUSTER_MAJOR_VERSION,
+            server.major.clone(),
+        ),
+        (
+            annotations::SOURCE_CLUSTER_MINOR_VERSION,
+            server.minor.clone(),
+        ),
+        (
+            annotations::RESOURCE_TIMEOUT,
+            defaults.resource_timeout.to_string(),
+        ),
+    ] {
+        notes.insert(key.to_owned(), value);
+    }
+    backup.status.version = 1;
+    backup.status.format_version = FORMAT_VERSION.to_owned();
+    backup.status.expiration = now
+        .checked_add(backup.spec.ttl.to_std())
+        .ok()
+        .map(whole_seconds);
+}
+
+/// A time without its fraction, as custom resources hold it.
+pub(crate) fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+fn exclude_snapshots(backup: &mut Backup) {
+    let spec = &mut backup.spec;
+    let old = spec.include_cluster_resources.is_some()
+        || !spec.included_resources.is_empty()
+        || !spec.excluded_resources.is_empty();
+    let add = |includes: &mut Vec<String>, excludes: &mut Vec<String>, name: &str| {
+        includes.retain(|n| n != name);
+        if !excludes.iter().any(|n| n == name) {
+            excludes.push(name.to_owned());
+        }
+    };
+    if old {
+        add(
+            &mut spec.included_resources,
+            &mut spec.excluded_resources,
+            SNAPSHOTS,
+        );
+        add(
+            &mut spec.included_resources,
+            &mut spec.excluded_resources,
+            SNAPSHOT_CONTENTS,
+        );
+    } else {
+        add(
+            &mut spec.included_namespace_scoped_resources,
+            &mut spec.excluded_namespace_scoped_resources,
+            SNAPSHOTS,
+        );
+        add(
+            &mut spec.included_cluster_scoped_resources,
+            &mut spec.excluded_cluster_scoped_resources,
+            SNAPSHOT_CONTENTS,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_open_is_filled_in() {
+        let now: Timestamp = "2026-11-22T05:49:12.7Z".parse().unwrap();
+        let server = ServerVersion::default();
+        let live = [ItemHead {
+            name: "hidden".into(),
+            labels: [(labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned())].into(),
+            ..ItemHead::default()
+        }];
+        let mut backup = Backup::default();
+        prepare(
+            &mut backup,
+            &live,
+            &server,
+            now,
+            &PrepareDefaults::default(),
+        );
+        let again = {
+            let mut again = backup.clone();
+            prepare(&mut again, &live, &server, now, &PrepareDefaults::default());
+            again
+        };
+        assert_eq!(again, backup);
+        let json = serde_json::to_value(&backup).unwrap();
+        assert_eq!(json["spec"]["ttl"], "720h0m0s");
+        assert_eq!(json["spec"]["includedNamespaces"], serde_json::json!(["*"]));
+        assert_eq!(
+            json["spec"]["excludedNamespaces"],
+            serde_json::json!(["hidden"])
+        );
+        assert_eq!(
+            json["spec"]["excludedClusterScopedResources"],
+            serde_json::json!([SNAPSHOT_CONTENTS])
+        );
+        assert_eq!(json["status"]["expiration"], "2026-12-22T05:49:12Z");
+        assert_eq!(
+            json["metadata"]["annotations"]["velero.io/resource-timeout"],
+            "10m0s"
+        );
+        assert_eq!(
+            json["metadata"]["labels"]["velero.io/storage-location"],
+            "default"
+        );
+    }
+}

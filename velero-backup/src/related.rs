@@ -1,0 +1,298 @@
+//! Additional items: what actions ask for, found before the items that asked.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{ApiResource, RawItem, ResourceIdentifier};
+
+use crate::Error;
+use crate::invoke::Prepared;
+use crate::request::may_be_stored;
+use crate::run::Run;
+
+/// How many steps from item to item are followed. Real chains have two or three.
+const MAX_DEPTH: usize = 32;
+
+type Found = HashMap<ResourceIdentifier, Prepared>;
+type Read = (
+    ResourceIdentifier,
+    Arc<ApiResource>,
+    Result<Option<RawItem>, velero_cluster::Error>,
+);
+
+/// An additional item and who asks for it.
+struct Wanted {
+    id: ResourceIdentifier,
+    must_include: bool,
+    by: String,
+}
+
+impl Run<'_> {
+    /// Finds the additional items of some items, those of the additional items and so on, and runs their actions.
+    ///
+    /// Items that are stored already, or that the filters leave out, are not among them.
+    pub(crate) async fn gather(&mut self, first: &[Prepared]) -> Result<Found, Error> {
+        let mut found = Found::new();
+        let mut wanted: Vec<Wanted> = first.iter().flat_map(wanted_by).collect();
+        for _ in 0..MAX_DEPTH {
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+            let items = self.find(wanted, &found).await?;
+            let prepared = self
+                .prepare_all(
+                    items
+                        .iter()
+                        .map(|(_, resource, item)| (Arc::clone(resource), item.clone()))
+                        .collect(),
+                )
+                .await;
+            wanted = prepared.iter().flat_map(wanted_by).collect();
+            for ((id, _, _), item) in items.into_iter().zip(prepared) {
+                self.count_one();
+                found.insert(id, item);
+            }
+        }
+        for left in wanted {
+            self.problem(
+                Severity::Error,
+                &left.id,
+                format!(
+                    "additional item of {} after {MAX_DEPTH} steps; not followed any further",
+                    left.by
+                ),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Reads the definitions of custom resources. One that does not exist belongs to an aggregated API.
+    pub(crate) async fn fetch_definitions(
+        &mut self,
+        ids: &[ResourceIdentifier],
+    ) -> Result<Found, Error> {
+        let Some(resource) = ids
+            .first()
+            .and_then(|id| self.request.catalog().get(&id.group_resource))
+            .cloned()
+        else {
+            return Ok(Found::new());
+        };
+        let resource = Arc::new(resource);
+        let unseen = ids
+            .iter()
+            .filter(|id| !self.is_seen(&resource, id))
+            .map(|id| (id.clone(), Arc::clone(&resource)))
+            .collect();
+        let mut items = Vec::new();
+        for (id, resource, result) in self.read(unseen).await {
+            match result {
+                Ok(Some(item)) if may_be_stored(item.head()) => items.push((id, resource, item)),
+                Ok(_) => {}
+                Err(error) => self.problem(
+                    Severity::Error,
+                    &id,
+                    format!("the definition is not in the backup: {}", chain(&error)),
+                ),
+            }
+        }
+        let prepared = self
+            .prepare_all(
+                items
+                    .iter()
+                    .map(|(_, resource, item)| (Arc::clone(resource), item.clone()))
+                    .collect(),
+            )
+            .await;
+        let mut found = self.gather(&prepared).await?;
+        for ((id, _, _), item) in items.into_iter().zip(prepared) {
+            self.count_one();
+            found.insert(id, item);
+        }
+        Ok(found)
+    }
+
+    /// Finds items by name, in lists that were read or by reading each.
+    async fn find(
+        &mut self,
+        wanted: Vec<Wanted>,
+        found: &Found,
+    ) -> Result<Vec<(ResourceIdentifier, Arc<ApiResource>, RawItem)>, Error> {
+        let mut asked: HashSet<ResourceIdentifier> = HashSet::new();
+        let mut slots: Vec<(ResourceIdentifier, Arc<ApiResource>, Option<RawItem>)> = Vec::new();
+        let mut must = HashSet::new();
+        let mut asker = HashMap::new();
+        for want in wanted {
+            let Some(resource) = self.is_to_be_found(&want, found) else {
+                continue;
+            };
+            if want.must_include {
+                must.insert(want.id.clone());
+            }
+            if !asked.insert(want.id.clone()) {
+                continue;
+            }
+            let held = self.held(&want.id).await?;
+            asker.insert(want.id.clone(), want.by);
+            slots.push((want.id, resource, held));
+        }
+        let missing = slots
+            .iter()
+            .filter(|(_, _, held)| held.is_none())
+            .map(|(id, resource, _)| (id.clone(), Arc::clone(resource)))
+            .collect();
+        let mut read: HashMap<ResourceIdentifier, RawItem> = HashMap::new();
+        for (id, _, result) in self.read(missing).await {
+            let by = asker.get(&id).map_or("", String::as_str);
+            match result {
+                Ok(Some(item)) => {
+                    read.insert(id, item);
+                }
+                Ok(None) => self.settle(
+                    Severity::Warning,
+                    id,
+                    format!("additional item of {by}: it does not exist"),
+                ),
+                Err(error) => self.settle(
+                    Severity::Error,
+                    id,
+                    format!("additional item of {by}: {}", chain(&error)),
+                ),
+            }
+        }
+        let mut out = Vec::new();
+        for (id, resource, held) in slots {
+            let Some(item) = held.or_else(|| read.remove(&id)) else {
+                continue;
+            };
+            let head = item.head();
+            if head.deleting || (!must.contains(&id) && !may_be_stored(head)) {
+                self.settled.insert(id);
+                continue;
+            }
+            out.push((id, resource, item));
+        }
+        Ok(out)
+    }
+
+    /// Whether an additional item is still to be found and may be stored, as far as its name tells.
+    fn is_to_be_found(&mut self, want: &Wanted, found: &Found) -> Option<Arc<ApiResource>> {
+        let id = &want.id;
+        if found.contains_key(id) || self.settled.contains(id) {
+            return None;
+        }
+        let Some(resource) = self.request.catalog().get(&id.group_resource).cloned() else {
+            self.settle(
+                Severity::Warning,
+                id.clone(),
+                format!(
+                    "additional item of {}: the cluster does not serve its kind",
+                    want.by
+                ),
+            );
+            return None;
+        };
+        if resource.namespaced == id.namespace.is_empty() {
+            let fault = if resource.namespaced {
+                "it needs a namespace"
+            } else {
+                "it can have no namespace"
+            };
+            self.settle(
+                Severity::Error,
+                id.clone(),
+                format!("additional item of {}: {fault}", want.by),
+            );
+            return None;
+        }
+        let wanted = !self.is_seen(&resource, id)
+            && (want.must_include || self.request.takes_related(&resource, &id.namespace));
+        wanted.then(|| Arc::new(resource))
+    }
+
+    fn is_seen(&self, resource: &ApiResource, id: &ResourceIdentifier) -> bool {
+        self.seen.contains(
+            &resource.api_version(),
+            &resource.kind,
+            &id.namespace,
+            &id.name,
+        )
+    }
+
+    /// Looks for an item in the list of its kind, which is read ahead as far as the bound on held bytes allows.
+    async fn held(&mut self, id: &ResourceIdentifier) -> Result<Option<RawItem>, Error> {
+        let Some(&at) = self.kind_of.get(&id.group_resource) else {
+            return Ok(None);
+        };
+        if at <= self.current {
+            return Ok(None);
+        }
+        while self.held_bytes < self.options.held_bytes {
+            let Some(items) = self.next_items(at).await? else {
+                break;
+            };
+            let source = &mut self.sources[at];
+            for item in items {
+                self.held_bytes += item.json().len();
+                let head = item.head();
+                source.index.insert(
+                    (head.namespace.clone(), head.name.clone()),
+                    source.held.len(),
+                );
+                source.held.push(item);
+            }
+        }
+        let source = &self.sources[at];
+        Ok(source
+            .index
+            .get(&(id.namespace.clone(), id.name.clone()))
+            .map(|at| source.held[*at].clone()))
+    }
+
+    /// Reads items one by one, several at a time; the order stays.
+    async fn read(&self, ids: Vec<(ResourceIdentifier, Arc<ApiResource>)>) -> Vec<Read> {
+        let read = |(id, resource): (ResourceIdentifier, Arc<ApiResource>)| async move {
+            let result = self.cluster.get(&resource, &id.namespace, &id.name).await;
+            (id, resource, result)
+        };
+        stream::iter(ids.into_iter().map(read))
+            .buffered(self.options.concurrency.max(1))
+            .collect()
+            .await
+    }
+
+    fn settle(&mut self, severity: Severity, id: ResourceIdentifier, message: String) {
+        self.problem(severity, &id, message);
+        self.settled.insert(id);
+    }
+
+    fn problem(&mut self, severity: Severity, id: &ResourceIdentifier, message: String) {
+        self.out.record(Record::item(
+            severity,
+            &id.group_resource,
+            id.namespace.as_str(),
+            id.name.as_str(),
+            message,
+        ));
+    }
+}
+
+fn wanted_by(item: &Prepared) -> Vec<Wanted> {
+    if item.skip {
+        return Vec::new();
+    }
+    let by = || {
+        let head = item.original.head();
+        format!("{} {}", item.resource.plural, head.key().path())
+    };
+    item.additional
+        .iter()
+        .map(|id| Wanted {
+            id: id.clone(),
+            must_include: item.must_include,
+            by: by(),
+        })
+        .collect()
+}

@@ -1,0 +1,391 @@
+//! A backup, resolved once against a cluster.
+
+use std::sync::Arc;
+
+use velero_core::api::Backup;
+use velero_core::filter::{
+    NamespaceFilter, ResourceFilterSpec, ScopeFilter, validate_namespace_lists,
+};
+use velero_core::names::labels;
+use velero_core::result::{Record, Severity};
+use velero_core::{ApiResource, Catalog, ItemHead, SelectorSet};
+
+use crate::unsupported;
+
+/// Kinds that controllers put on the exclude lists of every backup they have seen; they say nothing about what the
+/// user filters.
+const AUTO_EXCLUDED: [&str; 2] = [
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
+
+const ARGOCD_MANAGED_BY: &str = "argocd.argoproj.io/managed-by";
+
+/// A [`Backup`] whose filters are compiled against what a cluster serves and which namespaces it has.
+#[derive(Debug, Clone)]
+pub struct BackupRequest {
+    backup: Arc<Backup>,
+    catalog: Catalog,
+    namespaces: NamespaceFilter,
+    scope: ScopeFilter,
+    selectors: SelectorSet,
+    records: Vec<Record>,
+}
+
+impl BackupRequest {
+    /// Compiles a backup. `live` are the namespaces of the cluster.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the backup, one line each: the content of `status.validationErrors`.
+    pub fn resolve(
+        backup: &Backup,
+        catalog: &Catalog,
+        live: &[ItemHead],
+    ) -> Result<Self, Vec<String>> {
+        let spec = &backup.spec;
+        let filters = resource_filters(backup);
+        let labelled = excluded_by_label(live);
+        let mut excluded = spec.excluded_namespaces.clone();
+        excluded.extend(
+            labelled
+                .iter()
+                .filter(|n| !spec.excluded_namespaces.contains(n))
+                .cloned(),
+        );
+
+        let mut faults = filters.validate();
+        faults.extend(validate_namespace_lists(
+            &spec.included_namespaces,
+            &spec.excluded_namespaces,
+        ));
+        for name in labelled
+            .iter()
+            .filter(|n| spec.included_namespaces.contains(n))
+        {
+            faults.push(format!(
+                "namespaces: {name:?} is included, but its label {}=true keeps it out",
+                labels::EXCLUDE_FROM_BACKUP
+            ));
+        }
+        let any_of = Some(spec.or_label_selectors.as_slice()).filter(|list| !list.is_empty());
+        let selectors = SelectorSet::from_spec(spec.label_selector.as_ref(), any_of)
+            .unwrap_or_else(|error| {
+                faults.push(velero_core::result::chain(&error));
+                SelectorSet::default()
+            });
+        faults.extend(unsupported::refused(backup));
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+
+        let mut names: Vec<String> = live.iter().map(|ns| ns.name.clone()).collect();
+        names.sort();
+        let namespaces = NamespaceFilter::resolve(&spec.included_namespaces, &excluded, &names);
+        let scope = ScopeFilter::compile(
+            &filters,
+            catalog,
+            &namespaces,
+            !selectors.matches_everything(),
+        );
+        let records = first_records(catalog, &namespaces, live);
+        Ok(Self {
+            backup: Arc::new(backup.clone()),
+            catalog: catalog.clone(),
+            namespaces,
+            scope,
+            selectors,
+            records,
+        })
+    }
+
+    /// The backup as it was given.
+    pub fn backup(&self) -> &Backup {
+        &self.backup
+    }
+
+    /// What the cluster serves.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The namespaces that are taken.
+    pub fn namespaces(&self) -> &NamespaceFilter {
+        &self.namespaces
+    }
+
+    /// The kinds that are taken.
+    pub fn scope(&self) -> &ScopeFilter {
+        &self.scope
+    }
+
+    /// The labels that are taken.
+    pub fn selectors(&self) -> &SelectorSet {
+        &self.selectors
+    }
+
+    /// What is worth telling before the run: groups that could not be discovered, included namespaces that do not exist.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    pub(crate) fn shared_backup(&self) -> Arc<Backup> {
+        Arc::clone(&self.backup)
+    }
+
+    /// Whether an object found by listing its kind is taken. Namespace objects have rules of their own.
+    pub(crate) fn takes(&self, head: &ItemHead) -> bool {
+        (head.namespace.is_empty() || self.namespaces.should_include(&head.namespace))
+            && self.selectors.matches(&head.labels)
+            && may_be_stored(head)
+    }
+
+    /// Whether an object that an action asks for is taken, as far as its name tells.
+    pub(crate) fn takes_related(&self, resource: &ApiResource, namespace: &str) -> bool {
+        (namespace.is_empty() || self.namespaces.should_include(namespace))
+            && self
+                .scope
+                .keeps_related(&resource.group_resource(), resource.namespaced)
+    }
+
+    /// Whether Namespace objects can only be judged after everything else.
+    pub(crate) fn namespaces_come_last(&self) -> bool {
+        self.namespaces.includes_everything() && !self.selectors.matches_everything()
+    }
+
+    /// Whether a Namespace object is stored. `has_content` says whether a selected object lies in it.
+    ///
+    /// Mirrors upstream's namespace tracking in `pkg/backup/item_collector.go`.
+    pub(crate) fn takes_namespace(&self, head: &ItemHead, has_content: bool) -> bool {
+        let has_selector = !self.selectors.matches_everything();
+        let active = head.phase == "Active";
+        let accepted = self.namespaces.should_include(&head.name);
+        let by_label = active && has_selector && self.selectors.matches(&head.labels);
+        let by_name = active && accepted && !self.namespaces_come_last();
+        may_be_stored(head) && (by_label || by_name || (has_content && accepted))
+    }
+}
+
+/// Whether nothing in the object itself keeps it out.
+pub(crate) fn may_be_stored(head: &ItemHead) -> bool {
+    !head.deleting && !excluded_label(head)
+}
+
+/// Whether the object asks to be left out.
+pub(crate) fn excluded_label(head: &ItemHead) -> bool {
+    head.labels
+        .get(labels::EXCLUDE_FROM_BACKUP)
+        .is_some_and(|v| v == "true")
+}
+
+fn excluded_by_label(live: &[ItemHead]) -> Vec<String> {
+    live.iter()
+        .filter(|ns| excluded_label(ns))
+        .map(|ns| ns.name.clone())
+        .collect()
+}
+
+fn resource_filters(backup: &Backup) -> ResourceFilterSpec {
+    let spec = &backup.spec;
+    let own = |list: &[String]| -> Vec<String> {
+        list.iter()
+            .filter(|n| !AUTO_EXCLUDED.contains(&n.as_str()))
+            .cloned()
+            .collect()
+    };
+    ResourceFilterSpec {
+        included_resources: spec.included_resources.clone(),
+        excluded_resources: own(&spec.excluded_resources),
+        include_cluster_resources: spec.include_cluster_resources,
+        included_cluster_scoped: spec.included_cluster_scoped_resources.clone(),
+        excluded_cluster_scoped: own(&spec.excluded_cluster_scoped_resources),
+        included_namespace_scoped: spec.included_namespace_scoped_resources.clone(),
+        excluded_namespace_scoped: own(&spec.excluded_namespace_scoped_resources),
+    }
+}
+
+fn first_records(
+    catalog: &Catalog,
+    namespaces: &NamespaceFilter,
+    live: &[ItemHead],
+) -> Vec<Record> {
+    let mut records = Vec::new();
+    for failure in catalog.failures() {
+        let message = format!(
+            "the resources of {} are not in the backup: {}",
+            failure.group_version, failure.message
+        );
+        records.push(Record::run(Severity::Warning, message));
+    }
+    for name in namespaces.missing() {
+        records.push(Record::item(
+            Severity::Error,
+            "namespaces",
+            "",
+            name.as_str(),
+            "the included namespace does not exist",
+        ));
+    }
+    let argocd: Vec<&str> = live
+        .iter()
+        .filter(|ns| {
+            ns.labels
+                .get(ARGOCD_MANAGED_BY)
+                .is_some_and(|v| !v.is_empty())
+                && namespaces.should_include(&ns.name)
+        })
+        .map(|ns| ns.name.as_str())
+        .collect();
+    if !argocd.is_empty() {
+        let message = format!(
+            "Argo CD manages these namespaces and may undo a restore of them: {}",
+            argocd.join(", ")
+        );
+        records.push(Record::run(Severity::Warning, message));
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn backup(spec: Value) -> Backup {
+        serde_json::from_value(
+            json!({"metadata": {"name": "b", "namespace": "velero"}, "spec": spec}),
+        )
+        .unwrap()
+    }
+
+    fn catalog() -> Catalog {
+        let resource = |plural: &str, namespaced| ApiResource {
+            version: "v1".into(),
+            kind: plural.trim_end_matches('s').into(),
+            plural: plural.into(),
+            namespaced,
+            preferred: true,
+            ..ApiResource::default()
+        };
+        Catalog::new(
+            vec![
+                resource("pods", true),
+                resource("namespaces", false),
+                resource("nodes", false),
+            ],
+            Vec::new(),
+        )
+    }
+
+    fn namespace(name: &str, labels: &[(&str, &str)]) -> ItemHead {
+        ItemHead {
+            name: name.into(),
+            phase: "Active".into(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            ..ItemHead::default()
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told() {
+        let live = [namespace(
+            "hidden",
+            &[("velero.io/exclude-from-backup", "true")],
+        )];
+        let spec = json!({
+            "includedNamespaces": ["hidden", "Bad"], "includedResources": ["pods"], "includedClusterScopedResources": ["nodes"],
+            "labelSelector": {"matchLabels": {"a": "b"}}, "orLabelSelectors": [{"matchLabels": {"a": "b"}}], "snapshotVolumes": true
+        });
+        let faults = BackupRequest::resolve(&backup(spec), &catalog(), &live).unwrap_err();
+        assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn lists_that_a_controller_has_filled_do_not_count_as_filters() {
+        let spec = json!({
+            "includedNamespaces": ["*"],
+            "excludedClusterScopedResources": ["volumesnapshotcontents.snapshot.storage.k8s.io"],
+            "excludedNamespaceScopedResources": ["volumesnapshots.snapshot.storage.k8s.io"]
+        });
+        let catalog = catalog();
+        let request =
+            BackupRequest::resolve(&backup(spec), &catalog, &[namespace("a", &[])]).unwrap();
+        assert!(catalog.preferred().all(|r| request.scope().collects(r)));
+    }
+
+    #[test]
+    fn namespaces_that_are_hidden_missing_or_managed() {
+        let live = [
+            namespace("a", &[(ARGOCD_MANAGED_BY, "x")]),
+            namespace("hidden", &[("velero.io/exclude-from-backup", "true")]),
+            namespace("shown", &[("velero.io/exclude-from-backup", "false")]),
+        ];
+        let all = BackupRequest::resolve(&backup(json!({})), &catalog(), &live).unwrap();
+        assert!(
+            !all.namespaces().should_include("hidden") && all.namespaces().should_include("shown")
+        );
+        assert_eq!(all.records().len(), 1);
+        let some = BackupRequest::resolve(
+            &backup(json!({"includedNamespaces": ["shown", "gone"]})),
+            &catalog(),
+            &live,
+        )
+        .unwrap();
+        assert_eq!(some.records()[0].severity, Severity::Error);
+    }
+
+    #[test]
+    fn namespace_objects() {
+        let selector = json!({"labelSelector": {"matchLabels": {"app": "x"}}});
+        let with = |mut spec: Value, more: Value| {
+            spec.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            spec
+        };
+        let live = [namespace("a", &[]), namespace("b", &[("app", "x")])];
+        for (spec, name, content, expected) in [
+            (json!({}), "a", false, true),
+            (selector.clone(), "a", false, false),
+            (selector.clone(), "a", true, true),
+            (selector.clone(), "b", false, true),
+            (
+                with(selector.clone(), json!({"includedNamespaces": ["a"]})),
+                "a",
+                false,
+                true,
+            ),
+            (
+                with(selector.clone(), json!({"excludedNamespaces": ["b"]})),
+                "b",
+                false,
+                true,
+            ),
+            (
+                with(selector, json!({"excludedNamespaces": ["b"]})),
+                "a",
+                false,
+                true,
+            ),
+            (json!({"excludedNamespaces": ["a"]}), "a", true, false),
+            (json!({"includedNamespaces": ["x-*"]}), "a", true, false),
+        ] {
+            let request = BackupRequest::resolve(&backup(spec.clone()), &catalog(), &live).unwrap();
+            let head = live.iter().find(|n| n.name == name).unwrap();
+            assert_eq!(
+                request.takes_namespace(head, content),
+                expected,
+                "{spec} {name} {content}"
+            );
+        }
+        let ending = ItemHead {
+            phase: "Terminating".into(),
+            deleting: true,
+            ..namespace("a", &[])
+        };
+        let request = BackupRequest::resolve(&backup(json!({})), &catalog(), &live).unwrap();
+        assert!(!request.takes_namespace(&ending, true));
+    }
+}

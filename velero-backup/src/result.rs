@@ -1,0 +1,41 @@
+//! What came of a backup.
+
+use velero_core::Timestamp;
+use velero_core::artifact::{ItemOperation, VolumeInfo};
+use velero_core::result::{Record, ResourceList, Severity, count};
+
+/// What came of a backup that ran to its end. It may still have errors: look at [`BackupResult::errors`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BackupResult {
+    /// Items that belong in the backup.
+    pub total: u64,
+    /// Items that are in the archive.
+    pub backed_up: u64,
+    /// What went wrong, in the order it happened.
+    pub records: Vec<Record>,
+    /// The items in the archive, by kind.
+    pub resource_list: ResourceList,
+    /// The volumes whose objects are in the archive, and what became of their data.
+    pub volume_infos: Vec<VolumeInfo>,
+    /// Operations that actions have left running.
+    pub item_operations: Vec<ItemOperation>,
+    /// Size of the archive in bytes.
+    pub archive_bytes: u64,
+    /// When the backup started.
+    pub started: Timestamp,
+    /// When the archive was complete.
+    pub completed: Timestamp,
+}
+
+impl BackupResult {
+    /// How many errors there are. A backup with errors is `PartiallyFailed`.
+    pub fn errors(&self) -> usize {
+        count(&self.records, Severity::Error)
+    }
+
+    /// How many warnings there are.
+    pub fn warnings(&self) -> usize {
+        count(&self.records, Severity::Warning)
+    }
+}

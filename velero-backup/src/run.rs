@@ -1,0 +1,551 @@
+//! One run: kinds in plan order, items through filters and actions, into the archive.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use velero_cluster::{BadElement, Cluster, ErrorKind};
+use velero_core::archive::ItemPath;
+use velero_core::result::{About, Record, ResourceList, Severity, chain};
+use velero_core::{
+    ApiResource, GroupResource, Progress, ProgressUpdate, RawItem, ResourceIdentifier, Timestamp,
+};
+
+use crate::invoke::{Actions, Prepared};
+use crate::lister::{Event, Listing};
+use crate::plan::{self, Kind};
+use crate::seen::Seen;
+use crate::volumes::Volumes;
+use crate::writer::{Entry, Writer};
+use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error};
+
+/// Items whose actions and additional items are worked on together.
+const CHUNK: usize = 64;
+
+/// Kinds in a row without any answer after which the cluster counts as gone.
+const MAX_UNREACHABLE: u32 = 3;
+
+/// What a run has brought so far.
+#[derive(Default)]
+pub(crate) struct Output {
+    pub(crate) records: Vec<Record>,
+    resource_list: ResourceList,
+    stored_resources: BTreeSet<GroupResource>,
+    volumes: Volumes,
+    counts: ProgressUpdate,
+}
+
+impl Output {
+    /// Notes a record and logs it.
+    pub(crate) fn record(&mut self, record: Record) {
+        let (resource, namespace, name) = match &record.about {
+            About::Run => ("", "", ""),
+            About::Item {
+                resource,
+                namespace,
+                name,
+            } => (resource.as_str(), namespace.as_str(), name.as_str()),
+        };
+        match record.severity {
+            Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
+            Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
+        }
+        self.records.push(record);
+    }
+
+    pub(crate) fn into_result(
+        self,
+        request: &BackupRequest,
+        archive_bytes: u64,
+        started: Timestamp,
+        completed: Timestamp,
+    ) -> BackupResult {
+        BackupResult {
+            total: self.counts.total,
+            backed_up: self.counts.done,
+            records: self.records,
+            resource_list: self.resource_list,
+            volume_infos: self.volumes.finish(request.backup()),
+            item_operations: Vec::new(),
+            archive_bytes,
+            started,
+            completed,
+        }
+    }
+}
+
+/// Where the items of one kind come from.
+#[derive(Default)]
+pub(crate) struct Source {
+    listing: Option<Listing>,
+    ended: bool,
+    /// Items read before their turn, because others refer to them.
+    pub(crate) held: Vec<RawItem>,
+    pub(crate) index: HashMap<(String, String), usize>,
+}
+
+pub(crate) struct Run<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) request: Arc<BackupRequest>,
+    pub(crate) actions: Actions,
+    pub(crate) options: &'a BackupOptions,
+    writer: &'a Writer,
+    progress: Arc<dyn Progress>,
+    pub(crate) kinds: Vec<Arc<Kind>>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) kind_of: HashMap<GroupResource, usize>,
+    pub(crate) current: usize,
+    pub(crate) held_bytes: usize,
+    pub(crate) seen: Seen,
+    /// Additional items that need not be looked for again: missing, refused or not to be stored.
+    pub(crate) settled: HashSet<ResourceIdentifier>,
+    /// Namespaces with a selected object, where that decides about their Namespace objects.
+    content: HashSet<String>,
+    unreachable: u32,
+    pub(crate) out: Output,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        cluster: &'a Cluster,
+        request: &BackupRequest,
+        actions: Actions,
+        options: &'a BackupOptions,
+        run: &BackupRun,
+        writer: &'a Writer,
+    ) -> Self {
+        let kinds: Vec<Arc<Kind>> = plan::plan(request).into_iter().map(Arc::new).collect();
+        let mut out = Output::default();
+        for record in request.records() {
+            out.record(record.clone());
+        }
+        Self {
+            cluster,
+            request: Arc::new(request.clone()),
+            actions,
+            options,
+            writer,
+            progress: Arc::clone(&run.progress),
+            sources: kinds.iter().map(|_| Source::default()).collect(),
+            kind_of: kinds
+                .iter()
+                .enumerate()
+                .map(|(at, kind)| (kind.gr.clone(), at))
+                .collect(),
+            kinds,
+            current: 0,
+            held_bytes: 0,
+            seen: Seen::default(),
+            settled: HashSet::new(),
+            content: HashSet::new(),
+            unreachable: 0,
+            out,
+        }
+    }
+
+    pub(crate) fn into_output(self) -> Output {
+        self.out
+    }
+
+    /// Does the whole run, up to the end of the archive's items.
+    pub(crate) async fn drive(&mut self) -> Result<(), Error> {
+        for at in 0..self.kinds.len() {
+            self.current = at;
+            for ahead in at..self.kinds.len().min(at + 1 + self.options.kinds_ahead) {
+                self.start(ahead);
+            }
+            let held = std::mem::take(&mut self.sources[at].held);
+            self.sources[at].index.clear();
+            self.held_bytes -= held.iter().map(|item| item.json().len()).sum::<usize>();
+            self.items(at, held).await?;
+            while let Some(items) = self.next_items(at).await? {
+                self.items(at, items).await?;
+            }
+        }
+        self.definitions().await
+    }
+
+    fn start(&mut self, at: usize) {
+        let source = &mut self.sources[at];
+        if source.listing.is_none() && !source.ended {
+            source.listing = Some(Listing::start(
+                self.cluster,
+                &self.request,
+                &self.kinds[at],
+                &self.options.list,
+            ));
+        }
+    }
+
+    /// The next items of a kind's list, started if it has not been; `None` at its end.
+    pub(crate) async fn next_items(&mut self, at: usize) -> Result<Option<Vec<RawItem>>, Error> {
+        self.start(at);
+        loop {
+            let source = &mut self.sources[at];
+            let Some(listing) = source.listing.as_mut() else {
+                return Ok(None);
+            };
+            match listing.next().await {
+                None => {
+                    source.listing = None;
+                    source.ended = true;
+                    return Ok(None);
+                }
+                Some(Event::Page(items, bad)) => {
+                    self.unreachable = 0;
+                    self.bad_elements(at, &bad);
+                    return Ok(Some(items));
+                }
+                Some(Event::Failed { namespace, error }) => {
+                    self.list_failed(at, namespace, error)?
+                }
+            }
+        }
+    }
+
+    fn bad_elements(&mut self, at: usize, bad: &[BadElement]) {
+        for element in bad {
+            let message = format!(
+                "element {} of a list page is no object and not in the backup: {}",
+                element.index, element.reason
+            );
+            self.out.record(Record::item(
+                Severity::Error,
+                &self.kinds[at].gr,
+                "",
+                "",
+                message,
+            ));
+        }
+    }
+
+    /// Notes a list that failed; an error when the whole cluster seems to be gone.
+    fn list_failed(
+        &mut self,
+        at: usize,
+        namespace: Option<String>,
+        error: velero_cluster::Error,
+    ) -> Result<(), Error> {
+        let gone = match error.kind() {
+            ErrorKind::Unauthorized => true,
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::TooManyRequests => {
+                self.unreachable += 1;
+                self.unreachable >= MAX_UNREACHABLE
+            }
+            _ => false,
+        };
+        if gone {
+            return Err(Error::Cluster {
+                operation: "listing the objects of the cluster",
+                source: error,
+            });
+        }
+        // A kind that was discovered a moment ago and is not served now was deleted, and all its objects with it.
+        let severity = if error.kind() == ErrorKind::Unserved {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        let message = format!(
+            "not all objects of this kind are in the backup: {}",
+            chain(&error)
+        );
+        self.out.record(Record::item(
+            severity,
+            &self.kinds[at].gr,
+            namespace.unwrap_or_default(),
+            "",
+            message,
+        ));
+        Ok(())
+    }
+
+    /// Takes items of one kind, in order.
+    async fn items(&mut self, at: usize, items: Vec<RawItem>) -> Result<(), Error> {
+        let kind = Arc::clone(&self.kinds[at]);
+        let fresh: Vec<RawItem> = items
+            .into_iter()
+            .filter(|item| self.is_wanted(&kind, item))
+            .collect();
+        self.out.counts.total += fresh.len() as u64;
+        let resource = Arc::new(kind.resource.clone());
+        if !self.actions.want(&kind.gr) {
+            for item in fresh {
+                let head = item.head();
+                if self
+                    .seen
+                    .insert(&head.api_version, &head.kind, &head.namespace, &head.name)
+                {
+                    self.store(Prepared::plain(Arc::clone(&resource), item))
+                        .await?;
+                } else {
+                    self.out.counts.total -= 1;
+                }
+            }
+        } else {
+            let mut fresh = fresh.into_iter();
+            loop {
+                let chunk: Vec<RawItem> = fresh.by_ref().take(CHUNK).collect();
+                if chunk.is_empty() {
+                    break;
+                }
+                self.chunk(&resource, chunk).await?;
+            }
+        }
+        self.progress.update(self.out.counts);
+        Ok(())
+    }
+
+    fn is_wanted(&mut self, kind: &Kind, item: &RawItem) -> bool {
+        let head = item.head();
+        if self
+            .seen
+            .contains(&head.api_version, &head.kind, &head.namespace, &head.name)
+        {
+            return false;
+        }
+        if kind.is_namespaces() {
+            return self
+                .request
+                .takes_namespace(head, self.content.contains(&head.name));
+        }
+        if self.request.namespaces_come_last()
+            && !head.namespace.is_empty()
+            && !self.content.contains(&head.namespace)
+        {
+            self.content.insert(head.namespace.clone());
+        }
+        true
+    }
+
+    async fn chunk(
+        &mut self,
+        resource: &Arc<ApiResource>,
+        chunk: Vec<RawItem>,
+    ) -> Result<(), Error> {
+        let prepared = self
+            .prepare_all(
+                chunk
+                    .into_iter()
+                    .map(|item| (Arc::clone(resource), item))
+                    .collect(),
+            )
+            .await;
+        let mut related = self.gather(&prepared).await?;
+        for item in prepared {
+            let mut order = Vec::new();
+            self.in_order(item, &mut related, &mut order);
+            for item in order {
+                self.store(item).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the actions of several items at the same time; the order stays.
+    pub(crate) async fn prepare_all(
+        &self,
+        items: Vec<(Arc<ApiResource>, RawItem)>,
+    ) -> Vec<Prepared> {
+        let prepare = |(resource, item)| self.actions.prepare(resource, item);
+        stream::iter(items.into_iter().map(prepare))
+            .buffered(self.options.concurrency.max(1))
+            .collect()
+            .await
+    }
+
+    /// Lays an item behind the additional items that it asks for and that are not stored yet.
+    fn in_order(
+        &mut self,
+        item: Prepared,
+        related: &mut HashMap<ResourceIdentifier, Prepared>,
+        order: &mut Vec<Prepared>,
+    ) {
+        let head = item.original.head();
+        if !self
+            .seen
+            .insert(&head.api_version, &head.kind, &head.namespace, &head.name)
+        {
+            self.out.counts.total -= 1;
+            return;
+        }
+        if !item.skip {
+            for id in &item.additional {
+                if let Some(needed) = related.remove(id) {
+                    self.in_order(needed, related, order);
+                }
+            }
+        }
+        order.push(item);
+    }
+
+    /// Writes an item into the archive.
+    async fn store(&mut self, item: Prepared) -> Result<(), Error> {
+        for record in item.records {
+            self.out.record(record);
+        }
+        let head = item.original.head();
+        if item.skip {
+            tracing::info!(
+                kind = head.kind,
+                namespace = head.namespace,
+                name = head.name,
+                "an action leaves the item out of the backup"
+            );
+            self.out.counts.total -= 1;
+            return Ok(());
+        }
+        let gr = item.resource.group_resource();
+        for record in
+            self.out
+                .volumes
+                .observe(&item.resource.group, &item.resource.plural, &item.original)
+        {
+            self.out.record(record);
+        }
+        let mut stored = &item.stored;
+        if !is_path_part(&stored.head().name)
+            || !(stored.head().namespace.is_empty() || is_path_part(&stored.head().namespace))
+        {
+            let message = format!(
+                "an action named the item {:?}, which no file can be called; it is stored as it was",
+                stored.head().key().path()
+            );
+            self.out.record(Record::item(
+                Severity::Error,
+                &gr,
+                head.namespace.as_str(),
+                head.name.as_str(),
+                message,
+            ));
+            stored = &item.original;
+        }
+        let entry = Entry {
+            path: ItemPath::new(
+                gr.clone(),
+                stored.head().namespace.as_str(),
+                stored.head().name.as_str(),
+            ),
+            version: head.version().to_owned(),
+            preferred: item.resource.preferred,
+            json: stored.json().clone(),
+        };
+        self.writer.push(entry).await.map_err(|_| Error::Sink {
+            source: std::io::Error::other("the archive's writer has ended"),
+        })?;
+        let key = head.key();
+        self.out
+            .resource_list
+            .add(&key.api_version_kind, &key.path());
+        if !self.out.stored_resources.contains(&gr) {
+            self.out.stored_resources.insert(gr);
+        }
+        self.out.counts.done += 1;
+        Ok(())
+    }
+
+    /// Stores the definitions of the custom resources that are in the archive, where their kind is not stored anyway.
+    async fn definitions(&mut self) -> Result<(), Error> {
+        let gr = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        let Some(resource) = self.request.catalog().get(&gr).cloned() else {
+            return Ok(());
+        };
+        if self.kind_of.contains_key(&gr) || !self.request.takes_related(&resource, "") {
+            return Ok(());
+        }
+        let wanted: Vec<ResourceIdentifier> = std::mem::take(&mut self.out.stored_resources)
+            .into_iter()
+            .filter(|stored| !is_built_in_group(&stored.group))
+            .map(|stored| ResourceIdentifier::cluster(gr.clone(), stored.to_string()))
+            .collect();
+        let mut related = self.fetch_definitions(&wanted).await?;
+        for id in wanted {
+            let Some(definition) = related.remove(&id) else {
+                continue;
+            };
+            let mut order = Vec::new();
+            self.in_order(definition, &mut related, &mut order);
+            for item in order {
+                self.store(item).await?;
+            }
+        }
+        self.progress.update(self.out.counts);
+        Ok(())
+    }
+
+    /// Counts an item that was found on the side.
+    pub(crate) fn count_one(&mut self) {
+        self.out.counts.total += 1;
+    }
+}
+
+fn is_path_part(text: &str) -> bool {
+    !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '\\', '\0'])
+}
+
+/// Groups that every API server serves by itself. Others can come from a CustomResourceDefinition.
+fn is_built_in_group(group: &str) -> bool {
+    const WITH_SUFFIX: [&str; 14] = [
+        "admissionregistration",
+        "apiextensions",
+        "apiregistration",
+        "authentication",
+        "authorization",
+        "certificates",
+        "coordination",
+        "discovery",
+        "events",
+        "flowcontrol.apiserver",
+        "networking",
+        "node",
+        "rbac.authorization",
+        "scheduling",
+    ];
+    matches!(
+        group,
+        "" | "apps"
+            | "batch"
+            | "autoscaling"
+            | "policy"
+            | "extensions"
+            | "storage.k8s.io"
+            | "resource.k8s.io"
+    ) || group
+        .strip_suffix(".k8s.io")
+        .is_some_and(|prefix| WITH_SUFFIX.contains(&prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_come_from_definitions() {
+        for (group, built_in) in [
+            ("", true),
+            ("apps", true),
+            ("rbac.authorization.k8s.io", true),
+            ("networking.k8s.io", true),
+            ("gateway.networking.k8s.io", false),
+            ("snapshot.storage.k8s.io", false),
+            ("example.com", false),
+            ("velero.io", false),
+        ] {
+            assert_eq!(is_built_in_group(group), built_in, "{group}");
+        }
+    }
+
+    #[test]
+    fn names_that_files_can_have() {
+        for (name, good) in [
+            ("web", true),
+            ("system:node", true),
+            ("", false),
+            ("..", false),
+            ("a/b", false),
+            ("a\\b", false),
+        ] {
+            assert_eq!(is_path_part(name), good, "{name}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Fields of a backup that ask for something this engine does not do.
+
+use velero_core::api::Backup;
+
+/// Names each field that asks for more than manifests. A field that is unset, empty, `false` or zero asks for nothing.
+///
+/// `csiSnapshotTimeout` and `itemOperationTimeout` only bound what other fields ask for; the command line always sends them.
+pub(crate) fn refused(backup: &Backup) -> Vec<String> {
+    let spec = &backup.spec;
+    let on = |field: Option<bool>| field == Some(true);
+    let fields = [
+        (
+            "hooks",
+            !spec.hooks.resources.is_empty(),
+            "commands in pods",
+        ),
+        (
+            "orderedResources",
+            !spec.ordered_resources.is_empty(),
+            "an order among objects",
+        ),
+        (
+            "resourcePolicy",
+            spec.resource_policy.is_some(),
+            "resource policies",
+        ),
+        (
+            "snapshotVolumes",
+            on(spec.snapshot_volumes),
+            "volume snapshots",
+        ),
+        (
+            "volumeSnapshotLocations",
+            !spec.volume_snapshot_locations.is_empty(),
+            "volume snapshots",
+        ),
+        (
+            "snapshotMoveData",
+            on(spec.snapshot_move_data),
+            "moving snapshot data",
+        ),
+        (
+            "defaultVolumesToFsBackup",
+            on(spec.default_volumes_to_fs_backup),
+            "file system backup",
+        ),
+        (
+            "defaultVolumesToRestic",
+            on(spec.default_volumes_to_restic),
+            "file system backup",
+        ),
+        ("datamover", !spec.data_mover.is_empty(), "data movers"),
+        (
+            "uploaderConfig",
+            spec.uploader_config
+                .as_ref()
+                .is_some_and(|c| c.parallel_files_upload != 0),
+            "uploader settings",
+        ),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, asks, _)| *asks)
+        .map(|(field, _, what)| {
+            format!(
+                "spec.{field}: {what} cannot be backed up by this version; leave the field unset"
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_asks_is_refused_by_name() {
+        let hooks = json!({"resources": [{"name": "h", "pre": [{"exec": {"command": ["a"]}}]}]});
+        for (spec, field) in [
+            (json!({"hooks": hooks}), Some("hooks")),
+            (
+                json!({"orderedResources": {"pods": "a/b"}}),
+                Some("orderedResources"),
+            ),
+            (
+                json!({"resourcePolicy": {"kind": "configmap", "name": "p"}}),
+                Some("resourcePolicy"),
+            ),
+            (json!({"snapshotVolumes": true}), Some("snapshotVolumes")),
+            (
+                json!({"volumeSnapshotLocations": ["aws"]}),
+                Some("volumeSnapshotLocations"),
+            ),
+            (json!({"snapshotMoveData": true}), Some("snapshotMoveData")),
+            (
+                json!({"defaultVolumesToFsBackup": true}),
+                Some("defaultVolumesToFsBackup"),
+            ),
+            (
+                json!({"defaultVolumesToRestic": true}),
+                Some("defaultVolumesToRestic"),
+            ),
+            (json!({"datamover": "velero"}), Some("datamover")),
+            (
+                json!({"uploaderConfig": {"parallelFilesUpload": 4}}),
+                Some("uploaderConfig"),
+            ),
+            (
+                json!({"snapshotVolumes": false, "snapshotMoveData": false, "defaultVolumesToFsBackup": false}),
+                None,
+            ),
+            (
+                json!({"hooks": {}, "orderedResources": {}, "datamover": "", "uploaderConfig": {}}),
+                None,
+            ),
+            (
+                json!({"csiSnapshotTimeout": "10m0s", "itemOperationTimeout": "4h0m0s", "ttl": "1h0m0s"}),
+                None,
+            ),
+        ] {
+            let backup: Backup =
+                serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec})).unwrap();
+            let refused = refused(&backup);
+            match field {
+                None => assert!(refused.is_empty(), "{refused:?}"),
+                Some(field) => assert!(
+                    refused.len() == 1 && refused[0].starts_with(&format!("spec.{field}:")),
+                    "{refused:?}"
+                ),
+            }
+        }
+    }
+}
