@@ -100,9 +100,9 @@ pub trait ObjectBackend: Debug + Send + Sync {
         None
     }
 
-    /// Checks that the bucket or root folder is there and may be listed.
-    async fn check(&self) -> Result<()> {
-        self.list_dirs("").await.map(drop)
+    /// Checks that the bucket or root folder is there and that `prefix` may be listed.
+    async fn check(&self, prefix: &str) -> Result<()> {
+        self.list_dirs(prefix).await.map(drop)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The keys of a bucket: pure functions from names to keys.
 
+use velero_core::api::DownloadTarget;
+
 use crate::error::{Error, Result};
 
 /// The folder with one folder for each backup.
@@ -222,6 +224,15 @@ pub fn download_target(kind: &str, name: &str) -> Result<Artifact> {
             ));
         }
     })
+}
+
+impl TryFrom<&DownloadTarget> for Artifact {
+    type Error = Error;
+
+    /// As [`download_target`].
+    fn try_from(target: &DownloadTarget) -> Result<Self> {
+        download_target(target.kind.as_str(), &target.name)
+    }
 }
 
 #[cfg(test)]

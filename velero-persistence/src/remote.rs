@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -226,7 +227,7 @@ fn whole(
     errors: Mapper,
     key: String,
 ) -> BoxStream<'static, Result<Bytes>> {
-    let late = (errors.clone(), key.clone());
+    let late = Arc::new((errors.clone(), key.clone()));
     let counted = stream
         .map_ok(|buffer| stream::iter(Iterator::map(buffer, Ok)))
         .try_flatten()
@@ -234,7 +235,7 @@ fn whole(
     stream::unfold(
         (Box::pin(counted), 0u64, false),
         move |(mut inner, got, done)| {
-            let (errors, key) = late.clone();
+            let late = Arc::clone(&late);
             async move {
                 if done {
                     return None;
@@ -247,7 +248,7 @@ fn whole(
                     Some(Err(err)) => Some((Err(err), (inner, got, true))),
                     None if got == expected => None,
                     None => {
-                        let err = errors.cut_off(&key, got, expected);
+                        let err = late.0.cut_off(&late.1, got, expected);
                         Some((Err(err), (inner, got, true)))
                     }
                 }

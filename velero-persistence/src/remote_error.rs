@@ -97,7 +97,10 @@ impl Mapper {
             _ if err.is_temporary() || err.is_persistent() => Error::Unreachable {
                 store,
                 operation,
-                detail,
+                detail: match status(err) {
+                    Some(status) => format!("HTTP status {status}: {detail}"),
+                    None => detail,
+                },
             },
             _ => Error::Store {
                 store,
@@ -186,6 +189,13 @@ fn debug_field(text: &str, name: &str) -> Option<String> {
             other => value.push(other),
         }
     }
+}
+
+/// The status of the answer, which OpenDAL keeps only in what it prints.
+fn status(err: &opendal::Error) -> Option<u16> {
+    let text = err.to_string();
+    let at = text.find("status: ")? + "status: ".len();
+    text.get(at..at + 3)?.parse().ok()
 }
 
 fn chain(err: &opendal::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {

@@ -244,13 +244,13 @@ impl ObjectStore {
         self.backend.local_path(&key)
     }
 
-    /// Checks that the bucket or root folder is there and may be listed.
+    /// Checks that the bucket or root folder is there and that this store's prefix may be listed.
     ///
     /// # Errors
     ///
     /// [`Error::BucketNotFound`], [`Error::PermissionDenied`] or [`Error::Unreachable`], each within seconds.
     pub async fn check(&self) -> Result<()> {
-        self.backend.check().await
+        self.backend.check(&self.prefix).await
     }
 
     fn full(&self, key: &str) -> Result<String> {

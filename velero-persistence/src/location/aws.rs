@@ -73,9 +73,11 @@ fn amazon_endpoint(region: &str) -> Result<Url> {
         true => "amazonaws.com.cn",
         false => "amazonaws.com",
     };
-    Url::parse(&format!("https://s3.{region}.{suffix}"))
-        .ok()
-        .filter(|url| url.path() == "/" && url.query().is_none())
+    // Anything else could end up in another part of the URL.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    Some(region)
+        .filter(|region| region.bytes().all(plain))
+        .and_then(|region| Url::parse(&format!("https://s3.{region}.{suffix}")).ok())
         .ok_or_else(|| Error::config("config.region", region, "a region such as eu-central-1"))
 }
 
@@ -128,5 +130,71 @@ async fn bucket_region(client: &reqwest::Client, base: &str, bucket: &str) -> Re
             "",
             format!("the region of bucket {bucket:?}, which the store does not tell"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::transport::Tls;
+
+    /// Answers one request with `head` and asks `base` for the region of bucket `b`.
+    async fn lookup(head: &'static str) -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let n = socket.read(&mut request).await.unwrap();
+            assert!(request[..n].starts_with(b"HEAD /b HTTP/1.1\r\n"));
+            socket.write_all(head.as_bytes()).await.unwrap();
+        });
+        let client = transport::client(&Tls::default(), &StoreOptions::default()).unwrap();
+        let region = bucket_region(&client, &base, "b").await;
+        server.await.unwrap();
+        region
+    }
+
+    #[tokio::test]
+    async fn a_refusal_tells_the_region_too() {
+        for head in [
+            "HTTP/1.1 403 Forbidden\r\nx-amz-bucket-region: eu-west-3\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-3\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert_eq!(lookup(head).await.unwrap(), "eu-west-3");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_region_is_told_apart() {
+        let missing = lookup("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::BucketNotFound);
+        let silent = lookup("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(silent.unwrap_err().kind(), ErrorKind::ConfigInvalid);
+        let client = transport::client(&Tls::default(), &StoreOptions::default()).unwrap();
+        let closed = bucket_region(&client, "http://127.0.0.1:1", "b").await;
+        let closed = closed.unwrap_err();
+        assert_eq!(closed.kind(), ErrorKind::Unreachable);
+        assert!(
+            closed.to_string().ends_with("set config.region"),
+            "{closed}"
+        );
+    }
+
+    #[test]
+    fn amazon_has_one_server_for_each_region() {
+        for (region, want) in [
+            ("eu-west-1", "https://s3.eu-west-1.amazonaws.com/"),
+            ("cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn/"),
+        ] {
+            assert_eq!(amazon_endpoint(region).unwrap().as_str(), want);
+        }
+        for bad in ["a/b", "a?b", "a b", "@"] {
+            assert!(amazon_endpoint(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod aws;
 mod aws_settings;
 mod environment;
+mod from_api;
 mod memory;
 mod profile;
 mod store_url;
@@ -206,7 +207,7 @@ impl Location {
         if create {
             backend.create_root().await?;
         }
-        backend.check().await?;
+        backend.check("").await?;
         Ok(backend)
     }
 }

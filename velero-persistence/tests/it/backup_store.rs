@@ -1,0 +1,342 @@
+//! Backups and restores over every kind of store.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use velero_persistence::{BackupFile, BackupStore, ErrorKind, PutMode, RestoreFile};
+
+use crate::Fixture;
+
+macro_rules! suite {
+    ($($check:ident),* $(,)?) => {
+        mod memory { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::memory().await).await })* }
+        mod filesystem { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::filesystem().await).await })* }
+        mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::s3().await).await })* }
+    };
+}
+
+suite!(
+    a_backup_from_reservation_to_deletion,
+    files_are_written_as_the_peer_does,
+    files_are_read_as_the_peer_does,
+    validity_of_the_root,
+    names_are_reserved,
+    restores,
+    deletion_keeps_metadata_while_anything_is_left,
+);
+
+async fn unpacked(store: &BackupStore, key: &str) -> String {
+    let packed = store.store().get(key, 1 << 20).await.unwrap();
+    let mut text = String::new();
+    GzDecoder::new(&packed[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+async fn a_backup_from_reservation_to_deletion(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    store.validate().await.unwrap();
+    assert!(store.list_backups().await.unwrap().is_empty());
+    assert!(!store.backup_exists("b1").await.unwrap());
+    let err = store.get_metadata("b1").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound);
+
+    store.reserve("b1", "uid").await.unwrap();
+    let mut writer = store.writer(&BackupFile::Contents.of("b1")).await.unwrap();
+    writer.write("archive").await.unwrap();
+    writer.close().await.unwrap();
+    assert!(
+        !store.backup_exists("b1").await.unwrap(),
+        "not before its metadata"
+    );
+    let json = Bytes::from("{\n  \"kind\": \"Backup\"\n}");
+    store
+        .put_metadata("b1", json.clone(), PutMode::Create)
+        .await
+        .unwrap();
+    store.release("b1", "uid").await.unwrap();
+
+    assert!(store.backup_exists("b1").await.unwrap());
+    assert_eq!(store.list_backups().await.unwrap(), ["b1"]);
+    assert_eq!(store.get_metadata("b1").await.unwrap(), json);
+    let reader = store.reader(&BackupFile::Contents.of("b1")).await.unwrap();
+    assert_eq!(reader.read_to_end(100).await.unwrap(), "archive");
+
+    let again = store
+        .put_metadata("b1", "{}".into(), PutMode::Create)
+        .await
+        .unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    assert!(
+        again
+            .to_string()
+            .ends_with("backup \"b1\" already exists in object storage"),
+        "{again}"
+    );
+    store
+        .put_metadata("b1", "{}".into(), PutMode::Replace)
+        .await
+        .unwrap();
+    assert_eq!(store.get_metadata("b1").await.unwrap(), "{}");
+
+    let entries = f.store.list("").await.unwrap();
+    let keys: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["backups/b1/b1.tar.gz", "backups/b1/velero-backup.json"]
+    );
+    assert_eq!(store.delete_backup("b1").await.unwrap(), 2);
+    assert!(store.list_backups().await.unwrap().is_empty());
+    assert_eq!(store.delete_backup("b1").await.unwrap(), 0);
+    store.validate().await.unwrap();
+}
+
+async fn files_are_written_as_the_peer_does(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    let none: [Value; 0] = [];
+    for (file, want) in [
+        (BackupFile::PodVolumeBackups, "null\n"),
+        (BackupFile::VolumeSnapshots, "null\n"),
+        (BackupFile::ItemOperations, "[]\n"),
+        (BackupFile::VolumeInfos, "[]\n"),
+    ] {
+        store.put_list(&file.of("b1"), &none).await.unwrap();
+        assert_eq!(unpacked(&store, file.of("b1").key()).await, want);
+        store
+            .put_list(&file.of("b1"), &[json!({"a": 1})])
+            .await
+            .unwrap();
+        assert_eq!(unpacked(&store, file.of("b1").key()).await, "[{\"a\":1}]\n");
+    }
+    let results = json!({"errors": {}, "warnings": {"velero": ["w"]}});
+    store
+        .put_json(&BackupFile::Results.of("b1"), &results)
+        .await
+        .unwrap();
+    assert_eq!(
+        unpacked(&store, "backups/b1/b1-results.gz").await,
+        "{\"errors\":{},\"warnings\":{\"velero\":[\"w\"]}}\n"
+    );
+    store
+        .put_text(&BackupFile::Logs.of("b1"), b"line\n")
+        .await
+        .unwrap();
+    assert_eq!(unpacked(&store, "backups/b1/b1-logs.gz").await, "line\n");
+}
+
+async fn files_are_read_as_the_peer_does(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    let artifact = BackupFile::VolumeInfos.of("b1");
+    assert_eq!(store.get_json::<Value>(&artifact).await.unwrap(), None);
+    assert!(store.get_list::<Value>(&artifact).await.unwrap().is_empty());
+    assert_eq!(store.get_bytes(&artifact).await.unwrap(), None);
+    store.put_text(&artifact, b"null\n").await.unwrap();
+    assert!(store.get_list::<Value>(&artifact).await.unwrap().is_empty());
+    store.put_list(&artifact, &[1, 2]).await.unwrap();
+    assert_eq!(store.get_list::<u8>(&artifact).await.unwrap(), [1, 2]);
+    assert_eq!(
+        store.get_bytes(&artifact).await.unwrap().unwrap(),
+        "[1,2]\n"
+    );
+    // Present but damaged is an error, not an absence.
+    for (bytes, want) in [("plain", "not gzip"), ("", "not gzip")] {
+        store.put_packed(&artifact, bytes.into()).await.unwrap();
+        let err = store.get_list::<u8>(&artifact).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Corrupt);
+        assert!(err.to_string().contains(want), "{err}");
+    }
+    store.put_text(&artifact, b"{").await.unwrap();
+    let err = store.get_list::<u8>(&artifact).await.unwrap_err();
+    assert!(
+        err.to_string().contains("not the JSON it should be"),
+        "{err}"
+    );
+    // A bomb stops at the limit.
+    let bomb = vec![b' '; 1 << 20];
+    store.put_text(&artifact, &bomb).await.unwrap();
+    let small = store.clone().with_limit(1 << 16);
+    let err = small.get_bytes(&artifact).await.unwrap_err();
+    assert!(
+        err.to_string().contains("holds more than 65536 bytes"),
+        "{err}"
+    );
+}
+
+async fn validity_of_the_root(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    for dir in [
+        "backups", "restores", "restic", "metadata", "plugins", "kopia",
+    ] {
+        f.store
+            .put(&format!("{dir}/x/y"), "1".into())
+            .await
+            .unwrap();
+    }
+    f.store.put("loose-object", "1".into()).await.unwrap();
+    store.validate().await.unwrap();
+    for (dir, want) in [
+        ("e", "(e)"),
+        ("d", "(d, e)"),
+        ("c", "(c, d, e)"),
+        ("b", "(4 of them: b, c, d, ...)"),
+    ] {
+        f.store.put(&format!("{dir}/x"), "1".into()).await.unwrap();
+        let err = store.validate().await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ConfigInvalid);
+        assert!(err.to_string().contains(want), "{err}");
+    }
+}
+
+async fn names_are_reserved(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    store.reserve("b1", "one").await.unwrap();
+    store.reserve("b1", "one").await.unwrap();
+    let err = store.reserve("b1", "two").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::AlreadyExists);
+    assert!(err.is_retryable());
+    assert!(
+        err.to_string().contains("being written by \"one\""),
+        "{err}"
+    );
+    assert!(store.release("b1", "two").await.is_err());
+    assert_eq!(
+        store.reservation("b1").await.unwrap().as_deref(),
+        Some("one")
+    );
+    assert!(!store.backup_exists("b1").await.unwrap());
+    store.validate().await.unwrap();
+    store.break_reservation("b1").await.unwrap();
+    store.reserve("b1", "two").await.unwrap();
+    store.release("b1", "two").await.unwrap();
+    store.release("b1", "two").await.unwrap();
+    assert!(store.list_backups().await.unwrap().is_empty(), "no trace");
+    store
+        .put_metadata("b1", "{}".into(), PutMode::Create)
+        .await
+        .unwrap();
+    let err = store.reserve("b1", "three").await.unwrap_err();
+    assert!(err.to_string().contains("already exists"), "{err}");
+    assert_eq!(store.reservation("b1").await.unwrap(), None);
+    for bad in ["", "a/b", ".."] {
+        assert!(store.reserve(bad, "x").await.is_err(), "{bad:?}");
+        assert!(store.delete_backup(bad).await.is_err(), "{bad:?}");
+        assert!(
+            store
+                .put_metadata(bad, "{}".into(), PutMode::Create)
+                .await
+                .is_err(),
+            "{bad:?}"
+        );
+    }
+}
+
+async fn restores(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    store
+        .put_text(&RestoreFile::Logs.of("r1"), b"log")
+        .await
+        .unwrap();
+    let results = json!({"warnings": {}, "errors": {}});
+    store
+        .put_json(&RestoreFile::Results.of("r1"), &results)
+        .await
+        .unwrap();
+    store
+        .put_list::<u8>(&RestoreFile::VolumeInfos.of("r1"), &[])
+        .await
+        .unwrap();
+    let back: Value = store
+        .get_json(&RestoreFile::Results.of("r1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(back, results);
+    store
+        .put_text(&RestoreFile::Logs.of("r10"), b"other")
+        .await
+        .unwrap();
+    assert_eq!(store.delete_restore("r1").await.unwrap(), 3);
+    assert!(store.exists(&RestoreFile::Logs.of("r10")).await.unwrap());
+    assert!(store.delete_restore("").await.is_err());
+}
+
+async fn deletion_keeps_metadata_while_anything_is_left(f: Fixture) {
+    let store = BackupStore::new(f.store.clone());
+    store
+        .put_metadata("b1", "{}".into(), PutMode::Create)
+        .await
+        .unwrap();
+    f.store
+        .put("backups/b1/unknown/deep", "1".into())
+        .await
+        .unwrap();
+    f.store.put("backups/b10/x", "1".into()).await.unwrap();
+    assert_eq!(store.delete_backup("b1").await.unwrap(), 2);
+    assert_eq!(store.list_backups().await.unwrap(), ["b10"]);
+}
+
+/// The peer's own bucket, read through a location as a user would have it.
+#[tokio::test]
+async fn a_bucket_written_by_the_peer_is_read() {
+    let fixtures = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../velero-testkit/fixtures/demo"
+    );
+    let config = velero_persistence::LocationConfig {
+        provider: "filesystem".to_owned(),
+        bucket: "bucket".to_owned(),
+        config: crate::settings(&[("fspath", fixtures)]),
+        ..Default::default()
+    };
+    let location = velero_persistence::Location::from_config(&config).unwrap();
+    let store = BackupStore::open(&location).await.unwrap();
+    store.validate().await.unwrap();
+    let backups = store.list_backups().await.unwrap();
+    assert_eq!(backups, ["demo-full", "demo-ns", "demo-sched", "demo-sel"]);
+    for backup in &backups {
+        assert!(store.backup_exists(backup).await.unwrap(), "{backup}");
+        let metadata = store.get_metadata(backup).await.unwrap();
+        let metadata: Value = serde_json::from_slice(&metadata).unwrap();
+        assert_eq!(metadata["metadata"]["name"], backup.as_str());
+        let listed = store
+            .store()
+            .list(&format!("backups/{backup}/"))
+            .await
+            .unwrap();
+        for entry in &listed {
+            let known = BackupFile::ALL
+                .iter()
+                .any(|file| file.of(backup).key() == entry.key);
+            assert!(known, "{}", entry.key);
+        }
+        let lists = [
+            BackupFile::PodVolumeBackups,
+            BackupFile::VolumeSnapshots,
+            BackupFile::ItemOperations,
+            BackupFile::VolumeInfos,
+            BackupFile::CsiVolumeSnapshots,
+        ];
+        for file in lists {
+            let artifact = file.of(backup);
+            let list: Vec<Value> = store.get_list(&artifact).await.unwrap();
+            let Some(bytes) = store.get_bytes(&artifact).await.unwrap() else {
+                continue;
+            };
+            assert!(bytes.ends_with(b"\n"), "{file:?}");
+            if list.is_empty() {
+                let want = format!("{}\n", artifact.empty_list());
+                assert_eq!(bytes, want, "{file:?}");
+            }
+        }
+        let results: Option<Value> = store
+            .get_json(&BackupFile::Results.of(backup))
+            .await
+            .unwrap();
+        assert!(results.unwrap().is_object());
+        let log = store.get_bytes(&BackupFile::Logs.of(backup)).await.unwrap();
+        assert!(!log.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,191 @@
+//! An S3 server in this process, over files, with scripted faults.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use velero_persistence::{Environment, Location, LocationConfig};
+
+pub(crate) const ACCESS_KEY: &str = "AKTESTTESTTEST";
+pub(crate) const SECRET_KEY: &str = "test-secret-0123456789";
+pub(crate) const BUCKET: &str = "bucket";
+
+/// What the server was asked, and what it shall answer instead of serving.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// `METHOD path?query` of each request.
+    pub(crate) requests: Vec<String>,
+    /// Their headers.
+    pub(crate) headers: Vec<HeaderMap>,
+    /// Answers for the next requests, in order.
+    pub(crate) faults: VecDeque<StatusCode>,
+    /// What an object store would say with each of them: the code of an error document.
+    pub(crate) code: &'static str,
+}
+
+pub(crate) struct S3Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) script: Arc<Mutex<Script>>,
+    dir: TempDir,
+    task: JoinHandle<()>,
+    scheme: &'static str,
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl S3Server {
+    /// Starts a server with one bucket and one key pair.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// As `start`, over TLS when a configuration is given.
+    pub(crate) async fn start_with(tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let script = Arc::new(Mutex::new(Script::default()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let task = tokio::spawn(accept(listener, tls, service, Arc::clone(&script)));
+        Self {
+            addr,
+            script,
+            dir,
+            task,
+            scheme,
+        }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.addr)
+    }
+
+    /// The settings of a location on this server, with the right keys.
+    pub(crate) fn config(&self, prefix: &str) -> LocationConfig {
+        LocationConfig {
+            provider: "aws".to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: prefix.to_owned(),
+            config: crate::settings(&[("region", "us-east-1"), ("s3Url", &self.url())]),
+            credentials: Some(credentials_file(ACCESS_KEY, SECRET_KEY)),
+            ..LocationConfig::default()
+        }
+    }
+
+    pub(crate) fn location(&self, prefix: &str) -> Location {
+        Location::from_config_in(&self.config(prefix), &Environment::empty()).unwrap()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.script.lock().unwrap().requests.clone()
+    }
+}
+
+pub(crate) fn credentials_file(id: &str, secret: &str) -> Vec<u8> {
+    format!("[default]\naws_access_key_id={id}\naws_secret_access_key={secret}\n").into_bytes()
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    service: S3Service,
+    script: Arc<Mutex<Script>>,
+) {
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let (tls, service, script) = (tls.clone(), service.clone(), Arc::clone(&script));
+        tokio::spawn(async move {
+            match tls {
+                None => serve(socket, service, script).await,
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        serve(socket, service, script).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn serve(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: S3Service,
+    script: Arc<Mutex<Script>>,
+) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let (service, script) = (service.clone(), Arc::clone(&script));
+        async move {
+            let fault = {
+                let mut script = script.lock().unwrap();
+                script
+                    .requests
+                    .push(format!("{} {}", request.method(), request.uri()));
+                script.headers.push(request.headers().clone());
+                script
+                    .faults
+                    .pop_front()
+                    .map(|status| (status, script.code))
+            };
+            let response = match fault {
+                Some((status, code)) => {
+                    // An answer before the end of the body would break the connection.
+                    let _ = request.into_body().collect().await;
+                    Response::builder()
+                        .status(status)
+                        .body(s3s::Body::from(document(code)))
+                        .unwrap()
+                }
+                None => service.call(request.map(s3s::Body::from)).await.unwrap(),
+            };
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // A client that goes away in the middle is part of the tests.
+    let _ = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(socket), answer)
+        .await;
+}
+
+fn document(code: &str) -> String {
+    match code {
+        "" => String::new(),
+        code => format!("<Error><Code>{code}</Code><Message>as scripted</Message></Error>"),
+    }
+}
+
+/// Fetches a URL as a browser would: no credentials.
+pub(crate) async fn fetch(url: &str) -> (StatusCode, Vec<u8>) {
+    let client =
+        Client::builder(TokioExecutor::new()).build_http::<http_body_util::Empty<bytes::Bytes>>();
+    let response = client.get(url.parse().unwrap()).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, body.to_vec())
+}
