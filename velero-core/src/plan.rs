@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::GroupResource;
+use crate::result::Record;
 
 /// Position of an item in an archive's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,8 @@ pub enum ExclusionReason {
     Completed,
     /// A mirror pod, made by a kubelet from a file.
     MirrorPod,
+    /// Another item comes to the same name, because two namespaces are mapped to one.
+    SameTarget,
 }
 
 /// What a restore is going to do, in order. A pure function of index, request and discovery makes it.
@@ -49,6 +52,8 @@ pub struct RestorePlan {
     pub excluded: BTreeMap<(GroupResource, ExclusionReason), u64>,
     /// Kinds that the cluster does not serve and no CustomResourceDefinition of the archive brings.
     pub unserved: BTreeMap<GroupResource, u64>,
+    /// What is known beforehand to go wrong, item by item: entries that are no objects, kinds that are not served.
+    pub records: Vec<Record>,
 }
 
 impl RestorePlan {

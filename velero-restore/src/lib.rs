@@ -1,1 +1,34 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod actions;
+pub mod artifacts;
+
+mod apply;
+mod bridge;
+mod compare;
+mod engine;
+mod error;
+mod index;
+mod merge_account;
+mod options;
+mod ownership;
+mod plan;
+mod priorities;
+mod request;
+mod reset;
+mod result;
+mod volumes;
+
+pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};
+pub use engine::RestoreEngine;
+pub use error::{Error, ErrorKind};
+pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
+pub use options::RestoreOptions;
+pub use plan::plan;
+pub use priorities::Priorities;
+pub use request::{NEVER_RESTORED, RestoreRequest, validate};
+pub use result::{Counts, ItemAction, RestoreResult};
+
+pub use velero_cluster;
+pub use velero_core;

@@ -1,0 +1,184 @@
+//! Creating an object.
+
+use serde_json::Value;
+use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
+use velero_core::result::chain;
+use velero_core::{ApiResource, ItemTree, RawItem};
+
+use super::item::{Work, ownership_of};
+use super::run::Run;
+use crate::ownership::{Ownership, after_conflict, patch_body};
+use crate::result::ItemAction;
+
+/// Tries to set managedFields while others write to the object.
+const PATCH_TRIES: usize = 5;
+
+impl Run {
+    /// Creates the object, or deals with one that is there.
+    pub(super) async fn write(&self, work: &mut Work<'_>, mut item: ItemTree) {
+        let stage = work.stage;
+        let Some(resource) = stage.catalog.by_kind(item.api_version(), item.kind()) else {
+            return work.fail(format!(
+                "the cluster does not serve {} {}",
+                item.api_version(),
+                item.kind()
+            ));
+        };
+        if is_default_account(&item)
+            && let Some(live) = self.await_default_account(work, resource).await
+        {
+            return self.existing(work, resource, &item, live, None).await;
+        }
+        let ownership = ownership_of(&mut item);
+        let manager = match &ownership {
+            Ownership::Create(manager) => manager.as_str(),
+            Ownership::CreateThenPatch(_) => crate::ownership::OWN_MANAGER,
+        };
+        let options = WriteOptions::default().field_manager(manager);
+        let body = item.as_value().to_string().into();
+        match self
+            .cluster
+            .create(resource, work.namespace, body, &options)
+            .await
+        {
+            Ok(live) => self.created(work, resource, live, ownership).await,
+            Err(error) => {
+                self.not_created(work, resource, &item, ownership, error)
+                    .await
+            }
+        }
+    }
+
+    async fn created(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        live: RawItem,
+        ownership: Ownership,
+    ) {
+        work.set(ItemAction::Created);
+        if live.head().name != work.item.name {
+            work.name = Some(live.head().name.clone());
+        }
+        if let Ownership::CreateThenPatch(entries) = ownership {
+            self.patch_managed_fields(work, resource, live, entries)
+                .await;
+        }
+    }
+
+    async fn not_created(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        wanted: &ItemTree,
+        ownership: Ownership,
+        error: velero_cluster::Error,
+    ) {
+        if matches!(
+            error.kind(),
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unauthorized
+        ) {
+            return work.fail(chain(&error));
+        }
+        // Whatever the API server complains about: an object that is there is not created again.
+        let live = match self
+            .cluster
+            .get(resource, work.namespace, wanted.name())
+            .await
+        {
+            Ok(Some(live)) => live,
+            Ok(None) => return work.fail(chain(&error)),
+            Err(second) => {
+                return work.fail(format!(
+                    "{}; it cannot be read either: {}",
+                    chain(&error),
+                    chain(&second)
+                ));
+            }
+        };
+        let ours = error.maybe_done()
+            && live
+                .head()
+                .labels
+                .get(super::item::RESTORE_LABELS[1])
+                .is_some_and(|l| l == self.request.restore_label());
+        if ours {
+            // The first try was carried out, only its answer was lost.
+            return self.created(work, resource, live, ownership).await;
+        }
+        self.existing(work, resource, wanted, live, Some(error))
+            .await;
+    }
+
+    async fn patch_managed_fields(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        mut live: RawItem,
+        archived: Vec<Value>,
+    ) {
+        let mut entries = archived.clone();
+        for _ in 0..PATCH_TRIES {
+            let head = live.head();
+            let body = patch_body(&head.uid, &head.resource_version, &entries).to_string();
+            let options = WriteOptions::default();
+            let patched = self
+                .cluster
+                .patch(
+                    resource,
+                    work.namespace,
+                    &head.name,
+                    PatchKind::Merge,
+                    None,
+                    body.into(),
+                    &options,
+                )
+                .await;
+            let error = match patched {
+                Ok(_) => return,
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Conflict => {}
+                ErrorKind::NotFound => {
+                    return work.warn(format!(
+                        "was deleted before its managed fields were set: {}",
+                        chain(&error)
+                    ));
+                }
+                _ => {
+                    return work.fail(format!(
+                        "its managed fields cannot be set: {}",
+                        chain(&error)
+                    ));
+                }
+            }
+            let uid = live.head().uid.clone();
+            live = match self
+                .cluster
+                .get(resource, work.namespace, &live.head().name)
+                .await
+            {
+                Ok(Some(now)) if now.head().uid == uid => now,
+                Ok(_) => return work.warn("was deleted before its managed fields were set"),
+                Err(error) => {
+                    return work.fail(format!(
+                        "its managed fields cannot be set: {}",
+                        chain(&error)
+                    ));
+                }
+            };
+            if let Ok(tree) = live.tree() {
+                entries = after_conflict(&tree, &archived);
+            }
+        }
+        work.warn(format!(
+            "its managed fields are not set: others changed it {PATCH_TRIES} times meanwhile"
+        ));
+    }
+}
+
+/// Kubernetes puts this account into each namespace a moment after it was created.
+fn is_default_account(item: &ItemTree) -> bool {
+    item.api_version() == "v1" && item.kind() == "ServiceAccount" && item.name() == "default"
+}

@@ -1,0 +1,95 @@
+//! Objects that are in the cluster already.
+
+use velero_cluster::{PatchKind, WriteOptions};
+use velero_core::result::chain;
+use velero_core::{ApiResource, ItemTree, RawItem};
+
+use super::item::Work;
+use super::run::Run;
+use crate::compare::{is_made_by_clusters, same};
+use crate::merge_account::merge_patch;
+use crate::reset::set_namespace;
+use crate::result::ItemAction;
+
+impl Run {
+    /// Deals with an object of the cluster that an item comes to. `refused` is why it could not be created, where that
+    /// was tried.
+    pub(super) async fn existing(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        wanted: &ItemTree,
+        live: RawItem,
+        refused: Option<velero_cluster::Error>,
+    ) {
+        work.exists = true;
+        let live = match live.tree() {
+            Ok(live) => live,
+            Err(error) => {
+                return work.fail(format!(
+                    "is in the cluster and cannot be compared: {}",
+                    chain(&error)
+                ));
+            }
+        };
+        if live.at("/metadata/deletionTimestamp").is_some() {
+            work.exists = false;
+            return work.warn("not restored: the object in the cluster is being deleted");
+        }
+        // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
+        if same(&live, wanted) || same(&live, &self.moved(work)) || is_made_by_clusters(&live) {
+            return work.set(ItemAction::Skipped);
+        }
+        if live.api_version() == "v1" && live.kind() == "ServiceAccount" {
+            return self.merge_account(work, resource, &live, wanted).await;
+        }
+        let because = match refused.filter(|e| e.kind() != velero_cluster::ErrorKind::AlreadyExists)
+        {
+            Some(error) => format!(" (creating it was refused: {})", chain(&error)),
+            None => String::new(),
+        };
+        work.warn(format!(
+            "not restored: the object in the cluster differs from the one in the backup{because}"
+        ));
+    }
+
+    /// The item as it was backed up, in its target namespace.
+    fn moved(&self, work: &Work<'_>) -> ItemTree {
+        let mut item = (*work.archived).clone();
+        set_namespace(&mut item, work.namespace);
+        item
+    }
+
+    async fn merge_account(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        live: &ItemTree,
+        wanted: &ItemTree,
+    ) {
+        let Some(patch) = merge_patch(live, wanted) else {
+            return work.set(ItemAction::Skipped);
+        };
+        let body = patch.to_string().into();
+        let options = WriteOptions::default();
+        let patched = self
+            .cluster
+            .patch(
+                resource,
+                work.namespace,
+                live.name(),
+                PatchKind::Merge,
+                None,
+                body,
+                &options,
+            )
+            .await;
+        match patched {
+            Ok(_) => work.set(ItemAction::Updated),
+            Err(error) => work.warn(format!(
+                "cannot be merged into the account in the cluster: {}",
+                chain(&error)
+            )),
+        }
+    }
+}

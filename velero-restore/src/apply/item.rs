@@ -1,0 +1,303 @@
+//! One item, from the archive into the cluster. Mirrors `restoreItem` in upstream's `pkg/restore/restore.go`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use velero_core::plan::ItemId;
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{GroupResource, ItemTree};
+
+use super::run::{Run, Stage};
+use super::states::{Claim, Ticket};
+use crate::index::{IndexedItem, is_crd};
+use crate::ownership;
+use crate::reset::{label, reset, set_namespace};
+use crate::result::ItemAction;
+use crate::volumes::{VolumeFate, fate, prepare_claim, prepare_volume};
+
+/// How an item came out, for those who asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct ItemEnd {
+    /// Whether the object exists in the cluster.
+    pub(super) exists: bool,
+    /// Whether there were records about it or about items it asked for.
+    pub(super) records: bool,
+}
+
+/// What is being worked on: records about it, and what has become of it.
+pub(super) struct Work<'a> {
+    pub(super) run: &'a Run,
+    pub(super) stage: &'a Stage,
+    pub(super) item: IndexedItem<'a>,
+    /// Namespace in the cluster, empty for cluster-scoped items.
+    pub(super) namespace: &'a str,
+    /// The item as the archive has it.
+    pub(super) archived: Arc<ItemTree>,
+    pub(super) action: Option<ItemAction>,
+    /// Name in the cluster, where it differs from the archive's.
+    pub(super) name: Option<String>,
+    pub(super) exists: bool,
+    pub(super) records: bool,
+}
+
+impl Work<'_> {
+    pub(super) fn warn(&mut self, message: impl std::fmt::Display) {
+        self.say(Severity::Warning, &message);
+    }
+
+    pub(super) fn fail(&mut self, message: impl std::fmt::Display) {
+        self.say(Severity::Error, &message);
+    }
+
+    fn say(&mut self, severity: Severity, message: &dyn std::fmt::Display) {
+        self.records = true;
+        self.run.record(Record::item(
+            severity,
+            self.item.resource,
+            self.namespace,
+            self.item.name,
+            message,
+        ));
+    }
+
+    pub(super) fn set(&mut self, action: ItemAction) {
+        self.action = Some(action);
+        self.exists = true;
+    }
+}
+
+impl Run {
+    /// Restores an item of the plan whose bytes are at hand.
+    pub(crate) async fn restore_planned(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        id: ItemId,
+        bytes: Bytes,
+    ) {
+        self.restore(stage, id, Some(bytes), true).await;
+    }
+
+    /// Restores an item unless somebody has done so or is at it; waits for the latter.
+    pub(super) fn restore<'a>(
+        self: &'a Arc<Self>,
+        stage: &'a Arc<Stage>,
+        id: ItemId,
+        bytes: Option<Bytes>,
+        planned: bool,
+    ) -> Pin<Box<dyn Future<Output = ItemEnd> + Send + 'a>> {
+        Box::pin(async move {
+            match self.states.claim(id) {
+                Claim::Done(exists) => {
+                    if planned {
+                        self.finish_item(true, None);
+                    }
+                    ItemEnd {
+                        exists,
+                        records: false,
+                    }
+                }
+                Claim::Running => ItemEnd {
+                    exists: self.states.finished(id).await,
+                    records: false,
+                },
+                Claim::Mine(ticket) => self.restore_mine(stage, id, bytes, planned, ticket).await,
+            }
+        })
+    }
+
+    async fn restore_mine(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        id: ItemId,
+        bytes: Option<Bytes>,
+        planned: bool,
+        mut ticket: Ticket<'_>,
+    ) -> ItemEnd {
+        let Some(item) = self.index.item(id) else {
+            return ItemEnd::default();
+        };
+        if item.resource.is("", "namespaces") {
+            return self
+                .restore_namespace(stage, &item, planned, &mut ticket)
+                .await;
+        }
+        let namespace = if item.namespace.is_empty() {
+            ""
+        } else {
+            self.request.target_namespace(item.namespace)
+        };
+        let bytes = match bytes {
+            Some(bytes) => Ok(bytes),
+            None => self.load(item.location).await.map_err(|e| e.chain()),
+        };
+        let archived = bytes.and_then(|bytes| ItemTree::parse(&bytes).map_err(|e| chain(&e)));
+        let (archived, unreadable) = match archived {
+            Ok(tree) => (tree, None),
+            Err(message) => (
+                ItemTree::parse(b"{}")
+                    .unwrap_or_else(|_| unreachable!("an empty object is an object")),
+                Some(message),
+            ),
+        };
+        let mut work = Work {
+            run: self,
+            stage,
+            item,
+            namespace,
+            archived: Arc::new(archived),
+            action: None,
+            name: None,
+            exists: false,
+            records: false,
+        };
+        match unreadable {
+            Some(message) => work.fail(message),
+            None => self.restore_tree(stage, &mut work).await,
+        }
+        if work.exists {
+            ticket.set_exists();
+        }
+        let action = work.action.unwrap_or(if work.records {
+            ItemAction::Failed
+        } else {
+            ItemAction::Skipped
+        });
+        let kind = format!("{}/{}", item.api_version, item.kind);
+        self.finish_item(
+            planned,
+            Some((
+                &kind,
+                namespace,
+                work.name.as_deref().unwrap_or(item.name),
+                action,
+            )),
+        );
+        ItemEnd {
+            exists: work.exists,
+            records: work.records,
+        }
+    }
+
+    async fn restore_namespace(
+        &self,
+        stage: &Stage,
+        item: &IndexedItem<'_>,
+        planned: bool,
+        ticket: &mut Ticket<'_>,
+    ) -> ItemEnd {
+        let target = self.request.target_namespace(item.name);
+        let ensured = self.ensure_namespace(stage, target, item.name).await;
+        if planned {
+            self.finish_item(true, None);
+        }
+        match ensured {
+            Ok(_) => {
+                ticket.set_exists();
+                ItemEnd {
+                    exists: true,
+                    records: false,
+                }
+            }
+            Err(message) => {
+                self.record(Record::item(
+                    Severity::Error,
+                    item.resource,
+                    "",
+                    target,
+                    message,
+                ));
+                ItemEnd {
+                    exists: false,
+                    records: true,
+                }
+            }
+        }
+    }
+
+    async fn restore_tree(self: &Arc<Self>, stage: &Arc<Stage>, work: &mut Work<'_>) {
+        if !work.namespace.is_empty()
+            && let Err(message) = self
+                .ensure_namespace(stage, work.namespace, work.item.namespace)
+                .await
+        {
+            return work.fail(message);
+        }
+        if is_made_in_every_namespace(&work.item) {
+            return;
+        }
+        let mut item = (*work.archived).clone();
+        let is_volume = work.item.resource.is("", "persistentvolumes");
+        if is_volume && fate(work.item.name, &self.index, &self.request).is_provisioned() {
+            return;
+        }
+        if reset(&mut item).is_none() {
+            return work.fail("cannot be restored: it has no metadata");
+        }
+        if is_volume {
+            prepare_volume(&mut item, &self.request);
+        }
+        let Some(mut item) = self.run_actions(stage, work, item).await else {
+            return;
+        };
+        let lost = self.prepare_claim(work, &mut item);
+        set_namespace(&mut item, work.namespace);
+        label(
+            &mut item,
+            self.request.backup_label(),
+            self.request.restore_label(),
+        );
+        self.write(work, item).await;
+        if work.action == Some(ItemAction::Created) {
+            self.record_lost_data(work, lost);
+        }
+        if work.exists && is_crd(work.item.resource) {
+            self.await_definition(work).await;
+        }
+    }
+
+    /// Frees a claim of its binding; gives the method of the backup that has data which does not come back.
+    fn prepare_claim(&self, work: &Work<'_>, item: &mut ItemTree) -> Option<String> {
+        if !work.item.resource.is("", "persistentvolumeclaims") {
+            return None;
+        }
+        let volume = work.archived.str_at("/spec/volumeName").to_owned();
+        if volume.is_empty() {
+            return None;
+        }
+        let fate = fate(&volume, &self.index, &self.request);
+        prepare_claim(item, &fate);
+        match fate {
+            VolumeFate::DataLost(method) => Some(method),
+            _ => None,
+        }
+    }
+
+    fn record_lost_data(&self, work: &mut Work<'_>, lost: Option<String>) {
+        if let Some(method) = lost {
+            work.fail(format!("the claim was created without its data: it was backed up by {method}, which this version cannot restore"));
+        }
+        if work.item.resource.is("", "pods") && self.request.restores_volumes() {
+            let key = (work.item.namespace.to_owned(), work.item.name.to_owned());
+            if let Some(method) = self.pod_files.get(&key) {
+                work.fail(format!("volumes of the pod have lost their data: it was backed up by {method}, which this version cannot restore"));
+            }
+        }
+    }
+}
+
+/// Kubernetes puts this into each namespace, with the cluster's own content.
+fn is_made_in_every_namespace(item: &IndexedItem<'_>) -> bool {
+    *item.resource == GroupResource::core("configmaps") && item.name == "kube-root-ca.crt"
+}
+
+/// The labels that a restore adds.
+pub(super) const RESTORE_LABELS: [&str; 2] = [
+    velero_core::names::labels::BACKUP_NAME,
+    velero_core::names::labels::RESTORE_NAME,
+];
+
+/// Decides who creates the object.
+pub(super) fn ownership_of(item: &mut ItemTree) -> ownership::Ownership {
+    ownership::decide(item, &RESTORE_LABELS)
+}

@@ -1,0 +1,15 @@
+//! Carrying out a plan.
+
+mod create;
+mod existing;
+mod item;
+mod namespaces;
+mod related;
+mod run;
+mod run_actions;
+mod states;
+mod waits;
+mod waves;
+
+pub(crate) use run::{Clock, Parts, Run};
+pub(crate) use waves::apply;

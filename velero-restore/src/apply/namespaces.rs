@@ -1,0 +1,155 @@
+//! Namespaces: each is made sure of once in a run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use velero_cluster::{ErrorKind, WriteOptions};
+use velero_core::result::chain;
+use velero_core::{GroupResource, ItemTree, RawItem};
+
+use super::run::{Run, Stage};
+use crate::ownership::{self, Ownership};
+use crate::reset::reset;
+use crate::result::ItemAction;
+
+type Ensured = Result<bool, String>;
+
+/// The namespaces of a run, by name in the cluster.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    cells: Mutex<HashMap<String, Arc<OnceCell<Ensured>>>>,
+}
+
+impl Namespaces {
+    fn cell(&self, name: &str) -> Arc<OnceCell<Ensured>> {
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = cells.get(name) {
+            return Arc::clone(cell);
+        }
+        Arc::clone(cells.entry(name.to_owned()).or_default())
+    }
+}
+
+/// Namespaces that every cluster has: looking first spares a call.
+const ALWAYS_THERE: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+impl Run {
+    /// Makes sure that a namespace exists, once in a run; later callers get the first one's answer.
+    ///
+    /// `Ok(true)` when this run has created it. `source` is the namespace of the archive whose labels, annotations and
+    /// spec a new one gets, unless the plan says otherwise.
+    pub(super) async fn ensure_namespace(
+        &self,
+        stage: &Stage,
+        target: &str,
+        source: &str,
+    ) -> Ensured {
+        let cell = self.namespaces.cell(target);
+        let source = self.planned.get(target).map_or(source, String::as_str);
+        cell.get_or_init(|| async {
+            let ensured = self.find_or_create(stage, target, source).await;
+            if ensured == Ok(true) {
+                self.finish_item(
+                    false,
+                    Some(("v1/Namespace", "", target, ItemAction::Created)),
+                );
+            }
+            ensured
+        })
+        .await
+        .clone()
+    }
+
+    async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
+        let resource = stage
+            .catalog
+            .get(&GroupResource::core("namespaces"))
+            .ok_or_else(|| "the cluster serves no namespaces".to_owned())?;
+        let deadline = Instant::now() + self.options.terminating_timeout;
+        let mut body = self.namespace_body(target, source).await?;
+        // A patch for managedFields is not worth a second call here: labels and annotations of namespaces have one owner.
+        let options = match ownership::decide(&mut body, &[]) {
+            Ownership::Create(manager) => WriteOptions::default().field_manager(manager),
+            Ownership::CreateThenPatch(_) => WriteOptions::default(),
+        };
+        let body = Bytes::from(body.as_value().to_string());
+        let mut look = ALWAYS_THERE.contains(&target);
+        loop {
+            if look {
+                let live = self
+                    .cluster
+                    .get(resource, "", target)
+                    .await
+                    .map_err(|e| chain(&e))?;
+                if live.as_ref().is_some_and(|live| !is_terminating(live)) {
+                    return Ok(false);
+                }
+                if live.is_some() {
+                    if !self.pause(deadline, self.options.poll_interval).await {
+                        return Err(if self.is_cancelled() {
+                            format!("cancelled while waiting for namespace {target} to be gone")
+                        } else {
+                            format!(
+                                "namespace {target} is still being deleted after {}s",
+                                self.options.terminating_timeout.as_secs()
+                            )
+                        });
+                    }
+                    continue;
+                }
+            }
+            match self
+                .cluster
+                .create(resource, "", body.clone(), &options)
+                .await
+            {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && error.maybe_done() => {
+                    return Ok(true);
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists && Instant::now() < deadline =>
+                {
+                    look = true
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "namespace {target} cannot be created: {}",
+                        chain(&error)
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn namespace_body(&self, target: &str, source: &str) -> Result<ItemTree, String> {
+        let mut body = match self.archived_namespace(source).await {
+            Some(archived) => archived,
+            None => ItemTree::new(json!({"apiVersion": "v1", "kind": "Namespace"}))
+                .map_err(|e| chain(&e))?,
+        };
+        body.metadata_mut()
+            .insert("name".into(), Value::from(target));
+        body.remove_labels(&["kubernetes.io/metadata.name"]);
+        Ok(body)
+    }
+
+    /// The namespace as the archive has it; `None` when it is not there or no object.
+    async fn archived_namespace(&self, source: &str) -> Option<ItemTree> {
+        let id = self
+            .index
+            .find(&GroupResource::core("namespaces"), "", source)?;
+        let bytes = self.load(self.index.item(id)?.location).await.ok()?;
+        let mut tree = ItemTree::parse(&bytes).ok()?;
+        reset(&mut tree)?;
+        Some(tree)
+    }
+}
+
+fn is_terminating(namespace: &RawItem) -> bool {
+    namespace.head().deleting || namespace.head().phase == "Terminating"
+}

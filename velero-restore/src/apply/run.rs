@@ -1,0 +1,233 @@
+//! What all parts of one run share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use velero_cluster::{Cluster, Reader};
+use velero_core::action::{BoundSelector, RestoreItemAction};
+use velero_core::plan::RestorePlan;
+use velero_core::result::{About, Record, Severity};
+use velero_core::{
+    CancellationToken, Catalog, GroupResource, Progress, ProgressUpdate, ResourceIdentifier,
+    Timestamp,
+};
+
+use super::namespaces::Namespaces;
+use super::states::States;
+use crate::index::{ArchiveIndex, Location, Spool};
+use crate::request::Filters;
+use crate::result::ItemAction;
+use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult};
+
+/// Gives the time of an action's call.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What all parts of one run share.
+pub(crate) struct Run {
+    pub(super) cluster: Cluster,
+    pub(super) request: RestoreRequest,
+    pub(super) index: ArchiveIndex,
+    pub(super) spool: Arc<Spool>,
+    pub(super) options: RestoreOptions,
+    pub(super) cancel: CancellationToken,
+    pub(super) clock: Clock,
+    pub(super) namespaces: Namespaces,
+    pub(super) states: States,
+    pub(super) planned: HashMap<String, String>,
+    /// Pods by namespace and name in the archive whose files are backed up without a claim, and by which method.
+    pub(super) pod_files: HashMap<(String, String), String>,
+    progress: Arc<dyn Progress>,
+    total: AtomicU64,
+    done: AtomicU64,
+    tally: Mutex<RestoreResult>,
+    missing: Mutex<HashSet<ResourceIdentifier>>,
+}
+
+/// What a run sees of the cluster until it looks again: after CustomResourceDefinitions there is more.
+pub(crate) struct Stage {
+    pub(super) catalog: Catalog,
+    pub(super) reader: Reader,
+    pub(super) actions: Vec<BoundAction>,
+    pub(super) filters: Filters,
+}
+
+/// An action with its selector bound to the catalogue.
+pub(super) struct BoundAction {
+    pub(super) action: Arc<dyn RestoreItemAction>,
+    pub(super) selector: BoundSelector,
+}
+
+impl Stage {
+    pub(crate) fn new(
+        cluster: &Cluster,
+        request: &RestoreRequest,
+        actions: &[Arc<dyn RestoreItemAction>],
+    ) -> Self {
+        let catalog = cluster.catalog();
+        let bind = |action: &Arc<dyn RestoreItemAction>| BoundAction {
+            selector: action.applies_to().bind(&catalog),
+            action: Arc::clone(action),
+        };
+        Self {
+            actions: actions.iter().map(bind).collect(),
+            filters: request.filters(&catalog),
+            reader: cluster.reader(),
+            catalog,
+        }
+    }
+}
+
+/// What a run is made of.
+pub(crate) struct Parts {
+    pub(crate) cluster: Cluster,
+    pub(crate) request: RestoreRequest,
+    pub(crate) index: ArchiveIndex,
+    pub(crate) spool: Spool,
+    pub(crate) options: RestoreOptions,
+    pub(crate) progress: Arc<dyn Progress>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) clock: Clock,
+}
+
+impl Run {
+    pub(crate) fn new(parts: Parts, plan: &mut RestorePlan) -> Self {
+        let tally = RestoreResult {
+            records: std::mem::take(&mut plan.records),
+            excluded: std::mem::take(&mut plan.excluded),
+            ..RestoreResult::default()
+        };
+        for record in &tally.records {
+            log(record);
+        }
+        Self {
+            states: States::new(parts.index.slots()),
+            pod_files: parts.request.pod_files(),
+            cluster: parts.cluster,
+            request: parts.request,
+            index: parts.index,
+            spool: Arc::new(parts.spool),
+            options: parts.options,
+            cancel: parts.cancel,
+            clock: parts.clock,
+            namespaces: Namespaces::default(),
+            planned: plan
+                .namespaces
+                .iter()
+                .map(|(target, source)| (target.clone(), source.clone()))
+                .collect(),
+            progress: parts.progress,
+            total: AtomicU64::new(plan.len() as u64),
+            done: AtomicU64::new(0),
+            tally: Mutex::new(tally),
+            missing: Mutex::default(),
+        }
+    }
+
+    /// Reads an item's bytes; on another thread when that needs IO.
+    pub(crate) async fn load(&self, location: Location) -> Result<Bytes, Error> {
+        if let Some(bytes) = self.spool.cached(location) {
+            return Ok(bytes);
+        }
+        let spool = Arc::clone(&self.spool);
+        tokio::task::spawn_blocking(move || spool.read(location))
+            .await
+            .map_err(|_| Error::Internal {
+                what: "reading the spool",
+            })?
+    }
+
+    /// Adds a record.
+    pub(crate) fn record(&self, record: Record) {
+        log(&record);
+        self.tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .records
+            .push(record);
+    }
+
+    /// Notes how an item of the plan, or one that an action asked for, came out.
+    pub(super) fn finish_item(&self, planned: bool, entry: Option<(&str, &str, &str, ItemAction)>) {
+        if let Some((kind, namespace, name, action)) = entry {
+            let path = if namespace.is_empty() {
+                format!("{name}({action})")
+            } else {
+                format!("{namespace}/{name}({action})")
+            };
+            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.resource_list.add(kind, &path);
+            tally.counts.add(action);
+            if kind == "v1/PersistentVolumeClaim" && action == ItemAction::Created {
+                tally.created_claims.push(ResourceIdentifier::namespaced(
+                    GroupResource::core("persistentvolumeclaims"),
+                    namespace,
+                    name,
+                ));
+            }
+        }
+        if !planned {
+            self.total.fetch_add(1, Ordering::Relaxed);
+        }
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = self.total.load(Ordering::Relaxed).max(done);
+        self.progress.update(ProgressUpdate { total, done });
+    }
+
+    /// Whether it is the first time that this object is found missing.
+    pub(super) fn first_miss(&self, id: &ResourceIdentifier) -> bool {
+        self.missing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.clone())
+    }
+
+    /// The result, when the run has ended.
+    pub(crate) fn into_result(self) -> RestoreResult {
+        let mut result = self
+            .tally
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        result.cancelled = self.cancel.is_cancelled();
+        result
+    }
+
+    /// Waits before looking again; `false` when the deadline has passed or the run is cancelled.
+    pub(super) async fn pause(&self, deadline: Instant, pause: Duration) -> bool {
+        let until = (Instant::now() + pause).min(deadline);
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => true,
+            () = self.cancel.cancelled() => false,
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    pub(crate) fn items_in_flight(&self) -> usize {
+        self.options.items_in_flight.max(1)
+    }
+}
+
+/// One line of the log for each record.
+fn log(record: &Record) {
+    let (resource, namespace, name) = match &record.about {
+        About::Run => ("", "", ""),
+        About::Item {
+            resource,
+            namespace,
+            name,
+        } => (resource.as_str(), namespace.as_str(), name.as_str()),
+    };
+    match record.severity {
+        Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
+        Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
+    }
+}

@@ -1,0 +1,161 @@
+//! Calling actions on an item.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout};
+use velero_core::action::{ActionContext, RestoreInput, RestoreItemAction, RestoreOutcome};
+use velero_core::result::chain;
+use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
+
+use super::item::Work;
+use super::run::{Run, Stage};
+
+impl Run {
+    /// Runs the actions that want to see the item; `None` when it is not to be created.
+    pub(super) async fn run_actions(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        work: &mut Work<'_>,
+        mut item: ItemTree,
+    ) -> Option<ItemTree> {
+        let mut labels = None;
+        for bound in &stage.actions {
+            if !bound.selector.matches_resource(work.item.resource) {
+                continue;
+            }
+            let seen = labels.get_or_insert_with(|| item.labels());
+            if !bound
+                .selector
+                .matches(work.item.resource, work.namespace, seen)
+            {
+                continue;
+            }
+            labels = None;
+            let input = RestoreInput {
+                item,
+                archived: Arc::clone(&work.archived),
+            };
+            let outcome = match self.call(stage, &bound.action, input).await {
+                Ok(outcome) => outcome,
+                Err(message) => {
+                    work.fail(format!("action {} failed: {message}", bound.action.name()));
+                    return None;
+                }
+            };
+            if outcome.skip {
+                return None;
+            }
+            item = outcome.item;
+            let existing = self
+                .restore_related(stage, work, &outcome.additional_items)
+                .await;
+            if outcome.wait_for_additional_items {
+                let limit = outcome
+                    .additional_items_timeout
+                    .unwrap_or(self.options.resource_timeout);
+                if let Err(message) = self
+                    .await_related(stage, &bound.action, existing, Instant::now() + limit)
+                    .await
+                {
+                    work.fail(format!("action {}: {message}", bound.action.name()));
+                }
+            }
+        }
+        Some(item)
+    }
+
+    /// Calls an action in a task of its own, so that a panic or a hang is an error like any other.
+    async fn call(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        action: &Arc<dyn RestoreItemAction>,
+        input: RestoreInput,
+    ) -> Result<RestoreOutcome, String> {
+        let (run, stage, action) = (Arc::clone(self), Arc::clone(stage), Arc::clone(action));
+        self.guard(async move {
+            let cx = run.action_context(&stage);
+            action.execute(input, &cx).await.map_err(|e| chain(&e))
+        })
+        .await
+    }
+
+    /// Asks until the additional items are ready.
+    async fn await_related(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        action: &Arc<dyn RestoreItemAction>,
+        existing: Vec<ResourceIdentifier>,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let existing = Arc::new(existing);
+        loop {
+            let (run, stage, action, items) = (
+                Arc::clone(self),
+                Arc::clone(stage),
+                Arc::clone(action),
+                Arc::clone(&existing),
+            );
+            let ready = self
+                .guard(async move {
+                    action
+                        .additional_items_ready(&items, &run.action_context(&stage))
+                        .await
+                        .map_err(|e| chain(&e))
+                })
+                .await?;
+            if ready {
+                return Ok(());
+            }
+            if !self.pause(deadline, self.options.poll_interval).await {
+                return Err("its additional items are not ready in time".to_owned());
+            }
+        }
+    }
+
+    fn action_context<'a>(
+        &'a self,
+        stage: &'a Stage,
+    ) -> ActionContext<'a, velero_core::api::Restore> {
+        ActionContext {
+            run: self.request.restore(),
+            now: (self.clock)(),
+            cancel: &self.cancel,
+            cluster: &stage.reader,
+        }
+    }
+
+    /// Runs a call as a task with a deadline.
+    async fn guard<T, F>(&self, call: F) -> Result<T, String>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let mut task = tokio::spawn(call);
+        let limit = self.options.action_timeout;
+        let answer = tokio::select! {
+            answer = timeout(limit, &mut task) => answer,
+            () = self.cancel.cancelled() => {
+                task.abort();
+                return Err("cancelled".to_owned());
+            }
+        };
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err("it panicked".to_owned()),
+            Err(_) => {
+                task.abort();
+                Err(format!("it gave no answer within {}s", limit.as_secs_f64()))
+            }
+        }
+    }
+}
+
+/// The resource that an identifier means.
+pub(super) fn resolved(stage: &Stage, id: &ResourceIdentifier) -> GroupResource {
+    if stage.catalog.get(&id.group_resource).is_some() {
+        return id.group_resource.clone();
+    }
+    stage
+        .catalog
+        .resolve_or_keep(&id.group_resource.to_string())
+}

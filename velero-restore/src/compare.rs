@@ -1,0 +1,343 @@
+//! Whether an object of the cluster is what the archive holds.
+
+use serde_json::{Map, Value};
+use velero_core::ItemTree;
+use velero_core::names::labels;
+
+use crate::reset::reset;
+
+/// Fields that the cluster chooses where nobody else does, by kind; `*` stands for each element of a list.
+const CHOSEN: &[(&str, &[&str])] = &[
+    ("Service", &["spec", "clusterIP"]),
+    ("Service", &["spec", "clusterIPs"]),
+    ("Service", &["spec", "ipFamilies"]),
+    ("Service", &["spec", "ipFamilyPolicy"]),
+    ("Service", &["spec", "healthCheckNodePort"]),
+    ("Service", &["spec", "ports", "*", "nodePort"]),
+    ("PersistentVolumeClaim", &["metadata", "finalizers"]),
+    (
+        "PersistentVolumeClaim",
+        &["metadata", "annotations", "pv.kubernetes.io/bind-completed"],
+    ),
+    (
+        "PersistentVolumeClaim",
+        &[
+            "metadata",
+            "annotations",
+            "pv.kubernetes.io/bound-by-controller",
+        ],
+    ),
+    (
+        "PersistentVolumeClaim",
+        &[
+            "metadata",
+            "annotations",
+            "volume.kubernetes.io/storage-provisioner",
+        ],
+    ),
+    (
+        "PersistentVolumeClaim",
+        &[
+            "metadata",
+            "annotations",
+            "volume.beta.kubernetes.io/storage-provisioner",
+        ],
+    ),
+    (
+        "PersistentVolumeClaim",
+        &[
+            "metadata",
+            "annotations",
+            "volume.kubernetes.io/selected-node",
+        ],
+    ),
+    ("PersistentVolumeClaim", &["spec", "volumeName"]),
+    ("PersistentVolume", &["metadata", "finalizers"]),
+    (
+        "PersistentVolume",
+        &[
+            "metadata",
+            "annotations",
+            "pv.kubernetes.io/bound-by-controller",
+        ],
+    ),
+    ("PersistentVolume", &["spec", "claimRef", "uid"]),
+    ("PersistentVolume", &["spec", "claimRef", "resourceVersion"]),
+    ("Pod", &["spec", "nodeName"]),
+    ("Pod", &["spec", "priority"]),
+    (
+        "Job",
+        &["spec", "selector", "matchLabels", "controller-uid"],
+    ),
+    (
+        "Job",
+        &[
+            "spec",
+            "selector",
+            "matchLabels",
+            "batch.kubernetes.io/controller-uid",
+        ],
+    ),
+    (
+        "Job",
+        &["spec", "template", "metadata", "labels", "controller-uid"],
+    ),
+    (
+        "Job",
+        &[
+            "spec",
+            "template",
+            "metadata",
+            "labels",
+            "batch.kubernetes.io/controller-uid",
+        ],
+    ),
+    (
+        "Job",
+        &["spec", "template", "metadata", "labels", "job-name"],
+    ),
+    (
+        "Job",
+        &[
+            "spec",
+            "template",
+            "metadata",
+            "labels",
+            "batch.kubernetes.io/job-name",
+        ],
+    ),
+    (
+        "Secret",
+        &[
+            "metadata",
+            "annotations",
+            "kubernetes.io/service-account.uid",
+        ],
+    ),
+];
+
+/// Whether an object of the cluster means the same as a wanted one: what the cluster writes or chooses by itself, who
+/// owns which field, the labels of a restore and the difference between an empty and an absent field aside.
+pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
+    let mut live = live.clone();
+    let kind = live.kind().to_owned();
+    for (_, path) in CHOSEN.iter().filter(|(k, _)| *k == kind) {
+        forget(live.as_value_mut(), Some(wanted.as_value()), path);
+    }
+    content(&live) == content(wanted)
+}
+
+/// Removes a field that the wanted object does not have.
+fn forget(live: &mut Value, wanted: Option<&Value>, path: &[&str]) {
+    match (path, live) {
+        ([field], Value::Object(map)) => {
+            if wanted.and_then(|w| w.get(*field)).is_none() {
+                map.remove(*field);
+            }
+        }
+        (["*", rest @ ..], Value::Array(list)) => {
+            for (at, element) in list.iter_mut().enumerate() {
+                forget(element, wanted.and_then(|w| w.get(at)), rest);
+            }
+        }
+        ([field, rest @ ..], Value::Object(map)) => {
+            if let Some(inner) = map.get_mut(*field) {
+                forget(inner, wanted.and_then(|w| w.get(*field)), rest);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The content of an object in a form that can be compared.
+fn content(item: &ItemTree) -> Option<Value> {
+    let mut item = item.clone();
+    reset(&mut item)?;
+    item.remove_labels(&[labels::BACKUP_NAME, labels::RESTORE_NAME]);
+    item.remove_annotations(&[
+        "deployment.kubernetes.io/revision",
+        "deprecated.daemonset.template.generation",
+    ]);
+    item.metadata_mut().remove("managedFields");
+    squeeze(item.into_value())
+}
+
+/// Drops nulls and what is empty; `None` when nothing is left.
+fn squeeze(value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::Object(map) => {
+            let kept: Map<String, Value> = map
+                .into_iter()
+                .filter_map(|(k, v)| Some((k, squeeze(v)?)))
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        // Elements keep their places: an empty one still counts.
+        Value::Array(list) if list.is_empty() => None,
+        Value::Array(list) => Some(Value::Array(
+            list.into_iter()
+                .map(|v| squeeze(v).unwrap_or(Value::Null))
+                .collect(),
+        )),
+        other => Some(other),
+    }
+}
+
+/// Whether an object is one that every cluster makes and keeps in order by itself, so that a difference is no news.
+pub(crate) fn is_made_by_clusters(live: &ItemTree) -> bool {
+    let label = |key: &str| {
+        live.at("/metadata/labels")
+            .and_then(|l| l.get(key))
+            .and_then(Value::as_str)
+    };
+    let (namespace, name) = (live.namespace(), live.name());
+    match (live.api_version(), live.kind()) {
+        ("v1", "ConfigMap") => {
+            name == "kube-root-ca.crt"
+                || (namespace == "kube-system"
+                    && matches!(
+                        name,
+                        "extension-apiserver-authentication"
+                            | "kube-apiserver-legacy-service-account-token-tracking"
+                    ))
+        }
+        ("v1", "Service" | "Endpoints") | ("discovery.k8s.io/v1", "EndpointSlice") => {
+            namespace == "default" && name == "kubernetes"
+        }
+        ("coordination.k8s.io/v1", "Lease") => {
+            label("apiserver.kubernetes.io/identity").is_some()
+                || matches!(namespace, "kube-node-lease" | "kube-system")
+        }
+        (version, _) if version.starts_with("rbac.authorization.k8s.io/") => {
+            label("kubernetes.io/bootstrapping") == Some("rbac-defaults")
+        }
+        (version, _) if version.starts_with("flowcontrol.apiserver.k8s.io/") => {
+            live.annotation("apf.kubernetes.io/autoupdate-spec") == Some("true")
+        }
+        (version, "PriorityClass") if version.starts_with("scheduling.k8s.io/") => {
+            matches!(name, "system-cluster-critical" | "system-node-critical")
+        }
+        ("networking.k8s.io/v1", "ServiceCIDR" | "IPAddress") => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tree(value: Value) -> ItemTree {
+        ItemTree::new(value).unwrap()
+    }
+
+    #[test]
+    fn bookkeeping_is_no_difference() {
+        let a = tree(json!({
+            "kind": "Deployment",
+            "metadata": {"name": "a", "uid": "1", "resourceVersion": "9", "managedFields": [{"manager": "x"}], "creationTimestamp": null,
+                "labels": {"velero.io/restore-name": "r", "app": "x"}, "annotations": {"deployment.kubernetes.io/revision": "3"}},
+            "spec": {"template": {"metadata": {"creationTimestamp": null}, "spec": {"securityContext": {}, "volumes": []}}},
+            "status": {"x": 1},
+        }));
+        let mut b = tree(
+            json!({"kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"template": {}}}),
+        );
+        assert!(same(&a, &b));
+        b.set_label("app", "y");
+        assert!(!same(&a, &b));
+    }
+
+    #[test]
+    fn content_is_a_difference() {
+        for (a, b) in [
+            (
+                json!({"metadata": {"name": "a"}, "data": {"k": ""}}),
+                json!({"metadata": {"name": "a"}}),
+            ),
+            (
+                json!({"metadata": {"name": "a"}, "l": [1, 2]}),
+                json!({"metadata": {"name": "a"}, "l": [2, 1]}),
+            ),
+            (
+                json!({"metadata": {"name": "a"}, "n": false}),
+                json!({"metadata": {"name": "a"}}),
+            ),
+            (
+                json!({"metadata": {"name": "a", "finalizers": ["f"]}}),
+                json!({"metadata": {"name": "a"}}),
+            ),
+        ] {
+            assert!(!same(&tree(a.clone()), &tree(b.clone())), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_chose_is_no_difference() {
+        let live = json!({"kind": "Service", "metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ipFamilies": ["IPv4"], "ports": [{"port": 80, "nodePort": 30001}, {"port": 81, "nodePort": 30002}]}});
+        for (wanted, expected) in [
+            (json!({"ports": [{"port": 80}, {"port": 81}]}), true),
+            (
+                json!({"ports": [{"port": 80, "nodePort": 30001}, {"port": 81}]}),
+                true,
+            ),
+            (
+                json!({"ports": [{"port": 80, "nodePort": 30009}, {"port": 81}]}),
+                false,
+            ),
+            (
+                json!({"clusterIP": "None", "ports": [{"port": 80}, {"port": 81}]}),
+                false,
+            ),
+            (json!({"ports": [{"port": 80}]}), false),
+        ] {
+            let wanted =
+                tree(json!({"kind": "Service", "metadata": {"name": "s"}, "spec": wanted}));
+            assert_eq!(
+                same(&tree(live.clone()), &wanted),
+                expected,
+                "{:?}",
+                wanted.as_value()
+            );
+        }
+    }
+
+    #[test]
+    fn what_clusters_make() {
+        for (object, expected) in [
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "x", "name": "kube-root-ca.crt"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "x", "name": "settings"}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "kubernetes"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "kubernetes"}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                    "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "edit"}}),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_made_by_clusters(&tree(object.clone())),
+                expected,
+                "{object}"
+            );
+        }
+    }
+}

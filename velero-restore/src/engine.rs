@@ -1,0 +1,156 @@
+//! The engine: from an archive to a cluster.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use velero_cluster::Cluster;
+use velero_core::action::RestoreItemAction;
+use velero_core::plan::RestorePlan;
+use velero_core::result::{Record, Severity};
+use velero_core::{CancellationToken, Progress, Timestamp};
+
+use crate::apply::{Clock, Parts, Run, apply};
+use crate::index::{ArchiveIndex, Spool};
+use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan};
+
+/// Restores archives into a cluster.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use velero_cluster::{Cluster, client_from};
+/// use velero_core::api::Restore;
+/// use velero_core::{CancellationToken, NoProgress};
+/// use velero_restore::{RestoreEngine, RestoreRequest};
+///
+/// let client = client_from(velero_cluster::kube::Config::infer().await?, "")?;
+/// let cluster = Cluster::connect(client).await?;
+/// let mut restore = Restore::default();
+/// restore.metadata.name = Some("demo".into());
+/// restore.spec.backup_name = "shop".into();
+/// let archive = std::fs::File::open("shop.tar.gz")?;
+/// let result = RestoreEngine::new(cluster)
+///     .run(RestoreRequest::resolve(restore)?, archive, NoProgress, CancellationToken::new())
+///     .await?;
+/// assert_eq!(result.errors(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RestoreEngine {
+    cluster: Cluster,
+    actions: Vec<Arc<dyn RestoreItemAction>>,
+    options: RestoreOptions,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for RestoreEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let actions: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
+        f.debug_struct("RestoreEngine")
+            .field("actions", &actions)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RestoreEngine {
+    /// An engine with the actions of [`actions::built_in`] and default options.
+    pub fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            actions: actions::built_in(),
+            options: RestoreOptions::default(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+
+    /// Adds actions, to run after the built-in ones, in the order given.
+    #[must_use]
+    pub fn actions(mut self, more: impl IntoIterator<Item = Arc<dyn RestoreItemAction>>) -> Self {
+        self.actions.extend(more);
+        self
+    }
+
+    /// Leaves out all actions so far, the built-in ones among them.
+    #[must_use]
+    pub fn without_actions(mut self) -> Self {
+        self.actions.clear();
+        self
+    }
+
+    /// Sets the options.
+    #[must_use]
+    pub fn options(mut self, options: RestoreOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets where the time of an action's call comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Reads an archive and plans its restore; changes nothing.
+    ///
+    /// # Errors
+    /// When the archive is damaged or temporary space cannot be used.
+    pub async fn plan<R: Read + Send + 'static>(
+        &self,
+        request: &RestoreRequest,
+        archive: R,
+    ) -> Result<(RestorePlan, ArchiveIndex, Spool), Error> {
+        let (selectors, options) = (request.selectors().clone(), self.options.clone());
+        let read =
+            tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
+        let (index, spool) = read.await.map_err(|_| Error::Internal {
+            what: "reading the archive",
+        })??;
+        let plan = plan(&index, request, &self.cluster.catalog());
+        Ok((plan, index, spool))
+    }
+
+    /// Restores an archive.
+    ///
+    /// The archive is read on a blocking thread; bytes that come asynchronously go through
+    /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. When `cancel`
+    /// fires no more items are taken up, and the result says so; dropping the future stops at once.
+    ///
+    /// # Errors
+    /// When the archive is damaged, temporary space cannot be used, or discovery fails.
+    pub async fn run<R: Read + Send + 'static>(
+        &self,
+        request: RestoreRequest,
+        archive: R,
+        progress: impl Progress + 'static,
+        cancel: CancellationToken,
+    ) -> Result<RestoreResult, Error> {
+        let (mut plan, index, spool) = self.plan(&request, archive).await?;
+        let is_empty = index.is_empty();
+        let parts = Parts {
+            cluster: self.cluster.clone(),
+            request,
+            index,
+            spool,
+            options: self.options.clone(),
+            progress: Arc::new(progress),
+            cancel,
+            clock: Arc::clone(&self.clock),
+        };
+        let run = Arc::new(Run::new(parts, &mut plan));
+        if is_empty {
+            run.record(Record::run(
+                Severity::Warning,
+                "the archive holds no items, nothing was restored",
+            ));
+        }
+        apply(&run, &plan, &self.actions).await?;
+        // Tasks are over; none of them holds the run any more.
+        Arc::into_inner(run)
+            .map(Run::into_result)
+            .ok_or(Error::Internal {
+                what: "the restore",
+            })
+    }
+}

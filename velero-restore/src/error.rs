@@ -1,0 +1,93 @@
+//! The error of this crate.
+
+use velero_core::result::chain;
+
+/// What kind of failure an [`Error`] is, for callers that branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request asks for something that cannot be done.
+    InvalidRequest,
+    /// The archive cannot be read.
+    Archive,
+    /// Temporary space cannot be used.
+    Spool,
+    /// The API server cannot be talked to.
+    Cluster,
+    /// A part of the run ended in a way it should not.
+    Internal,
+}
+
+/// What ends a restore as a whole. What concerns single items is a record in the result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request is not valid; every fault that was found is in the list.
+    #[error("the restore is not valid: {}", .messages.join("; "))]
+    Invalid {
+        /// One message for each fault.
+        messages: Vec<String>,
+    },
+    /// The archive is damaged, cut short or cannot be read.
+    #[error("cannot read the archive")]
+    Archive {
+        /// What is wrong with it.
+        #[source]
+        source: velero_core::Error,
+    },
+    /// The temporary file that holds the items cannot be written or read.
+    #[error("cannot {operation} the spool")]
+    Spool {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The API server cannot be talked to.
+    #[error("cannot {operation}")]
+    Cluster {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: velero_cluster::Error,
+    },
+    /// A part of the run ended in a way it should not.
+    #[error("{what} ended unexpectedly")]
+    Internal {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    /// The kind of this failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } => ErrorKind::InvalidRequest,
+            Self::Archive { .. } => ErrorKind::Archive,
+            Self::Spool { .. } => ErrorKind::Spool,
+            Self::Cluster { .. } => ErrorKind::Cluster,
+            Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether the same run can succeed when repeated.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Archive { source } => source.is_retryable(),
+            Self::Cluster { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// This error and its causes in one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+
+    pub(crate) fn spool(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Spool { operation, source }
+    }
+}

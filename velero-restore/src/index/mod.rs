@@ -1,0 +1,187 @@
+//! What lies in an archive: an index over all items, and the spool that holds their bytes.
+
+mod crd;
+mod facts;
+mod read;
+mod spool;
+
+pub(crate) use crd::is_crd;
+pub use facts::Facts;
+pub use spool::{Location, Spool};
+
+use velero_core::plan::ItemId;
+use velero_core::{ApiResource, GroupResource};
+
+/// One item of the index; names lie in one text.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    location: Location,
+    name_at: u32,
+    namespace: u32,
+    name_len: u16,
+    resource: u16,
+    kind: u16,
+    facts: Facts,
+}
+
+/// An entry of an archive that is no Kubernetes object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Resource.
+    pub resource: GroupResource,
+    /// Namespace, empty for cluster-scoped items.
+    pub namespace: String,
+    /// Name, from the path.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// One item as the index knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexedItem<'a> {
+    /// Position in the index.
+    pub id: ItemId,
+    /// Resource, as the archive names it.
+    pub resource: &'a GroupResource,
+    /// Namespace in the archive, empty for cluster-scoped items.
+    pub namespace: &'a str,
+    /// Name, from the path.
+    pub name: &'a str,
+    /// `apps/v1`, `v1`.
+    pub api_version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+    /// What is known of its content.
+    pub facts: Facts,
+    /// Where its bytes lie.
+    pub location: Location,
+}
+
+/// An index over the items of one archive: about 40 bytes and the name for each.
+///
+/// Only items below unversioned paths are in it, as every archive has them there; of two entries with one path the
+/// later one counts.
+#[derive(Debug, Default)]
+pub struct ArchiveIndex {
+    resources: Vec<GroupResource>,
+    namespaces: Vec<String>,
+    kinds: Vec<(String, String)>,
+    entries: Vec<Entry>,
+    names: String,
+    /// Items by resource, namespace and name.
+    order: Vec<u32>,
+    faults: Vec<Fault>,
+    definitions: Vec<(ItemId, Vec<ApiResource>)>,
+    format: Option<String>,
+}
+
+impl ArchiveIndex {
+    /// The archive's format version; `None` for those older than `metadata/version`.
+    pub fn format(&self) -> Option<&str> {
+        self.format.as_deref()
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there are no items and no entries that should be some.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty() && self.faults.is_empty()
+    }
+
+    /// Upper bound of item positions.
+    pub(crate) fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Entries that are no Kubernetes objects.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// The resources that have items, in the order the archive names them.
+    pub fn resources(&self) -> &[GroupResource] {
+        &self.resources
+    }
+
+    /// CustomResourceDefinitions and the resources they bring.
+    pub fn definitions(&self) -> &[(ItemId, Vec<ApiResource>)] {
+        &self.definitions
+    }
+
+    /// The item at a position; `None` for positions of another index and for entries that a later one replaces.
+    pub fn item(&self, id: ItemId) -> Option<IndexedItem<'_>> {
+        let entry = self
+            .entries
+            .get(id.0 as usize)
+            .filter(|e| !e.facts.has(Facts::REPLACED))?;
+        let (api_version, kind) = self.kinds.get(entry.kind as usize)?;
+        Some(IndexedItem {
+            id,
+            resource: self.resources.get(entry.resource as usize)?,
+            namespace: self.namespaces.get(entry.namespace as usize)?,
+            name: self.name(entry),
+            api_version,
+            kind,
+            facts: entry.facts,
+            location: entry.location,
+        })
+    }
+
+    /// Finds an item by resource, namespace (empty for cluster-scoped ones) and name.
+    pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<ItemId> {
+        let resource = u16::try_from(self.resources.iter().position(|r| r == resource)?).ok()?;
+        let wanted = (resource, namespace, name);
+        let at = self
+            .order
+            .binary_search_by(|id| self.sort_key(*id).cmp(&wanted))
+            .ok()?;
+        self.order.get(at).map(|id| ItemId(*id))
+    }
+
+    /// The items of a resource in archive order.
+    pub fn items_of(&self, resource: &GroupResource) -> Vec<ItemId> {
+        let Some(number) = self
+            .resources
+            .iter()
+            .position(|r| r == resource)
+            .and_then(|n| u16::try_from(n).ok())
+        else {
+            return Vec::new();
+        };
+        let start = self
+            .order
+            .partition_point(|id| self.sort_key(*id).0 < number);
+        let mut ids: Vec<ItemId> = self.order[start..]
+            .iter()
+            .take_while(|id| self.sort_key(**id).0 == number)
+            .map(|id| ItemId(*id))
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn name(&self, entry: &Entry) -> &str {
+        let start = entry.name_at as usize;
+        self.names
+            .get(start..start + entry.name_len as usize)
+            .unwrap_or_default()
+    }
+
+    fn sort_key(&self, id: u32) -> (u16, &str, &str) {
+        self.entries
+            .get(id as usize)
+            .map_or((u16::MAX, "", ""), |e| {
+                (
+                    e.resource,
+                    self.namespaces
+                        .get(e.namespace as usize)
+                        .map_or("", String::as_str),
+                    self.name(e),
+                )
+            })
+    }
+}

@@ -1,0 +1,91 @@
+//! How a restore runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a restore runs. The defaults are those of a Velero server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    /// How long to wait for a CustomResourceDefinition to be served, and for additional items of an action that
+    /// names no time of its own. Ten minutes.
+    pub resource_timeout: Duration,
+    /// How long to wait for a namespace that is being deleted to be gone. Ten minutes.
+    pub terminating_timeout: Duration,
+    /// How long one call of an action may take. Ten minutes.
+    pub action_timeout: Duration,
+    /// Time between two looks at something that is waited for. One second.
+    pub poll_interval: Duration,
+    /// How long the `default` ServiceAccount of a namespace that this run has created may take to appear, before it
+    /// is created from the archive. One second.
+    pub default_account_timeout: Duration,
+    /// Folder of the temporary file that holds the items; the system's folder when absent.
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes of compressed items that are kept in memory before the temporary file is begun. 16 MiB.
+    pub spool_memory: usize,
+    /// Most bytes of items that are worked on at the same time. 32 MiB.
+    pub bytes_in_flight: usize,
+    /// Most items that are worked on at the same time; the cluster's limiter decides how many calls go out. 128.
+    pub items_in_flight: usize,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        const TEN_MINUTES: Duration = Duration::from_secs(600);
+        Self {
+            resource_timeout: TEN_MINUTES,
+            terminating_timeout: TEN_MINUTES,
+            action_timeout: TEN_MINUTES,
+            poll_interval: Duration::from_secs(1),
+            default_account_timeout: Duration::from_secs(1),
+            spool_dir: None,
+            spool_memory: 16 << 20,
+            bytes_in_flight: 32 << 20,
+            items_in_flight: 128,
+        }
+    }
+}
+
+impl RestoreOptions {
+    /// Sets how long to wait for CustomResourceDefinitions and additional items.
+    #[must_use]
+    pub fn resource_timeout(mut self, timeout: Duration) -> Self {
+        self.resource_timeout = timeout;
+        self
+    }
+
+    /// Sets how long to wait for namespaces that are being deleted.
+    #[must_use]
+    pub fn terminating_timeout(mut self, timeout: Duration) -> Self {
+        self.terminating_timeout = timeout;
+        self
+    }
+
+    /// Sets how long one call of an action may take.
+    #[must_use]
+    pub fn action_timeout(mut self, timeout: Duration) -> Self {
+        self.action_timeout = timeout;
+        self
+    }
+
+    /// Sets the time between two looks at something that is waited for.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Sets the folder of the temporary file.
+    #[must_use]
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.spool_dir = Some(dir.into());
+        self
+    }
+
+    /// Sets how many bytes of compressed items are kept in memory.
+    #[must_use]
+    pub fn spool_memory(mut self, bytes: usize) -> Self {
+        self.spool_memory = bytes;
+        self
+    }
+}

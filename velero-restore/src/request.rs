@@ -1,0 +1,399 @@
+//! What a restore is asked to do, checked once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use velero_core::api::{Restore, RestoreSpec};
+use velero_core::artifact::VolumeInfo;
+use velero_core::filter::{IncludesExcludes, validate_lists, validate_namespace_lists};
+use velero_core::names::valid_label_name;
+use velero_core::{Catalog, GroupResource, SelectorSet};
+
+use crate::{Error, Priorities};
+
+/// Kinds that a restore never touches, and that may not be asked for. The operator writes them into
+/// `spec.excludedResources`. Mirrors upstream's `pkg/controller/restore_controller.go`.
+pub const NEVER_RESTORED: [&str; 9] = [
+    "nodes",
+    "events",
+    "events.events.k8s.io",
+    "backups.velero.io",
+    "restores.velero.io",
+    "resticrepositories.velero.io",
+    "csinodes.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    "backuprepositories.velero.io",
+];
+
+/// Work orders and their traces: restored, they would be carried out a second time.
+const WORK_ORDERS: [&str; 7] = [
+    "deletebackuprequests.velero.io",
+    "downloadrequests.velero.io",
+    "serverstatusrequests.velero.io",
+    "podvolumebackups.velero.io",
+    "podvolumerestores.velero.io",
+    "datadownloads.velero.io",
+    "datauploads.velero.io",
+];
+
+/// Whether objects of a resource are never restored.
+pub(crate) fn is_never_restored(resource: &GroupResource) -> bool {
+    let name = resource.to_string();
+    NEVER_RESTORED.contains(&name.as_str()) || WORK_ORDERS.contains(&name.as_str())
+}
+
+/// A [`Restore`] whose spec has been checked, and what else a run needs to know.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    restore: Arc<Restore>,
+    selectors: SelectorSet,
+    volumes: HashMap<String, VolumeInfo>,
+    pod_files: HashMap<(String, String), String>,
+    priorities: Priorities,
+    backup_label: String,
+    restore_label: String,
+}
+
+impl RestoreRequest {
+    /// Checks a restore.
+    ///
+    /// # Errors
+    /// When the spec has faults: all of them are in [`Error::Invalid`].
+    pub fn resolve(restore: Restore) -> Result<Self, Error> {
+        let messages = validate(&restore);
+        let selectors = match selectors_of(&restore.spec) {
+            Ok(selectors) if messages.is_empty() => selectors,
+            _ => return Err(Error::Invalid { messages }),
+        };
+        Ok(Self {
+            selectors,
+            volumes: HashMap::new(),
+            pod_files: HashMap::new(),
+            priorities: Priorities::default(),
+            backup_label: valid_label_name(&restore.spec.backup_name),
+            restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
+            restore: Arc::new(restore),
+        })
+    }
+
+    /// Says how the backup's volumes were backed up: the content of `<backup>-volumeinfo.json.gz`.
+    #[must_use]
+    pub fn volume_infos(mut self, infos: impl IntoIterator<Item = VolumeInfo>) -> Self {
+        for info in infos {
+            if !info.pv_name.is_empty() {
+                self.volumes.insert(info.pv_name.clone(), info);
+            } else if !info.backup_method.is_empty() {
+                let text = |field: &str| {
+                    let found = info
+                        .other
+                        .get("pvbInfo")
+                        .and_then(|pvb| pvb.get(field))
+                        .and_then(serde_json::Value::as_str);
+                    found.unwrap_or_default().to_owned()
+                };
+                self.pod_files.insert(
+                    (text("podNamespace"), text("podName")),
+                    info.backup_method.clone(),
+                );
+            }
+        }
+        self
+    }
+
+    /// Sets the order of kinds.
+    #[must_use]
+    pub fn priorities(mut self, priorities: Priorities) -> Self {
+        self.priorities = priorities;
+        self
+    }
+
+    /// The restore.
+    pub fn restore(&self) -> &Arc<Restore> {
+        &self.restore
+    }
+
+    /// The label selectors, for [`ArchiveIndex::read`](crate::ArchiveIndex::read).
+    pub fn selectors(&self) -> &SelectorSet {
+        &self.selectors
+    }
+
+    /// Where objects of a namespace of the archive go.
+    pub fn target_namespace<'a>(&'a self, source: &'a str) -> &'a str {
+        self.spec()
+            .namespace_mapping
+            .get(source)
+            .map_or(source, String::as_str)
+    }
+
+    /// How a volume was backed up, by the name of its PersistentVolume.
+    pub fn volume_info(&self, volume: &str) -> Option<&VolumeInfo> {
+        self.volumes.get(volume)
+    }
+
+    /// Pods, by namespace and name in the archive, with volumes that were backed up but belong to no claim.
+    pub(crate) fn pod_files(&self) -> HashMap<(String, String), String> {
+        self.pod_files.clone()
+    }
+
+    pub(crate) fn spec(&self) -> &RestoreSpec {
+        &self.restore.spec
+    }
+
+    pub(crate) fn sequence(&self) -> &Priorities {
+        &self.priorities
+    }
+
+    pub(crate) fn backup_label(&self) -> &str {
+        &self.backup_label
+    }
+
+    pub(crate) fn restore_label(&self) -> &str {
+        &self.restore_label
+    }
+
+    /// Whether data of volumes is wanted.
+    pub(crate) fn restores_volumes(&self) -> bool {
+        self.spec().restore_pvs != Some(false)
+    }
+
+    pub(crate) fn filters(&self, catalog: &Catalog) -> Filters {
+        let resolve = |names: &[String]| -> Vec<String> {
+            names
+                .iter()
+                .map(|n| {
+                    if n == "*" {
+                        n.clone()
+                    } else {
+                        catalog.resolve_or_keep(n).to_string()
+                    }
+                })
+                .collect()
+        };
+        let spec = self.spec();
+        Filters {
+            resources: IncludesExcludes::new(
+                resolve(&spec.included_resources),
+                resolve(&spec.excluded_resources),
+            ),
+            namespaces: IncludesExcludes::new(
+                spec.included_namespaces
+                    .iter()
+                    .filter(|n| !n.is_empty())
+                    .cloned(),
+                spec.excluded_namespaces
+                    .iter()
+                    .filter(|n| !n.is_empty())
+                    .cloned(),
+            ),
+            cluster: spec.include_cluster_resources,
+        }
+    }
+}
+
+/// The filters of a restore, bound to what a cluster serves.
+#[derive(Debug, Clone)]
+pub(crate) struct Filters {
+    pub(crate) resources: IncludesExcludes,
+    pub(crate) namespaces: IncludesExcludes,
+    pub(crate) cluster: Option<bool>,
+}
+
+impl Filters {
+    /// Whether cluster-scoped items are restored on their own account.
+    pub(crate) fn collects_cluster_scope(&self) -> bool {
+        self.cluster
+            .unwrap_or_else(|| self.namespaces.includes_everything())
+    }
+
+    /// Whether an item is kept that an action or another item asks for.
+    pub(crate) fn keeps_related(&self, resource: &GroupResource, namespace: &str) -> bool {
+        let scope = if namespace.is_empty() {
+            self.cluster != Some(false)
+        } else {
+            self.namespaces.should_include(namespace)
+        };
+        scope
+            && self.resources.should_include(&resource.to_string())
+            && !is_never_restored(resource)
+    }
+}
+
+fn selectors_of(spec: &RestoreSpec) -> Result<SelectorSet, velero_core::Error> {
+    SelectorSet::from_spec(
+        spec.label_selector.as_ref(),
+        Some(spec.or_label_selectors.as_slice()),
+    )
+}
+
+/// Checks the spec of a restore; gives one message for each fault. A schedule is resolved to a backup before.
+///
+/// Mirrors `validateAndComplete` in upstream's `pkg/controller/restore_controller.go`.
+pub fn validate(restore: &Restore) -> Vec<String> {
+    let spec = &restore.spec;
+    let mut faults = Vec::new();
+    for name in NEVER_RESTORED {
+        if spec.included_resources.iter().any(|r| r == name) {
+            faults.push(format!(
+                "includedResources: {name:?} is never restored; leave it out"
+            ));
+        }
+    }
+    faults.extend(validate_lists(
+        "resources",
+        &spec.included_resources,
+        &spec.excluded_resources,
+    ));
+    faults.extend(validate_namespace_lists(
+        &spec.included_namespaces,
+        &spec.excluded_namespaces,
+    ));
+    if let Err(error) = selectors_of(spec) {
+        faults.push(error.to_string());
+    }
+    if spec.backup_name.is_empty() {
+        let what = if spec.schedule_name.is_empty() {
+            "name the backup to restore"
+        } else {
+            "the schedule has not been resolved to one"
+        };
+        faults.push(format!("backupName is empty: {what}"));
+    }
+    for (source, target) in &spec.namespace_mapping {
+        if source.is_empty() || target.is_empty() {
+            faults.push(format!(
+                "namespaceMapping {source:?} to {target:?}: both names must be given"
+            ));
+        }
+    }
+    match spec.existing_resource_policy.as_str() {
+        "" | "none" => {}
+        "update" => faults.push(unhandled(
+            "existingResourcePolicy \"update\"",
+            "leave it empty or say \"none\"",
+        )),
+        other => faults.push(format!(
+            "existingResourcePolicy {other:?} is not known; \"none\" and \"update\" are"
+        )),
+    }
+    faults.extend(unhandled_fields(spec));
+    faults
+}
+
+fn unhandled(what: &str, instead: &str) -> String {
+    format!("{what} is not handled by this version; {instead}")
+}
+
+fn unhandled_fields(spec: &RestoreSpec) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !spec.hooks.resources.is_empty() {
+        faults.push(unhandled("hooks", "leave them out"));
+    }
+    if let Some(modifier) = &spec.resource_modifier {
+        faults.push(unhandled(
+            &format!("resourceModifier {:?}", modifier.name),
+            "leave it out",
+        ));
+    }
+    if spec.restore_status.is_some() {
+        faults.push(unhandled("restoreStatus", "leave it out"));
+    }
+    if let Some(uploader) = &spec.uploader_config {
+        if uploader.write_sparse_files == Some(true) {
+            faults.push(unhandled("uploaderConfig.writeSparseFiles", "leave it out"));
+        }
+        if uploader.parallel_files_download > 0 {
+            faults.push(unhandled(
+                "uploaderConfig.parallelFilesDownload",
+                "leave it out",
+            ));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn restore(spec: Value) -> Restore {
+        serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn faults_are_collected_and_name_the_field() {
+        for (spec, wanted) in [
+            (json!({"backupName": "b"}), &[][..]),
+            (
+                json!({"backupName": "b", "hooks": {}, "uploaderConfig": {}, "existingResourcePolicy": "none", "itemOperationTimeout": "4h0m0s"}),
+                &[],
+            ),
+            (json!({"backupName": "b", "scheduleName": "s"}), &[]),
+            (json!({}), &["backupName"]),
+            (json!({"scheduleName": "s"}), &["schedule"]),
+            (
+                json!({"backupName": "b", "includedResources": ["nodes"], "excludedResources": ["nodes"]}),
+                &["never restored", "both included and excluded"],
+            ),
+            (
+                json!({"backupName": "b", "includedNamespaces": ["*", "a"], "excludedNamespaces": ["*"]}),
+                &["must stand alone", "leave nothing", "both included"],
+            ),
+            (
+                json!({"backupName": "b", "labelSelector": {"matchLabels": {"a": "b"}}, "orLabelSelectors": [{"matchLabels": {"a": "b"}}]}),
+                &["exclude each other"],
+            ),
+            (
+                json!({"backupName": "b", "existingResourcePolicy": "replace"}),
+                &["existingResourcePolicy"],
+            ),
+            (
+                json!({"backupName": "b", "namespaceMapping": {"a": ""}}),
+                &["namespaceMapping"],
+            ),
+            (
+                json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}, "resourceModifier": {"kind": "ConfigMap", "name": "m"},
+                    "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
+                    "hooks": {"resources": [{"name": "h", "postHooks": []}]}}),
+                &[
+                    "update",
+                    "hooks",
+                    "resourceModifier",
+                    "restoreStatus",
+                    "writeSparseFiles",
+                    "parallelFilesDownload",
+                ],
+            ),
+        ] {
+            let faults = validate(&restore(spec.clone()));
+            assert_eq!(faults.len(), wanted.len(), "{spec}: {faults:?}");
+            for (fault, want) in faults.iter().zip(wanted) {
+                assert!(
+                    fault.contains(want),
+                    "{spec}: {fault:?} does not hold {want:?}"
+                );
+            }
+            assert_eq!(
+                RestoreRequest::resolve(restore(spec)).is_ok(),
+                wanted.is_empty()
+            );
+        }
+    }
+
+    #[test]
+    fn long_names_are_shortened_for_labels() {
+        let name = "x".repeat(70);
+        let request = RestoreRequest::resolve(restore(
+            json!({"backupName": name, "namespaceMapping": {"a": "b"}}),
+        ))
+        .unwrap();
+        assert_eq!(
+            (request.backup_label().len(), request.restore_label()),
+            (63, "r")
+        );
+        assert_eq!(
+            (request.target_namespace("a"), request.target_namespace("c")),
+            ("b", "c")
+        );
+    }
+}
