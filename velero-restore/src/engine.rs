@@ -1,5 +1,6 @@
 //! The engine: from an archive to a cluster.
 
+use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -7,11 +8,64 @@ use velero_cluster::Cluster;
 use velero_core::action::RestoreItemAction;
 use velero_core::plan::RestorePlan;
 use velero_core::result::{Record, Severity};
-use velero_core::{CancellationToken, Progress, Timestamp};
+use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
-use crate::apply::{Clock, Parts, Run, apply};
+use crate::apply::{Parts, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan};
+
+/// What belongs to one run.
+#[derive(Clone)]
+pub struct RestoreRun {
+    /// Receives the counts.
+    pub progress: Arc<dyn Progress>,
+    /// Ends the run when it fires: no more items are taken up, and the result says so.
+    pub cancel: CancellationToken,
+    /// Tells the time of an action's call.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Default for RestoreRun {
+    /// By the system's clock, without progress.
+    fn default() -> Self {
+        Self {
+            progress: Arc::new(NoProgress),
+            cancel: CancellationToken::new(),
+            clock: Arc::new(Timestamp::now),
+        }
+    }
+}
+
+impl fmt::Debug for RestoreRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoreRun")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RestoreRun {
+    /// Sets who receives the counts.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Sets what ends the run.
+    #[must_use]
+    pub fn cancel(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Sets what tells the time.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
 
 /// Restores archives into a cluster.
 ///
@@ -19,8 +73,7 @@ use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan}
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// use velero_cluster::{Cluster, client_from};
 /// use velero_core::api::Restore;
-/// use velero_core::{CancellationToken, NoProgress};
-/// use velero_restore::{RestoreEngine, RestoreRequest};
+/// use velero_restore::{RestoreEngine, RestoreRequest, RestoreRun};
 ///
 /// let client = client_from(velero_cluster::kube::Config::infer().await?, "")?;
 /// let cluster = Cluster::connect(client).await?;
@@ -29,7 +82,7 @@ use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan}
 /// restore.spec.backup_name = "shop".into();
 /// let archive = std::fs::File::open("shop.tar.gz")?;
 /// let result = RestoreEngine::new(cluster)
-///     .run(RestoreRequest::resolve(restore)?, archive, NoProgress, CancellationToken::new())
+///     .run(&RestoreRequest::resolve(restore)?, archive, RestoreRun::default())
 ///     .await?;
 /// assert_eq!(result.errors(), 0);
 /// # Ok(())
@@ -40,11 +93,10 @@ pub struct RestoreEngine {
     cluster: Cluster,
     actions: Vec<Arc<dyn RestoreItemAction>>,
     options: RestoreOptions,
-    clock: Clock,
 }
 
-impl std::fmt::Debug for RestoreEngine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RestoreEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let actions: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
         f.debug_struct("RestoreEngine")
             .field("actions", &actions)
@@ -60,8 +112,14 @@ impl RestoreEngine {
             cluster,
             actions: actions::built_in(),
             options: RestoreOptions::default(),
-            clock: Arc::new(Timestamp::now),
         }
+    }
+
+    /// Adds an action, to run after all others.
+    #[must_use]
+    pub fn action(mut self, action: impl RestoreItemAction + 'static) -> Self {
+        self.actions.push(Arc::new(action));
+        self
     }
 
     /// Adds actions, to run after the built-in ones, in the order given.
@@ -85,11 +143,9 @@ impl RestoreEngine {
         self
     }
 
-    /// Sets where the time of an action's call comes from.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
+    /// The cluster that is restored into.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// Reads an archive and plans its restore; changes nothing.
@@ -114,29 +170,26 @@ impl RestoreEngine {
     /// Restores an archive.
     ///
     /// The archive is read on a blocking thread; bytes that come asynchronously go through
-    /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. When `cancel`
-    /// fires no more items are taken up, and the result says so; dropping the future stops at once.
+    /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. Dropping the
+    /// future stops at once.
     ///
     /// # Errors
     /// When the archive is damaged, temporary space cannot be used, or discovery fails.
     pub async fn run<R: Read + Send + 'static>(
         &self,
-        request: RestoreRequest,
+        request: &RestoreRequest,
         archive: R,
-        progress: impl Progress + 'static,
-        cancel: CancellationToken,
+        run: RestoreRun,
     ) -> Result<RestoreResult, Error> {
-        let (mut plan, index, spool) = self.plan(&request, archive).await?;
+        let (mut plan, index, spool) = self.plan(request, archive).await?;
         let is_empty = index.is_empty();
         let parts = Parts {
             cluster: self.cluster.clone(),
-            request,
+            request: request.clone(),
             index,
             spool,
             options: self.options.clone(),
-            progress: Arc::new(progress),
-            cancel,
-            clock: Arc::clone(&self.clock),
+            run,
         };
         let run = Arc::new(Run::new(parts, &mut plan));
         if is_empty {

@@ -21,7 +21,7 @@ mod result;
 mod volumes;
 
 pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};
-pub use engine::RestoreEngine;
+pub use engine::{RestoreEngine, RestoreRun};
 pub use error::{Error, ErrorKind};
 pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
 pub use options::RestoreOptions;

@@ -11,5 +11,5 @@ mod states;
 mod waits;
 mod waves;
 
-pub(crate) use run::{Clock, Parts, Run};
+pub(crate) use run::{Parts, Run};
 pub(crate) use waves::apply;

@@ -21,10 +21,7 @@ use super::states::States;
 use crate::index::{ArchiveIndex, Location, Spool};
 use crate::request::Filters;
 use crate::result::ItemAction;
-use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult};
-
-/// Gives the time of an action's call.
-pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
 
 /// What all parts of one run share.
 pub(crate) struct Run {
@@ -34,7 +31,7 @@ pub(crate) struct Run {
     pub(super) spool: Arc<Spool>,
     pub(super) options: RestoreOptions,
     pub(super) cancel: CancellationToken,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(super) namespaces: Namespaces,
     pub(super) states: States,
     pub(super) planned: HashMap<String, String>,
@@ -88,9 +85,7 @@ pub(crate) struct Parts {
     pub(crate) index: ArchiveIndex,
     pub(crate) spool: Spool,
     pub(crate) options: RestoreOptions,
-    pub(crate) progress: Arc<dyn Progress>,
-    pub(crate) cancel: CancellationToken,
-    pub(crate) clock: Clock,
+    pub(crate) run: RestoreRun,
 }
 
 impl Run {
@@ -111,15 +106,15 @@ impl Run {
             index: parts.index,
             spool: Arc::new(parts.spool),
             options: parts.options,
-            cancel: parts.cancel,
-            clock: parts.clock,
+            cancel: parts.run.cancel,
+            clock: parts.run.clock,
             namespaces: Namespaces::default(),
             planned: plan
                 .namespaces
                 .iter()
                 .map(|(target, source)| (target.clone(), source.clone()))
                 .collect(),
-            progress: parts.progress,
+            progress: parts.run.progress,
             total: AtomicU64::new(plan.len() as u64),
             done: AtomicU64::new(0),
             tally: Mutex::new(tally),
