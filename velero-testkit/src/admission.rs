@@ -2,6 +2,7 @@
 //! definitions of custom resources, protection of volumes.
 
 mod crds;
+mod pods;
 pub(crate) use crds::establish;
 mod services;
 mod volumes;
@@ -48,19 +49,18 @@ pub(crate) fn on_create(
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => new_namespace(tree),
         ("", "services") => services::assign(state, None, tree)?,
-        ("", "secrets") => string_data(tree),
         ("", "persistentvolumeclaims") => volumes::new_claim(state, tree, seed),
-        ("", "persistentvolumes") => volumes::new_volume(tree, seed),
-        ("", "pods") => new_pod(tree, seed),
+        ("", "persistentvolumes") => {
+            volumes::new_volume(tree, seed, &crate::clock::seconds(inner.now()))
+        }
+        ("", "pods") => pods::new_pod(state, tree, seed)?,
         ("apps", "deployments" | "statefulsets" | "daemonsets" | "replicasets")
         | ("batch", "jobs")
             if !seed =>
         {
             new_workload(resource, tree);
         }
-        ("apiextensions.k8s.io", "customresourcedefinitions") => {
-            crds::on_write(inner, state, None, tree)?
-        }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => crds::on_write(None, tree)?,
         _ => {}
     }
     Ok(())
@@ -80,14 +80,20 @@ pub(crate) fn on_update(
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "services") => services::assign(state, Some(old), tree)?,
-        ("", "secrets") => string_data(tree),
         ("", "namespaces") => {
             let name = meta(tree, "name").to_owned();
             tree["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
         }
-        ("apiextensions.k8s.io", "customresourcedefinitions") => {
-            crds::on_write(inner, state, Some(old), tree)?
+        ("apps", "daemonsets") => {
+            const GENERATION: &str = "deprecated.daemonset.template.generation";
+            let before = old["metadata"]["annotations"][GENERATION]
+                .as_str()
+                .unwrap_or("0");
+            let changed = old["spec"]["template"] != tree["spec"]["template"];
+            let next = before.parse::<i64>().unwrap_or(0) + i64::from(changed);
+            tree["metadata"]["annotations"][GENERATION] = next.to_string().into();
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => crds::on_write(Some(old), tree)?,
         _ => {}
     }
     Ok(())
@@ -112,75 +118,6 @@ fn new_namespace(tree: &mut Value) {
     tree["status"] = json!({"phase": "Active"});
 }
 
-/// `stringData` is written into `data`.
-fn string_data(tree: &mut Value) {
-    use base64::Engine as _;
-    let Some(Value::Object(texts)) = crate::objects::remove(tree, "stringData") else {
-        return;
-    };
-    for (key, value) in texts {
-        let raw = value.as_str().unwrap_or_default();
-        tree["data"][key] = base64::engine::general_purpose::STANDARD.encode(raw).into();
-    }
-}
-
-fn new_pod(tree: &mut Value, seed: bool) {
-    if seed && tree["status"]["phase"].is_string() {
-        return;
-    }
-    tree["status"] = json!({"phase": "Pending", "qosClass": qos(&tree["spec"])});
-    let spec = &mut tree["spec"];
-    if spec["serviceAccountName"]
-        .as_str()
-        .is_none_or(str::is_empty)
-    {
-        spec["serviceAccountName"] = "default".into();
-        spec["serviceAccount"] = "default".into();
-    }
-    if spec["priority"].is_null() {
-        spec["priority"] = 0.into();
-        spec["preemptionPolicy"] = "PreemptLowerPriority".into();
-    }
-    let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
-    for key in [
-        "node.kubernetes.io/not-ready",
-        "node.kubernetes.io/unreachable",
-    ] {
-        if !tolerations
-            .iter()
-            .any(|t| t["key"] == key && (t["effect"] == "NoExecute" || t["effect"].is_null()))
-        {
-            tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
-        }
-    }
-    spec["tolerations"] = tolerations.into();
-}
-
-/// Quality of service of a pod, from requests and limits.
-fn qos(spec: &Value) -> &'static str {
-    let mut any = false;
-    let mut guaranteed = true;
-    for list in ["containers", "initContainers"] {
-        for container in spec[list].as_array().into_iter().flatten() {
-            let (requests, limits) = (
-                &container["resources"]["requests"],
-                &container["resources"]["limits"],
-            );
-            any |= requests.as_object().is_some_and(|o| !o.is_empty())
-                || limits.as_object().is_some_and(|o| !o.is_empty());
-            for key in ["cpu", "memory"] {
-                let limit = limits.get(key);
-                guaranteed &= limit.is_some() && requests.get(key).is_none_or(|r| Some(r) == limit);
-            }
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
 /// What the server itself writes into new workloads.
 fn new_workload(resource: &Resource, tree: &mut Value) {
     if resource.plural == "daemonsets" {
@@ -196,6 +133,9 @@ fn new_workload(resource: &Resource, tree: &mut Value) {
             ("job-name", &name),
         ] {
             labels[key] = value.clone().into();
+        }
+        if tree["metadata"]["labels"].is_null() {
+            tree["metadata"]["labels"] = tree["spec"]["template"]["metadata"]["labels"].clone();
         }
         if tree["spec"]["selector"].is_null() {
             tree["spec"]["selector"] =

@@ -130,9 +130,6 @@ const TABLE: &[(&str, &str, &str)] = &[
         "{\"whenDeleted\":\"Retain\",\"whenScaled\":\"Retain\"}",
     ),
     ("apps.v1.ReplicaSetSpec", "replicas", "1"),
-    ("batch.v1.JobSpec", "completionMode", "\"NonIndexed\""),
-    ("batch.v1.JobSpec", "suspend", "false"),
-    ("batch.v1.JobSpec", "manualSelector", "false"),
     ("batch.v1.CronJobSpec", "concurrencyPolicy", "\"Allow\""),
     ("batch.v1.CronJobSpec", "suspend", "false"),
     ("batch.v1.CronJobSpec", "successfulJobsHistoryLimit", "3"),
@@ -356,9 +353,6 @@ fn special(name: &str, tree: &mut Value) {
             } else if !absent(Some(&old)) {
                 tree["serviceAccountName"] = old;
             }
-            if tree["hostNetwork"] == Value::Bool(true) {
-                host_ports(tree);
-            }
         }
         "core.v1.Volume" => {
             if tree.as_object().is_some_and(|v| v.len() <= 1) {
@@ -415,8 +409,31 @@ fn special(name: &str, tree: &mut Value) {
             if labels.is_object() && tree["metadata"].is_object() {
                 set(&mut tree["metadata"], "labels", labels);
             }
+            if tree["spec"].is_object() {
+                job(&mut tree["spec"]);
+            }
         }
-        "batch.v1.JobSpec" => job(tree),
+        "core.v1.Namespace" => {
+            let name = tree["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if !name.is_empty() {
+                tree["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+            }
+        }
+        "core.v1.Secret" => string_data(tree),
+        "apps.v1.DaemonSet" => {
+            let annotations = &mut tree["metadata"]["annotations"];
+            set_new(annotations, "deprecated.daemonset.template.generation", "0");
+        }
+        "apiextensions.v1.CustomResourceDefinitionNames" => {
+            let kind = tree["kind"].as_str().unwrap_or_default().to_owned();
+            if !kind.is_empty() {
+                set(tree, "singular", kind.to_lowercase());
+                set(tree, "listKind", format!("{kind}List"));
+            }
+        }
         "rbac.v1.Subject" => {
             if matches!(tree["kind"].as_str(), Some("User" | "Group")) {
                 set(tree, "apiGroup", "rbac.authorization.k8s.io");
@@ -433,6 +450,25 @@ fn special(name: &str, tree: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// Like [`set`], for an object that may be absent itself.
+fn set_new(tree: &mut Value, field: &str, default: &str) {
+    if absent(tree.get(field)) && (tree.is_null() || tree.is_object()) {
+        tree[field] = default.into();
+    }
+}
+
+/// `stringData` is written into `data`.
+fn string_data(tree: &mut Value) {
+    use base64::Engine as _;
+    let Some(Value::Object(texts)) = crate::objects::remove(tree, "stringData") else {
+        return;
+    };
+    for (key, value) in texts {
+        let raw = value.as_str().unwrap_or_default();
+        tree["data"][key] = base64::engine::general_purpose::STANDARD.encode(raw).into();
     }
 }
 
@@ -521,6 +557,9 @@ fn limit_range(item: &mut Value) {
 }
 
 fn job(spec: &mut Value) {
+    set(spec, "completionMode", "NonIndexed");
+    set(spec, "suspend", false);
+    set(spec, "manualSelector", false);
     if absent(spec.get("completions")) && absent(spec.get("parallelism")) {
         spec["completions"] = 1.into();
     }
@@ -547,6 +586,9 @@ fn job(spec: &mut Value) {
 fn pod(tree: &mut Value) {
     let spec = &mut tree["spec"];
     set(spec, "enableServiceLinks", true);
+    if spec["hostNetwork"] == Value::Bool(true) {
+        host_ports(spec);
+    }
     for list in ["containers", "initContainers"] {
         let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
             continue;

@@ -68,18 +68,13 @@ pub(crate) fn created(
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => furnish(inner, state, object.name()),
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
-            let tree = object.full(resource);
-            if admission_established(&tree) {
-                state.registry.define(&tree);
-            } else {
-                let key = object.key.to_string();
-                later(
-                    inner,
-                    inner.options.crd_delay,
-                    state,
-                    move |inner, state| establish(inner, state, &key),
-                );
-            }
+            let key = object.key.to_string();
+            later(
+                inner,
+                inner.options.crd_delay,
+                state,
+                move |inner, state| establish(inner, state, &key),
+            );
         }
         _ => {}
     }

@@ -28,6 +28,7 @@
 mod admission;
 mod calls;
 mod clock;
+pub mod compare;
 mod controllers;
 mod convert;
 mod defaults;
@@ -39,6 +40,7 @@ mod fields;
 mod ids;
 mod kinds;
 mod objects;
+mod openapi;
 mod path;
 mod query;
 mod registry;
@@ -59,5 +61,7 @@ pub use error::{Error, ErrorKind};
 pub use faults::{Fault, FaultAction, Faults};
 pub use k8s_openapi;
 pub use kube;
-pub use server::{ApiServer, ApiServerBuilder, ApiService, Controllers};
+pub use server::{
+    ApiServer, ApiServerBuilder, ApiService, Controllers, ResponseBody, ServingHandle,
+};
 pub use store::access::Store;

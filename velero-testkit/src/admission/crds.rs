@@ -1,21 +1,13 @@
 //! Definitions of custom resources.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use crate::objects::meta;
-use crate::server::Inner;
 use crate::status::{ApiError, Cause};
 use crate::store::State;
 
 /// Checks a definition and, unless that is scripted to come later, establishes it.
-pub(crate) fn on_write(
-    inner: &Arc<Inner>,
-    state: &State,
-    old: Option<&Value>,
-    tree: &mut Value,
-) -> Result<(), ApiError> {
+pub(crate) fn on_write(old: Option<&Value>, tree: &mut Value) -> Result<(), ApiError> {
     let name = meta(tree, "name").to_owned();
     let causes = check(&name, tree);
     if !causes.is_empty() {
@@ -38,11 +30,9 @@ pub(crate) fn on_write(
         }
         return Ok(());
     }
-    if inner.options.crd_delay.is_zero() {
-        establish(state, tree, &crate::clock::seconds(inner.now()));
-    } else {
-        tree["status"] = json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored(tree)});
-    }
+    tree["status"] = json!({
+        "conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored(tree),
+    });
     Ok(())
 }
 

@@ -33,10 +33,10 @@ pub(crate) fn new_claim(state: &State, tree: &mut Value, seed: bool) {
 }
 
 /// Completes a new volume.
-pub(crate) fn new_volume(tree: &mut Value, seed: bool) {
+pub(crate) fn new_volume(tree: &mut Value, seed: bool, now: &str) {
     add_finalizer(tree, "kubernetes.io/pv-protection");
     if !(seed && tree["status"]["phase"].is_string()) {
-        tree["status"] = json!({"phase": "Pending"});
+        tree["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
     }
 }
 

@@ -118,6 +118,13 @@ struct Walker<'a> {
     problems: &'a mut Problems,
 }
 
+/// A path as Go's decoder names it.
+fn without_indexes(path: &str) -> String {
+    path.split('[')
+        .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
+        .collect()
+}
+
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
@@ -206,6 +213,7 @@ impl Walker<'_> {
             Ty::Bool => "bool".into(),
             _ => "string".into(),
         };
+        let path = without_indexes(path);
         self.problems.mismatches.push(format!(
             "json: cannot unmarshal {} into Go struct field {owner}.{path} of type {want}",
             type_name(value)

@@ -10,6 +10,7 @@ use super::Inner;
 use crate::calls::Call;
 use crate::discovery;
 use crate::faults::{Drawn, FaultAction, error_of};
+use crate::openapi;
 use crate::path::{self, Target};
 use crate::query::Query;
 use crate::reply::{BoxError, Reply, ReplyBody, cut, error_response};
@@ -188,6 +189,7 @@ fn answer(
                 accept,
                 user_agent: agent,
                 body,
+                now: inner.now(),
             };
             verbs::dispatch(inner, &request)
         }
@@ -211,8 +213,12 @@ fn answer(
             200,
             &discovery::resources(&inner.lock().registry, &group, &version)?,
         )),
-        Target::OpenApiIndex | Target::OpenApi(_) | Target::OpenApiV2 | Target::Unknown => {
-            Err(ApiError::no_such_path())
-        }
+        Target::OpenApiIndex => Ok(Reply::json(200, &openapi::index(&inner.lock().registry))),
+        Target::OpenApi(path) => Ok(Reply::json(
+            200,
+            &openapi::document(&inner.lock().registry, &path)?,
+        )),
+        Target::OpenApiV2 => Err(ApiError::not_implemented("get", "openapi/v2")),
+        Target::Unknown => Err(ApiError::no_such_path()),
     }
 }

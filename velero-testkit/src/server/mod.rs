@@ -2,6 +2,7 @@
 
 mod builder;
 mod handle;
+mod serve;
 mod service;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use builder::{ApiServerBuilder, Controllers};
-pub use service::ApiService;
+pub use serve::ServingHandle;
+pub use service::{ApiService, ResponseBody};
 
 use crate::calls::Calls;
 use crate::clock::Clock;

@@ -147,7 +147,8 @@ impl Store {
             &options,
         )
         .map_err(refused)?;
-        Ok(stored.full(&resource))
+        let kept = state.get(&resource.table, &stored.key).unwrap_or(stored);
+        Ok(kept.full(&resource))
     }
 
     /// The object of that name, as a `get` call would return it.

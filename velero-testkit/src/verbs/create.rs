@@ -96,8 +96,7 @@ pub(crate) fn create_tree(
     }
     let stored = state.put(resource, tree);
     effects::created(inner, state, resource, &stored);
-    let key = stored.key.clone();
-    Ok(state.get(&resource.table, &key).unwrap_or(stored))
+    Ok(stored)
 }
 
 /// Sets the namespace that the path has.

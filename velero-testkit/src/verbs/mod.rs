@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) accept: String,
     pub(crate) user_agent: Option<String>,
     pub(crate) body: Bytes,
+    /// When the request came in, by the server's clock.
+    pub(crate) now: jiff::Timestamp,
 }
 
 impl Request {

@@ -95,23 +95,24 @@ pub(crate) fn shape(
         .iter()
         .map(|path| format!("unknown field \"{path}\""))
         .collect();
-    let warnings = match validation {
+    let mut warnings = match validation {
         FieldValidation::Ignore => Vec::new(),
         FieldValidation::Warn => unknown,
         FieldValidation::Strict if unknown.is_empty() => Vec::new(),
         FieldValidation::Strict => {
             let text = format!("strict decoding error: {}", unknown.join(", "));
-            let message = if resource.custom.is_some() {
-                text
-            } else {
-                format!(
-                    "{} in version \"{}\" cannot be handled as a {}: {text}",
-                    resource.kind, resource.version, resource.kind
-                )
-            };
+            let message = format!(
+                "{} in version \"{}\" cannot be handled as a {}: {text}",
+                resource.kind, resource.version, resource.kind
+            );
             return Err(ApiError::bad_request(message));
         }
     };
+    if resource.is("", "endpoints") {
+        warnings.push(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into(),
+        );
+    }
     if resource.custom.is_some() {
         apply_defaults(&root.schema, root.id, tree);
     } else {

@@ -46,6 +46,7 @@ pub(crate) fn watch(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiE
         accept: request.accept.clone(),
         user_agent: None,
         body: Bytes::new(),
+        now: request.now,
     };
     let now = tokio::time::Instant::now();
     let timeout = Duration::from_secs(request.query.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT));

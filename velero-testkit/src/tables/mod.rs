@@ -1,10 +1,13 @@
 //! The other forms in which objects are sent: `Table` for people, `PartialObjectMetadata` for controllers.
 
+mod columns;
+mod jsonpath;
+
 use serde_json::{Value, json};
 
 use crate::reply::Reply;
 use crate::store::Stored;
-use crate::verbs::Request;
+use crate::verbs::{Page, Request, list_metadata};
 
 /// A form asked for by the `Accept` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,22 +19,22 @@ pub(crate) enum Form {
 /// The form that a client prefers; nothing for plain JSON.
 pub(crate) fn wanted(accept: &str) -> Option<Form> {
     for part in accept.split(',') {
-        let part = part.trim();
-        if !part.starts_with("application/json") {
+        let mut parameters = part.split(';').map(str::trim);
+        if parameters.next() != Some("application/json") {
             continue;
         }
-        if part.contains("as=Table")
-            && part.contains("v=v1;") | part.ends_with("v=v1") | part.contains("v=v1")
-        {
-            if part.contains("v=v1beta1") {
-                continue;
+        let parameters: Vec<&str> = parameters.collect();
+        let Some(form) = parameters.iter().find_map(|p| p.strip_prefix("as=")) else {
+            return None;
+        };
+        let current = parameters.contains(&"v=v1");
+        match form {
+            "Table" if current => return Some(Form::Table),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" if current => {
+                return Some(Form::Metadata);
             }
-            return Some(Form::Table);
+            _ => {}
         }
-        if part.contains("as=PartialObjectMetadata") {
-            return Some(Form::Metadata);
-        }
-        return None;
     }
     None
 }
@@ -62,12 +65,15 @@ pub(crate) fn write_object(request: &Request, form: Form, object: &Stored, out: 
 }
 
 /// A list.
-pub(crate) fn list(request: &Request, form: Form, page: &crate::verbs::Page) -> Reply {
-    let metadata = crate::verbs::list_metadata(page);
+pub(crate) fn list(request: &Request, form: Form, page: &Page) -> Reply {
+    let metadata = list_metadata(page);
     let value = match form {
         Form::Metadata => {
             let items: Vec<Value> = page.items.iter().map(|o| partial(o, request)).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+            json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "items": items,
+            })
         }
         Form::Table => {
             let objects: Vec<&Stored> = page.items.iter().map(AsRef::as_ref).collect();
@@ -78,13 +84,37 @@ pub(crate) fn list(request: &Request, form: Form, page: &crate::verbs::Page) -> 
 }
 
 fn table(request: &Request, objects: &[&Stored], metadata: Value) -> Value {
+    let resource = &request.resource;
+    let columns = columns::of(resource);
+    let include = request
+        .query
+        .raw
+        .iter()
+        .find(|(k, _)| k == "includeObject")
+        .map(|(_, v)| v.as_str());
     let rows: Vec<Value> = objects
         .iter()
-        .map(|o| json!({"cells": [o.name()], "object": partial(o, request)}))
+        .map(|object| {
+            let tree = crate::convert::from_storage(resource, object.full(resource));
+            let cells: Vec<Value> = columns.iter().map(|c| c.cell(&tree, request.now)).collect();
+            let mut row = json!({"cells": cells});
+            match include {
+                Some("None") => {}
+                Some("Object") => row["object"] = tree,
+                _ => row["object"] = partial(object, request),
+            }
+            row
+        })
+        .collect();
+    let definitions: Vec<Value> = columns
+        .iter()
+        .map(|c| {
+            let format = if c.name == "Name" { "name" } else { "" };
+            json!({"name": c.name, "type": c.kind, "format": format, "description": "", "priority": c.priority})
+        })
         .collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}],
-        "rows": rows,
+        "columnDefinitions": definitions, "rows": rows,
     })
 }
