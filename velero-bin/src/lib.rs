@@ -1,4 +1,11 @@
 //! The `velero` binary as a library: command line, direct mode, operator and sandbox. Wiring only; the work is done
 //! in the crates below it.
 
+pub mod cli;
 pub mod logfile;
+pub mod runs;
+pub mod server;
+
+mod direct;
+mod install;
+mod report;

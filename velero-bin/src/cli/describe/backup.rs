@@ -1,0 +1,374 @@
+//! A backup at length.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use velero_core::api::{Backup, BackupPhase, BackupSpec, DeleteBackupRequest, DownloadTargetKind};
+use velero_core::artifact::VolumeInfo;
+use velero_core::result::ResultsFile;
+
+use super::text::{Colors, Text, choice, join, selector, selectors, time};
+use crate::cli::ages;
+use crate::cli::download::Downloader;
+
+/// How long one file may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Kinds and the names of their objects.
+pub(super) type NamesByKind = BTreeMap<String, Vec<String>>;
+
+/// A file of the store: there, absent, or why it cannot be read.
+pub(super) type File<T> = Result<Option<T>, String>;
+
+/// What `describe` shows from the store; `None` where it is not needed.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct BackupFiles {
+    pub(super) results: Option<File<ResultsFile>>,
+    pub(super) resources: Option<File<NamesByKind>>,
+    pub(super) volumes: Option<File<Vec<VolumeInfo>>>,
+    pub(super) deletions: Vec<DeleteBackupRequest>,
+}
+
+/// Fetches the files of a backup that has ended, all at the same time.
+pub(in crate::cli) async fn fetch_backup_files(
+    downloads: &Downloader,
+    backup: &Backup,
+    details: bool,
+    deletions: Vec<DeleteBackupRequest>,
+) -> BackupFiles {
+    let mut files = BackupFiles {
+        deletions,
+        ..BackupFiles::default()
+    };
+    let stored = matches!(
+        backup.phase(),
+        BackupPhase::Completed | BackupPhase::PartiallyFailed
+    );
+    if !stored {
+        return files;
+    }
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let faults = backup.status.warnings > 0 || backup.status.errors > 0;
+    let (results, resources, volumes) = tokio::join!(
+        when(
+            faults,
+            fetch(downloads, DownloadTargetKind::BackupResults, name)
+        ),
+        when(
+            details,
+            fetch(downloads, DownloadTargetKind::BackupResourceList, name)
+        ),
+        when(
+            true,
+            fetch::<Option<Vec<VolumeInfo>>>(
+                downloads,
+                DownloadTargetKind::BackupVolumeInfos,
+                name
+            )
+        ),
+    );
+    (files.results, files.resources) = (results, resources);
+    files.volumes = volumes.map(|file| file.map(|list| list.map(Option::unwrap_or_default)));
+    files
+}
+
+pub(super) async fn when<T>(wanted: bool, file: impl Future<Output = T>) -> Option<T> {
+    if wanted { Some(file.await) } else { None }
+}
+
+pub(super) async fn fetch<T: DeserializeOwned>(
+    downloads: &Downloader,
+    kind: DownloadTargetKind,
+    name: &str,
+) -> File<T> {
+    let bytes = downloads
+        .fetch(kind, name, PATIENCE)
+        .await
+        .map_err(|error| format!("{error:#}"))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| format!("the file is damaged: {error}"))
+}
+
+/// The text about one backup.
+pub(in crate::cli) fn describe_backup(
+    backup: &Backup,
+    files: BackupFiles,
+    colors: Colors,
+) -> String {
+    let mut text = Text::default();
+    text.metadata(&backup.metadata, colors);
+    text.gap();
+    phase(&mut text, backup, colors);
+    text.validation(&backup.status.validation_errors, colors);
+    faults(&mut text, backup, files.results);
+    text.gap();
+    spec(&mut text, &backup.spec);
+    text.gap();
+    status(&mut text, backup);
+    if let Some(resources) = files.resources {
+        text.resource_list(resources);
+    }
+    if let Some(volumes) = files.volumes {
+        text.gap();
+        volume_lines(&mut text, volumes);
+    }
+    if let Some(hooks) = &backup.status.hook_status {
+        text.gap();
+        text.row([&"HooksAttempted:", &hooks.hooks_attempted]);
+        text.row([&"HooksFailed:", &hooks.hooks_failed]);
+    }
+    deletions(&mut text, &files.deletions);
+    text.render()
+}
+
+fn phase(text: &mut Text, backup: &Backup, colors: Colors) {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let phase = backup.phase();
+    let hint = match phase {
+        BackupPhase::Failed | BackupPhase::PartiallyFailed => {
+            format!(" (run `velero backup logs {name}` for more information)")
+        }
+        _ => String::new(),
+    };
+    text.row([
+        &"Phase:",
+        &format!("{}{hint}", colors.phase(phase.as_str())),
+    ]);
+    if *phase == BackupPhase::Queued {
+        text.row([&"Queue position:", &backup.status.queue_position]);
+    }
+    if !backup.status.failure_reason.is_empty() {
+        text.row([
+            &"Failure reason:",
+            &colors.red(&backup.status.failure_reason),
+        ]);
+    }
+}
+
+fn faults(text: &mut Text, backup: &Backup, results: Option<File<ResultsFile>>) {
+    let (warnings, errors) = (backup.status.warnings, backup.status.errors);
+    match results {
+        None if warnings == 0 && errors == 0 => {}
+        None | Some(Ok(None)) => {
+            text.gap();
+            text.row([&"Errors:", &errors]);
+            text.row([&"Warnings:", &warnings]);
+        }
+        Some(Err(error)) => {
+            text.gap();
+            text.row([&"Warnings:", &format!("<error getting warnings: {error}>")]);
+            text.row([&"Errors:", &format!("<error getting errors: {error}>")]);
+        }
+        Some(Ok(Some(results))) => {
+            if warnings > 0 {
+                text.messages("Warnings:", &results.warnings);
+            }
+            if errors > 0 {
+                text.messages("Errors:", &results.errors);
+            }
+        }
+    }
+}
+
+fn spec(text: &mut Text, spec: &BackupSpec) {
+    text.lists(
+        "Namespaces:",
+        &[
+            ("Included:", join(&spec.included_namespaces, "*")),
+            ("Excluded:", join(&spec.excluded_namespaces, "<none>")),
+        ],
+    );
+    text.gap();
+    let old = spec.include_cluster_resources.is_some()
+        || !spec.included_resources.is_empty()
+        || !spec.excluded_resources.is_empty();
+    if old {
+        text.lists(
+            "Resources:",
+            &[
+                ("Included:", join(&spec.included_resources, "*")),
+                ("Excluded:", join(&spec.excluded_resources, "<none>")),
+                (
+                    "Cluster-scoped:",
+                    choice(spec.include_cluster_resources, "included", "excluded"),
+                ),
+            ],
+        );
+    } else {
+        text.lists(
+            "Resources:",
+            &[
+                (
+                    "Included cluster-scoped:",
+                    join(&spec.included_cluster_scoped_resources, "<none>"),
+                ),
+                (
+                    "Excluded cluster-scoped:",
+                    join(&spec.excluded_cluster_scoped_resources, "<none>"),
+                ),
+                (
+                    "Included namespace-scoped:",
+                    join(&spec.included_namespace_scoped_resources, "*"),
+                ),
+                (
+                    "Excluded namespace-scoped:",
+                    join(&spec.excluded_namespace_scoped_resources, "<none>"),
+                ),
+            ],
+        );
+    }
+    text.gap();
+    text.row([&"Label selector:", &selector(spec.label_selector.as_ref())]);
+    text.gap();
+    text.row([&"Or label selector:", &selectors(&spec.or_label_selectors)]);
+    text.gap();
+    text.row([&"Storage Location:", &spec.storage_location]);
+    text.gap();
+    text.row([
+        &"Velero-Native Snapshot PVs:",
+        &choice(spec.snapshot_volumes, "true", "false"),
+    ]);
+    if let Some(files) = spec.default_volumes_to_fs_backup {
+        text.row([&"File System Backup (Default):", &files]);
+    }
+    text.row([
+        &"Snapshot Move Data:",
+        &choice(spec.snapshot_move_data, "true", "false"),
+    ]);
+    let mover = if spec.data_mover.is_empty() {
+        "velero"
+    } else {
+        &spec.data_mover
+    };
+    text.row([&"Data Mover:", &mover]);
+    text.gap();
+    text.row([&"TTL:", &spec.ttl]);
+    text.gap();
+    text.row([&"CSISnapshotTimeout:", &spec.csi_snapshot_timeout]);
+    text.row([&"ItemOperationTimeout:", &spec.item_operation_timeout]);
+    text.gap();
+    if spec.hooks.resources.is_empty() {
+        text.row([&"Hooks:", &"<none>"]);
+    } else {
+        let hooks: Vec<String> = spec
+            .hooks
+            .resources
+            .iter()
+            .map(|hook| hook.name.clone())
+            .collect();
+        text.row([&"Hooks:", &hooks.join(", ")]);
+    }
+    ordered(text, &spec.ordered_resources);
+}
+
+fn ordered(text: &mut Text, ordered: &BTreeMap<String, String>) {
+    if ordered.is_empty() {
+        return;
+    }
+    text.gap();
+    text.row([&"OrderedResources:"]);
+    for (kind, names) in ordered {
+        text.row([&"", &format!("{kind}: {names}")]);
+    }
+}
+
+fn status(text: &mut Text, backup: &Backup) {
+    let status = &backup.status;
+    text.row([&"Backup Format Version:", &status.format_version]);
+    text.gap();
+    text.row([&"Started:", &time(status.start_timestamp.as_ref())]);
+    text.row([&"Completed:", &time(status.completion_timestamp.as_ref())]);
+    text.gap();
+    text.row([
+        &"Expiration:",
+        &ages::local(status.expiration.as_ref(), "<nil>"),
+    ]);
+    if let Some(progress) = &status.progress {
+        text.gap();
+        let (total, done) = if *backup.phase() == BackupPhase::InProgress {
+            (
+                "Estimated total items to be backed up:",
+                "Items backed up so far:",
+            )
+        } else {
+            ("Total items to be backed up:", "Items backed up:")
+        };
+        text.row([&total, &progress.total_items]);
+        text.row([&done, &progress.items_backed_up]);
+    }
+}
+
+fn volume_lines(text: &mut Text, volumes: File<Vec<VolumeInfo>>) {
+    let volumes = match volumes {
+        Ok(volumes) => volumes.unwrap_or_default(),
+        Err(error) => {
+            return text.row([
+                &"Backup Volumes:",
+                &format!("<error getting volume infos: {error}>"),
+            ]);
+        }
+    };
+    text.row([&"Backup Volumes:"]);
+    let named = |method: &str, name: fn(&VolumeInfo) -> String| {
+        volumes
+            .iter()
+            .filter(|info| !info.skipped && info.backup_method == method)
+            .map(name)
+            .collect::<Vec<_>>()
+    };
+    let claim = |info: &VolumeInfo| format!("{}/{}", info.pvc_namespace, info.pvc_name);
+    for (heading, names) in [
+        (
+            "Velero-Native Snapshots:",
+            named("NativeSnapshot", |info| info.pv_name.clone()),
+        ),
+        ("CSI Snapshots:", named("CSISnapshot", claim)),
+        ("Pod Volume Backups:", named("PodVolumeBackup", claim)),
+    ] {
+        text.row([&"", &heading, &join(&names, "<none included>")]);
+    }
+    let skipped: Vec<&VolumeInfo> = volumes.iter().filter(|info| info.skipped).collect();
+    if !skipped.is_empty() {
+        text.row([&"", &"Skipped:"]);
+        for info in skipped {
+            text.row([
+                &"",
+                &"",
+                &format!("{} ({}):", info.pv_name, claim(info)),
+                &info.skipped_reason,
+            ]);
+        }
+    }
+}
+
+fn deletions(text: &mut Text, requests: &[DeleteBackupRequest]) {
+    if requests.is_empty() {
+        return;
+    }
+    let failed = requests
+        .iter()
+        .filter(|request| !request.status.errors.is_empty())
+        .count();
+    let heading = if failed > 0 {
+        format!("Deletion Attempts ({failed} failed):")
+    } else {
+        "Deletion Attempts:".to_owned()
+    };
+    text.gap();
+    text.row([&heading]);
+    for request in requests {
+        let phase = request
+            .status
+            .phase
+            .as_ref()
+            .map_or("New", |phase| phase.as_str());
+        let created = time(request.metadata.creation_timestamp.as_ref());
+        text.row([&"", &format!("{created}: {phase}")]);
+        for (at, error) in request.status.errors.iter().enumerate() {
+            text.row([&"", &if at == 0 { "Errors:" } else { "" }, error]);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! `describe`: objects at length.
+
+mod backup;
+mod json;
+mod restore;
+mod text;
+
+pub(super) use backup::{describe_backup, fetch_backup_files};
+pub(super) use json::backup_json;
+pub(super) use restore::{describe_restore, fetch_restore_files};
+pub(super) use text::Colors;

@@ -1,0 +1,164 @@
+//! Files of backups and restores, fetched through the operator.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use kube::Client;
+use velero_core::GoDuration;
+use velero_core::api::{
+    BackupStorageLocation, DownloadRequest, DownloadRequestSpec, DownloadTarget, DownloadTargetKind,
+};
+
+use super::Environment;
+use super::http::{self, TlsOptions};
+use super::objects::Objects;
+
+/// Pause between two looks at a request.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Flags of commands that download.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct TlsArgs {
+    /// Take any certificate of the object store
+    #[arg(long)]
+    pub(crate) insecure_skip_tls_verify: bool,
+    /// File with certificates to trust beside the system's; without it that of the config file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cacert: Option<PathBuf>,
+}
+
+/// How long a download may take, the wait for its address included.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TimeoutArgs {
+    /// How long to wait for the file
+    #[arg(long, value_name = "DURATION", default_value = "1m0s")]
+    pub(crate) timeout: GoDuration,
+}
+
+/// Fetches files of one cluster's backups.
+#[derive(Clone)]
+pub(crate) struct Downloader {
+    requests: Objects<DownloadRequest>,
+    tls: TlsOptions,
+}
+
+impl Downloader {
+    /// Prepares downloads from one location; an empty name leaves its certificates out.
+    pub(crate) async fn new(
+        environment: &Environment,
+        client: Client,
+        args: &TlsArgs,
+        location: &str,
+    ) -> Result<Self> {
+        let namespace = environment.namespace();
+        let mut tls = TlsOptions {
+            insecure: args.insecure_skip_tls_verify,
+            bundles: Vec::new(),
+        };
+        if let Some(path) = args.cacert.as_ref().or(environment.config.cacert.as_ref()) {
+            let bundle = std::fs::read(path)
+                .with_context(|| format!("cannot read the CA bundle {}", path.display()))?;
+            tls.bundles.push(bundle);
+        }
+        let locations: Objects<BackupStorageLocation> = Objects::new(client.clone(), &namespace);
+        // A location that cannot be read costs its certificate only; the download tells what is wrong with it.
+        if !location.is_empty()
+            && let Ok(Some(found)) = locations.find(location).await
+            && let Some(bundle) = found.spec.object_storage.ca_cert
+        {
+            tls.bundles.push(bundle.0);
+        }
+        Ok(Self {
+            requests: Objects::new(client, &namespace),
+            tls,
+        })
+    }
+
+    /// Fetches one file, unpacked. `None` when the store does not have it.
+    ///
+    /// # Errors
+    /// When the operator does not answer in time, or the file cannot be fetched.
+    pub(crate) async fn fetch(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<Option<Vec<u8>>> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let wait = tokio::time::timeout_at(deadline, self.url(kind.clone(), name));
+        let url = wait.await.map_err(|_| {
+            anyhow!("timed out after {}s waiting for the url of {kind} of {name:?}; is the velero server running?", timeout.as_secs())
+        })??;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        match read_url(&url, &self.tls, left).await? {
+            Some(bytes) if bytes.starts_with(&[0x1f, 0x8b]) => unpack(&bytes).map(Some),
+            other => Ok(other),
+        }
+    }
+
+    async fn url(&self, kind: DownloadTargetKind, name: &str) -> Result<String> {
+        let target = DownloadTarget {
+            kind,
+            name: name.to_owned(),
+        };
+        let unique = format!("{name}-{}", uuid::Uuid::new_v4());
+        let mut request = DownloadRequest::default();
+        request.metadata.name = Some(unique.clone());
+        request.spec = DownloadRequestSpec { target };
+        self.requests.create(&request).await?;
+        loop {
+            let Some(request) = self.requests.find(&unique).await? else {
+                bail!("the download request {unique:?} was deleted while it was waited for");
+            };
+            if !request.status.download_url.is_empty() {
+                return Ok(request.status.download_url);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn read_url(url: &str, tls: &TlsOptions, timeout: Duration) -> Result<Option<Vec<u8>>> {
+    let parsed = url::Url::parse(url)
+        .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
+    match parsed.scheme() {
+        "file" => {
+            let path = parsed
+                .to_file_path()
+                .map_err(|()| anyhow!("the server gave the file url {url:?}, which has no path"))?;
+            match tokio::fs::read(&path).await {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound && !folder_is_here(&path) =>
+                {
+                    bail!(
+                        "the backup lies in a folder of the server's machine that is not here: {}",
+                        path.display()
+                    )
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => bail!("cannot read {}: {error}", path.display()),
+            }
+        }
+        "http" | "https" => http::get(url, tls, timeout).await,
+        other => {
+            bail!("the server gave a url of the kind {other:?}; http, https and file can be read")
+        }
+    }
+}
+
+fn folder_is_here(path: &std::path::Path) -> bool {
+    path.parent().is_some_and(std::path::Path::is_dir)
+}
+
+fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
+    const LIMIT: u64 = 1 << 30;
+    let mut text = Vec::new();
+    flate2::read::MultiGzDecoder::new(bytes)
+        .take(LIMIT)
+        .read_to_end(&mut text)
+        .context("the file is damaged")?;
+    Ok(text)
+}

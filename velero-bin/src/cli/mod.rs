@@ -1,0 +1,134 @@
+//! The command line.
+
+pub(crate) mod ages;
+mod backup;
+mod command;
+mod config;
+mod connect;
+pub(crate) mod console;
+mod describe;
+mod download;
+mod exit;
+pub(crate) mod filters;
+mod global;
+mod http;
+pub(crate) mod names;
+mod objects;
+pub(crate) mod output;
+mod restore;
+mod select;
+pub(crate) mod table;
+pub(crate) mod values;
+mod version;
+mod wait;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+pub use connect::{client, kube_config};
+pub use exit::Exit;
+pub use global::GlobalArgs;
+pub(crate) use objects::explain;
+
+use command::{Cli, Command};
+use config::ConfigFile;
+
+/// What every command is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    pub(crate) global: GlobalArgs,
+    pub(crate) config: ConfigFile,
+}
+
+impl Environment {
+    /// The namespace that Velero runs in.
+    pub(crate) fn namespace(&self) -> String {
+        self.global.velero_namespace(&self.config)
+    }
+
+    /// A client of the cluster.
+    ///
+    /// # Errors
+    /// As [`client`].
+    pub(crate) async fn client(&self) -> Result<kube::Client> {
+        client(&self.global, "").await
+    }
+}
+
+/// Runs the command line that the process was given.
+///
+/// Exit codes: 0 when all went well, 1 on errors and on backups and restores that failed, 2 when one ended
+/// `PartiallyFailed`.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let (config, warning) = ConfigFile::load();
+    if let Some(warning) = warning {
+        console::note(format_args!("warning: {warning}; it is taken as empty"));
+    }
+    warn_about_klog(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let environment = Environment {
+        global: cli.global,
+        config,
+    };
+    let outcome = runtime.block_on(dispatch(cli.command, environment));
+    // Uploads that were given up clean up behind themselves on the runtime.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn dispatch(command: Command, environment: Environment) -> Result<Exit> {
+    command.run(environment).await
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told when the terminal is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            console::note(format_args!(
+                "An error occurred: {}",
+                first.trim_start_matches("error: ")
+            ));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let text = velero_core::result::chain(error.as_ref());
+    console::note(format_args!(
+        "An error occurred: {}",
+        console::one_line(&text)
+    ));
+    ExitCode::FAILURE
+}
+
+fn warn_about_klog(global: &GlobalArgs) {
+    let given = global.klog.given();
+    if !given.is_empty() {
+        console::note(format_args!(
+            "warning: {} have no effect here; use RUST_LOG=debug for details",
+            given.join(", ")
+        ));
+    }
+}

@@ -1,0 +1,162 @@
+//! `velero restore create`.
+
+use anyhow::{Result, bail};
+use jiff::Zoned;
+use velero_core::GoDuration;
+use velero_core::api::{Backup, BackupPhase, Restore, UploaderConfigForRestore};
+use velero_core::names::labels;
+
+use super::super::exit::Exit;
+use super::super::filters::{MetadataArgs, RestoreFilterArgs};
+use super::super::objects::Objects;
+use super::super::output::{self, Format};
+use super::super::select::CreateOutputArgs;
+use super::super::values::TriState;
+use super::super::{Environment, console, names, wait};
+
+/// Flags of `restore create`.
+#[derive(Debug, Clone, clap::Args)]
+pub(in crate::cli) struct CreateRestore {
+    /// Name of the restore; without it the name of the backup or schedule and the time
+    name: Option<String>,
+    /// Backup to restore from
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    from_backup: String,
+    /// Schedule whose newest completed backup is restored
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    from_schedule: String,
+    /// With --from-schedule: take backups that ended PartiallyFailed too
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_partially_failed: Option<TriState>,
+    #[command(flatten)]
+    filters: RestoreFilterArgs,
+    #[command(flatten)]
+    metadata: MetadataArgs,
+    /// How long asynchronous operations of one item may take
+    #[arg(long, value_name = "DURATION")]
+    item_operation_timeout: Option<GoDuration>,
+    /// Wait until the restore has ended
+    #[arg(short, long)]
+    wait: bool,
+    #[command(flatten)]
+    output: CreateOutputArgs,
+}
+
+impl CreateRestore {
+    pub(in crate::cli) async fn run(self, environment: &Environment) -> Result<Exit> {
+        let mut restore = self.restore(&environment.namespace())?;
+        let name = restore.metadata.name.clone().unwrap_or_default();
+        let client = environment.client().await?;
+        let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
+        self.find_source(&backups, &mut restore).await?;
+        if let Some(format) = self.output.output {
+            return self.print(&restore, format);
+        }
+        let restores = Objects::new(client, &environment.namespace());
+        restores.create(&restore).await?;
+        console::line(format_args!(
+            "Restore request {name:?} submitted successfully."
+        ));
+        if !self.wait {
+            console::line(format_args!(
+                "Run `velero restore describe {name}` or `velero restore logs {name}` for more details."
+            ));
+            return Ok(Exit::Success);
+        }
+        console::line(
+            "Waiting for restore to complete. You may safely press ctrl-c to stop waiting - your restore will continue in the background.",
+        );
+        let ended = wait::until(&restores, &name, |restore: &Restore| {
+            restore.phase().is_terminal()
+        })
+        .await?;
+        console::line(format_args!(
+            "Restore completed with status: {}. You may check for more information using the commands `velero restore describe {name}` and `velero restore logs {name}`.",
+            ended.phase()
+        ));
+        Ok(ended.phase().into())
+    }
+
+    fn restore(&self, namespace: &str) -> Result<Restore> {
+        if self.from_backup.is_empty() == self.from_schedule.is_empty() {
+            bail!("either a backup or schedule must be specified, but not both");
+        }
+        let mut spec = self.filters.spec()?;
+        let source = if self.from_schedule.is_empty() {
+            &self.from_backup
+        } else {
+            &self.from_schedule
+        };
+        let name = self
+            .name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| names::restore_name(source, &Zoned::now()));
+        names::check("restore", &name)?;
+        spec.backup_name = self.from_backup.clone();
+        spec.schedule_name = self.from_schedule.clone();
+        spec.item_operation_timeout = self.item_operation_timeout.unwrap_or_default();
+        spec.uploader_config = Some(UploaderConfigForRestore::default());
+        let mut restore = Restore::new(namespace, name, spec);
+        self.metadata.apply(&mut restore.metadata);
+        Ok(restore)
+    }
+
+    /// Checks that there is something to restore; with `--allow-partially-failed` chooses the backup of the schedule.
+    async fn find_source(&self, backups: &Objects<Backup>, restore: &mut Restore) -> Result<()> {
+        if !self.from_backup.is_empty() {
+            return backups.get(&self.from_backup).await.map(drop);
+        }
+        let schedule = &self.from_schedule;
+        let found = backups
+            .list(&format!("{}={schedule}", labels::SCHEDULE_NAME))
+            .await?;
+        if found.is_empty() {
+            bail!("no backups found for the schedule {schedule:?}");
+        }
+        if self.allow_partially_failed.and_then(|state| state.0) == Some(true)
+            && let Some(newest) = newest_usable(&found)
+        {
+            restore.spec.backup_name = newest;
+            restore.spec.schedule_name.clear();
+        }
+        Ok(())
+    }
+
+    fn print(&self, restore: &Restore, format: Format) -> Result<Exit> {
+        if format == Format::Table {
+            output::print_table(&self.output.columns.table(
+                super::HEADINGS,
+                std::slice::from_ref(restore),
+                super::restore_row,
+            ));
+        } else {
+            console::out(output::encode(&serde_json::to_value(restore)?, format)?);
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn newest_usable(backups: &[Backup]) -> Option<String> {
+    backups
+        .iter()
+        .filter(|backup| {
+            matches!(
+                backup.phase(),
+                BackupPhase::Completed | BackupPhase::PartiallyFailed
+            )
+        })
+        .filter(|backup| backup.status.start_timestamp.is_some())
+        .max_by_key(|backup| backup.status.start_timestamp.as_ref().map(|time| time.0))
+        .and_then(|backup| backup.metadata.name.clone())
+}

@@ -1,0 +1,213 @@
+//! Types of flag values, with the peer's rules for repeats and empty texts.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use velero_core::Selector;
+
+/// Names separated by commas; nothing is trimmed, a repeated flag replaces the earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl FromStr for Names {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.split(',').map(str::to_owned).collect()))
+    }
+}
+
+/// `true`, `false` or not set; `--flag=` takes an earlier value back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct TriState(pub(crate) Option<bool>);
+
+impl FromStr for TriState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            Ok(Self(None))
+        } else {
+            parse_bool(text).map(|value| Self(Some(value)))
+        }
+    }
+}
+
+/// The words that Go takes for booleans.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("a boolean is needed: true or false".to_owned()),
+    }
+}
+
+/// One record of `key=value` pairs; double quotes protect commas. Repeated flags are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Pairs(pub(crate) BTreeMap<String, String>);
+
+impl FromStr for Pairs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        pairs(text, '=').map(Self)
+    }
+}
+
+/// One record of `from:to` pairs. Repeated flags are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Mappings(pub(crate) BTreeMap<String, String>);
+
+impl FromStr for Mappings {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        pairs(text, ':').map(Self)
+    }
+}
+
+fn pairs(text: &str, delimiter: char) -> Result<BTreeMap<String, String>, String> {
+    if text.is_empty() {
+        return Err(format!("pairs of the form KEY{delimiter}VALUE are needed"));
+    }
+    csv_record(text)?
+        .into_iter()
+        .map(|item| match item.split_once(delimiter) {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(format!(
+                "{item:?} has no {delimiter:?}; the form is KEY{delimiter}VALUE"
+            )),
+        })
+        .collect()
+}
+
+/// Splits one CSV record: fields in double quotes may hold commas, and `""` for a quote.
+fn csv_record(text: &str) -> Result<Vec<String>, String> {
+    let (mut fields, mut rest) = (Vec::new(), text);
+    loop {
+        let (field, tail) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_field(quoted)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                if rest[..end].contains('"') {
+                    return Err("a double quote must enclose a whole pair".to_owned());
+                }
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        fields.push(field);
+        match tail.strip_prefix(',') {
+            Some(more) => rest = more,
+            None if tail.is_empty() => return Ok(fields),
+            None => return Err("a comma is needed after a closing double quote".to_owned()),
+        }
+    }
+}
+
+fn quoted_field(text: &str) -> Result<(String, &str), String> {
+    let (mut field, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('"') {
+        field.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                field.push('"');
+                rest = more;
+            }
+            None => return Ok((field, rest)),
+        }
+    }
+    Err("a double quote is not closed".to_owned())
+}
+
+/// Parses a selector of `create` and `delete`, which knows neither `!=` nor comparisons.
+pub(crate) fn strict_selector(text: &str) -> Result<Selector, String> {
+    if text.contains("!=") {
+        return Err("\"!=\" cannot be used here; write 'key notin (value)'".to_owned());
+    }
+    text.parse()
+        .map_err(|error: velero_core::Error| error.to_string())
+}
+
+/// Selectors joined by ` or `.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AnySelector(pub(crate) Vec<Selector>);
+
+impl FromStr for AnySelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(" or ")
+            .map(strict_selector)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_and_not_trimmed() {
+        for (text, expected) in [
+            ("a,b", vec!["a", "b"]),
+            ("a, b", vec!["a", " b"]),
+            ("", vec![""]),
+        ] {
+            assert_eq!(text.parse::<Names>().unwrap().0, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_those_of_go() {
+        for (text, expected) in [
+            ("", Ok(None)),
+            ("t", Ok(Some(true))),
+            ("False", Ok(Some(false))),
+            ("0", Ok(Some(false))),
+            ("yes", Err(())),
+        ] {
+            assert_eq!(
+                text.parse::<TriState>().map(|t| t.0).map_err(drop),
+                expected,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn pairs_are_one_csv_record() {
+        let map = |text: &str| {
+            text.parse::<Pairs>()
+                .map(|pairs| pairs.0.into_iter().collect::<Vec<_>>())
+                .map_err(drop)
+        };
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        for (text, expected) in [
+            ("a=b", Ok(vec![pair("a", "b")])),
+            ("a=b,c=d=e", Ok(vec![pair("a", "b"), pair("c", "d=e")])),
+            ("\"a=b,c\",d=", Ok(vec![pair("a", "b,c"), pair("d", "")])),
+            ("\"a=\"\"b\"\"\"", Ok(vec![pair("a", "\"b\"")])),
+            ("a=1,a=2", Ok(vec![pair("a", "2")])),
+            ("", Err(())),
+            ("a", Err(())),
+            ("a=b,", Err(())),
+            ("\"a=b", Err(())),
+            ("\"a=b\"c", Err(())),
+            ("a=\"b\"", Err(())),
+        ] {
+            assert_eq!(map(text), expected, "{text:?}");
+        }
+        assert_eq!("a:b".parse::<Mappings>().unwrap().0["a"], "b");
+    }
+
+    #[test]
+    fn selectors_of_create_know_no_inequality() {
+        assert!(
+            strict_selector("a=b,c in (d,e),!f").is_ok() && strict_selector("").unwrap().is_empty()
+        );
+        assert!(strict_selector("a!=b").is_err() && strict_selector("a>1").is_err());
+        assert_eq!("a=b or c=d".parse::<AnySelector>().unwrap().0.len(), 2);
+    }
+}

@@ -1,0 +1,39 @@
+//! Direct mode: backups and restores with a kubeconfig and a store, and nothing installed in the cluster.
+
+mod backup;
+mod cat;
+mod ls;
+mod names;
+mod restore;
+mod stop;
+mod store;
+
+use anyhow::Result;
+
+use crate::cli::{Environment, Exit};
+
+pub(crate) use stop::stop_on_interrupt;
+
+/// `velero direct ...`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Direct {
+    /// Back a cluster up into a store
+    Backup(backup::DirectBackup),
+    /// Restore a backup of a store
+    Restore(restore::DirectRestore),
+    /// List the backups of a store, or the objects of one
+    Ls(ls::DirectLs),
+    /// Print one object of a backup
+    Cat(cat::DirectCat),
+}
+
+impl Direct {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<Exit> {
+        match self {
+            Self::Backup(args) => args.run(environment).await,
+            Self::Restore(args) => args.run(environment).await,
+            Self::Ls(args) => args.run().await,
+            Self::Cat(args) => args.run().await,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a run tells the person in front of it: progress and a summary.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use velero_core::result::{Record, ResultsFile, ScopedMessages};
+use velero_core::{Progress, ProgressUpdate};
+
+use crate::cli::{console, table};
+
+/// Time between two updates of the line.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One line on stderr that counts, while stderr is a terminal.
+#[derive(Debug)]
+pub(crate) struct ProgressLine {
+    verb: &'static str,
+    shown: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Instant>,
+}
+
+impl ProgressLine {
+    /// A line such as `backed up 12 of 40 items`.
+    pub(crate) fn new(verb: &'static str) -> Self {
+        Self {
+            verb,
+            shown: console::shows_progress(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes the line away.
+    pub(crate) fn clear(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.last.is_some() {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "\r\u{1b}[K");
+            let _ = stderr.flush();
+        }
+    }
+}
+
+impl Progress for ProgressLine {
+    fn update(&self, update: ProgressUpdate) {
+        if !self.shown {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.last.is_some_and(|last| last.elapsed() < PAUSE) {
+            return;
+        }
+        state.last = Some(Instant::now());
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(
+            stderr,
+            "\r\u{1b}[K{} {} of {} items",
+            self.verb, update.done, update.total
+        );
+        let _ = stderr.flush();
+    }
+}
+
+/// Aligned lines of a name and a value.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    rows: Vec<Vec<String>>,
+}
+
+impl Summary {
+    /// Adds a line.
+    pub(crate) fn line(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.rows
+            .push(vec!["  ".to_owned() + name + ":", value.to_string()]);
+    }
+
+    /// The lines.
+    pub(crate) fn render(&self) -> String {
+        table::align(&self.rows, 0, 2)
+    }
+}
+
+/// The warnings and errors of a run by scope; nothing when there are none.
+pub(crate) fn faults(records: &[Record]) -> String {
+    let results = ResultsFile::from_records(records);
+    let mut out = String::new();
+    for (heading, messages) in [("Warnings", &results.warnings), ("Errors", &results.errors)] {
+        if !messages.is_empty() {
+            scope(&mut out, heading, messages);
+        }
+    }
+    out
+}
+
+fn scope(out: &mut String, heading: &str, messages: &ScopedMessages) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{heading}:");
+    for (name, lines) in [
+        ("the run", &messages.velero),
+        ("cluster-scoped", &messages.cluster),
+    ] {
+        part(out, name, lines);
+    }
+    for (namespace, lines) in &messages.namespaces {
+        part(out, &format!("namespace {namespace}"), lines);
+    }
+}
+
+fn part(out: &mut String, name: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "  {name}:");
+    for line in lines {
+        let _ = writeln!(out, "    {}", line.trim_start());
+    }
+}
+
+/// A number of bytes as people read it.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// A time span as people read it.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.2}s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use velero_core::result::Severity;
+
+    #[test]
+    fn faults_are_sorted_by_scope() {
+        let records = [
+            Record::item(Severity::Error, "pods", "shop", "web", "denied"),
+            Record::run(Severity::Warning, "no such namespace"),
+        ];
+        assert_eq!(
+            faults(&records),
+            "Warnings:\n  the run:\n    message: /no such namespace\nErrors:\n  namespace shop:\n    resource: /pods name: /web error: /denied\n"
+        );
+        assert_eq!(faults(&[]), "");
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (5 << 20, "5.0 MiB"),
+            (3 << 40, "3072.0 GiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a run could not go on.
+
+/// What kind of failure a [`RunError`] is, for callers that branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunErrorKind {
+    /// What is asked for cannot be done: the spec is at fault.
+    Validation,
+    /// A backup or restore of that name is in the store already.
+    AlreadyExists,
+    /// The backup is not in the store.
+    NotFound,
+    /// The run was cancelled.
+    Cancelled,
+    /// The store failed.
+    Store,
+    /// The API server or the engine failed.
+    Cluster,
+}
+
+/// Why a run could not go on. Faults of single items are records of the result, not errors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The spec is at fault.
+    #[error("{}", .0.join("; "))]
+    Validation(Vec<String>),
+    /// A backup or restore of that name is in the store already.
+    #[error("{what} {name:?} exists already in {store}; choose another name")]
+    AlreadyExists {
+        /// `backup` or `restore`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The store.
+        store: String,
+    },
+    /// The backup is not in the store.
+    #[error("there is no backup {name:?} in {store}")]
+    BackupNotFound {
+        /// Its name.
+        name: String,
+        /// The store.
+        store: String,
+    },
+    /// The metadata of the backup is no Backup.
+    #[error("the metadata of backup {name:?} is damaged")]
+    Metadata {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The run was cancelled; nothing is left in the store.
+    #[error("cancelled")]
+    Cancelled,
+    /// The store failed.
+    #[error("cannot {operation}")]
+    Store {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: velero_persistence::Error,
+    },
+    /// The API server failed.
+    #[error("cannot use the cluster")]
+    Cluster(#[source] velero_cluster::Error),
+    /// The backup engine failed.
+    #[error("the backup cannot go on")]
+    Backup(#[source] velero_backup::Error),
+    /// The restore engine failed.
+    #[error("the restore cannot go on")]
+    Restore(#[source] velero_restore::Error),
+    /// The run's log could not be written.
+    #[error("cannot write the log")]
+    Log(#[source] std::io::Error),
+}
+
+impl RunError {
+    /// The kind of this failure.
+    pub fn kind(&self) -> RunErrorKind {
+        match self {
+            Self::Validation(_) => RunErrorKind::Validation,
+            Self::AlreadyExists { .. } => RunErrorKind::AlreadyExists,
+            Self::BackupNotFound { .. } => RunErrorKind::NotFound,
+            Self::Cancelled => RunErrorKind::Cancelled,
+            Self::Store { .. } | Self::Log(_) | Self::Metadata { .. } => RunErrorKind::Store,
+            Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) => RunErrorKind::Cluster,
+        }
+    }
+
+    /// The error and its causes in one line.
+    pub fn chain(&self) -> String {
+        velero_core::result::chain(self)
+    }
+
+    pub(super) fn store(operation: &'static str) -> impl FnOnce(velero_persistence::Error) -> Self {
+        move |source| Self::Store { operation, source }
+    }
+}

@@ -1,0 +1,27 @@
+//! Whole runs: what direct mode and the operator have in common.
+//!
+//! A run opens nothing by itself: it is given a cluster, a store and the custom resource (from the API server, or made
+//! of a command line), runs the engine, stores the artifacts and gives the resource back with its final status.
+
+mod backup;
+mod direct;
+mod error;
+mod restore;
+mod volumes;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use backup::{BackupDone, BackupRun, run_backup};
+pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore};
+pub use error::{RunError, RunErrorKind};
+pub use restore::{RestoreDone, RestoreRun, run_restore};
+
+/// Tells the time; injected, so that tests know it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(Timestamp::now)
+}

@@ -1,0 +1,233 @@
+//! A restore from its custom resource to the last artifact in the store.
+
+use std::sync::Arc;
+
+use tracing::Instrument as _;
+use velero_cluster::Cluster;
+use velero_core::action::RestoreItemAction;
+use velero_core::api::{Backup, HookStatus, Restore, RestoreProgress, RestoreStatus, Time};
+use velero_core::{CancellationToken, Progress, Timestamp};
+use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
+use velero_restore::{
+    Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, artifacts,
+};
+
+use super::{Clock, RunError, volumes};
+use crate::logfile::RunLog;
+
+/// One restore to run.
+pub struct RestoreRun {
+    /// The cluster to write.
+    pub cluster: Cluster,
+    /// Where the backup lies and the restore's artifacts go.
+    pub store: BackupStore,
+    /// Name, namespace, uid and the spec with its defaults filled in; `spec.backupName` names the backup. A start time
+    /// in the status is kept; without one it is the time of the clock.
+    pub restore: Restore,
+    /// Actions beyond the built-in ones.
+    pub actions: Vec<Arc<dyn RestoreItemAction>>,
+    /// How the engine runs.
+    pub options: RestoreOptions,
+    /// The order of kinds.
+    pub priorities: Priorities,
+    /// The run's log; its file becomes an artifact.
+    pub log: RunLog,
+    /// Receives the counts, often.
+    pub progress: Arc<dyn Progress>,
+    /// Ends the run. What has been created stays.
+    pub cancel: CancellationToken,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// A restore that has been run to its end.
+#[derive(Debug)]
+pub struct RestoreDone {
+    /// The resource with its final status.
+    pub restore: Restore,
+    /// The backup as its metadata in the store has it.
+    pub backup: Backup,
+    /// What the engine says: records, counts, lists.
+    pub result: RestoreResult,
+}
+
+/// Runs a restore.
+///
+/// What the peer takes from custom resources (pod volume backups) comes from the artifacts of the backup.
+///
+/// # Errors
+/// When the spec is at fault, the backup is not in the store, the run is cancelled, or the store or the API server
+/// fails. Objects that have been created by then stay; a cancelled run's log and results are stored all the same.
+pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
+    let span = run.log.span().clone();
+    restore(run).instrument(span).await
+}
+
+async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
+    let RestoreRun {
+        cluster,
+        store,
+        mut restore,
+        actions,
+        options,
+        priorities,
+        log,
+        progress,
+        cancel,
+        clock,
+    } = run;
+    let name = restore.metadata.name.clone().unwrap_or_default();
+    let backup = find_backup(&store, &restore.spec.backup_name).await?;
+    let started = restore
+        .status
+        .start_timestamp
+        .clone()
+        .unwrap_or_else(|| whole_seconds(clock()));
+    let infos = volumes::read(&store, &restore.spec.backup_name).await?;
+    let request = RestoreRequest::resolve(restore.clone())?
+        .volume_infos(infos)
+        .priorities(priorities);
+    tracing::info!(backup = restore.spec.backup_name, "starting the restore");
+
+    let contents = BackupFile::Contents.of(&restore.spec.backup_name);
+    let archive = store
+        .reader(&contents)
+        .await
+        .map_err(RunError::store("open the archive of the backup"))?;
+    let engine = RestoreEngine::new(cluster)
+        .actions(actions)
+        .options(options);
+    let now = clock.clone();
+    let engine_run = velero_restore::RestoreRun::default()
+        .progress(progress)
+        .cancel(cancel)
+        .clock(move || now());
+    let result = engine
+        .run(&request, archive.into_blocking(), engine_run)
+        .await?;
+
+    restore.status = final_status(&restore.status, &result, started, whole_seconds(clock()));
+    tracing::info!(
+        created = result.counts.created,
+        skipped = result.counts.skipped,
+        failed = result.counts.failed,
+        warnings = result.warnings(),
+        errors = result.errors(),
+        phase = %restore.phase(),
+        "restore completed"
+    );
+    put_artifacts(&store, &name, &result, log).await?;
+    if result.cancelled {
+        return Err(RunError::Cancelled);
+    }
+    Ok(RestoreDone {
+        restore,
+        backup,
+        result,
+    })
+}
+
+async fn find_backup(store: &BackupStore, name: &str) -> Result<Backup, RunError> {
+    let missing = || RunError::BackupNotFound {
+        name: name.to_owned(),
+        store: store.store().describe(),
+    };
+    if !store
+        .backup_exists(name)
+        .await
+        .map_err(RunError::store("look for the backup"))?
+    {
+        return Err(missing());
+    }
+    let bytes = store
+        .get_metadata(name)
+        .await
+        .map_err(RunError::store("read the metadata of the backup"))?;
+    serde_json::from_slice(&bytes).map_err(|source| RunError::Metadata {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// The status of a restore that ran to its end.
+fn final_status(
+    status: &RestoreStatus,
+    result: &RestoreResult,
+    started: Time,
+    ended: Time,
+) -> RestoreStatus {
+    let as_int = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let mut status = status.clone();
+    status.phase = Some(result.phase());
+    status.start_timestamp = Some(started);
+    status.completion_timestamp = Some(ended);
+    status.warnings = as_int(result.warnings() as u64);
+    status.errors = as_int(result.errors() as u64);
+    status.progress = Some(RestoreProgress {
+        total_items: as_int(result.counts.total),
+        items_restored: as_int(result.counts.restored()),
+    });
+    status.hook_status.get_or_insert_with(HookStatus::default);
+    status
+}
+
+async fn put_artifacts(
+    store: &BackupStore,
+    name: &str,
+    result: &RestoreResult,
+    log: RunLog,
+) -> Result<(), RunError> {
+    for document in artifacts::all(name, result).map_err(RunError::Log)? {
+        let Some(artifact) = named(name, &document.name) else {
+            continue;
+        };
+        let failed = RunError::store("store the results of the restore");
+        store
+            .put_packed(&artifact, document.bytes.into())
+            .await
+            .map_err(failed)?;
+    }
+    let log = log
+        .finish()
+        .and_then(crate::logfile::LogFile::into_bytes)
+        .map_err(RunError::Log)?;
+    let failed = RunError::store("store the log of the restore");
+    store
+        .put_packed(&RestoreFile::Logs.of(name), log.into())
+        .await
+        .map_err(failed)
+}
+
+/// The file of a restore with this name.
+fn named(restore: &str, file: &str) -> Option<Artifact> {
+    let key = format!("{}{file}", layout::restore_dir(restore));
+    RestoreFile::ALL
+        .iter()
+        .map(|file| file.of(restore))
+        .find(|artifact| artifact.key() == key)
+}
+
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+impl From<velero_restore::Error> for RunError {
+    fn from(error: velero_restore::Error) -> Self {
+        match error {
+            velero_restore::Error::Invalid { messages } => Self::Validation(messages),
+            other => Self::Restore(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_document_has_its_place() {
+        for document in artifacts::all("r", &RestoreResult::default()).unwrap() {
+            assert!(named("r", &document.name).is_some(), "{}", document.name);
+        }
+    }
+}

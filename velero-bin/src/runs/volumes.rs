@@ -1,0 +1,148 @@
+//! How the volumes of a backup were backed up, from the files beside its archive.
+
+use serde_json::json;
+use velero_core::api::PodVolumeBackup;
+use velero_core::artifact::VolumeInfo;
+use velero_core::names::annotations;
+use velero_persistence::{BackupFile, BackupStore};
+
+use super::RunError;
+
+/// Reads the volume information of a backup, completed by its pod volume backups and native snapshots.
+///
+/// Backups of releases before 1.13 have no volume information; those lists are all there is.
+pub(super) async fn read(store: &BackupStore, backup: &str) -> Result<Vec<VolumeInfo>, RunError> {
+    let failed = || RunError::store("read the volume lists of the backup");
+    let mut infos: Vec<VolumeInfo> = store
+        .get_list(&BackupFile::VolumeInfos.of(backup))
+        .await
+        .map_err(failed())?;
+    let pods: Vec<PodVolumeBackup> = store
+        .get_list(&BackupFile::PodVolumeBackups.of(backup))
+        .await
+        .map_err(failed())?;
+    let snapshots: Vec<serde_json::Value> = store
+        .get_list(&BackupFile::VolumeSnapshots.of(backup))
+        .await
+        .map_err(failed())?;
+    for info in pods
+        .iter()
+        .map(of_pod_volume)
+        .chain(snapshots.iter().filter_map(of_snapshot))
+    {
+        if !infos.iter().any(|known| covers(known, &info)) {
+            infos.push(info);
+        }
+    }
+    Ok(infos)
+}
+
+fn of_pod_volume(backup: &PodVolumeBackup) -> VolumeInfo {
+    let pod = &backup.spec.pod;
+    let namespace = pod.namespace.clone().unwrap_or_default();
+    let claim = backup
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(annotations::PVC_NAME))
+        .cloned();
+    let mut info = VolumeInfo {
+        pvc_namespace: claim
+            .as_ref()
+            .map(|_| namespace.clone())
+            .unwrap_or_default(),
+        pvc_name: claim.unwrap_or_default(),
+        backup_method: "PodVolumeBackup".to_owned(),
+        ..VolumeInfo::default()
+    };
+    let details =
+        json!({"podNamespace": namespace, "podName": pod.name, "volumeName": backup.spec.volume});
+    info.other.insert("pvbInfo".to_owned(), details);
+    info
+}
+
+fn of_snapshot(snapshot: &serde_json::Value) -> Option<VolumeInfo> {
+    let volume = snapshot.pointer("/spec/persistentVolumeName")?.as_str()?;
+    Some(VolumeInfo {
+        pv_name: volume.to_owned(),
+        backup_method: "NativeSnapshot".to_owned(),
+        ..VolumeInfo::default()
+    })
+}
+
+/// Whether the volume information has an entry for what another list tells.
+fn covers(known: &VolumeInfo, info: &VolumeInfo) -> bool {
+    if known.backup_method != info.backup_method {
+        return false;
+    }
+    let pod = |info: &VolumeInfo| {
+        let details = info.other.get("pvbInfo")?;
+        Some(
+            ["podNamespace", "podName", "volumeName"]
+                .map(|field| details[field].as_str().unwrap_or_default().to_owned()),
+        )
+    };
+    if info.pv_name.is_empty() {
+        pod(known) == pod(info)
+    } else {
+        known.pv_name == info.pv_name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use velero_persistence::Location;
+
+    #[tokio::test]
+    async fn lists_complete_each_other() {
+        let store = BackupStore::open(&Location::from_url("memory://volumes").unwrap())
+            .await
+            .unwrap();
+        assert!(read(&store, "b").await.unwrap().is_empty());
+
+        let pod = |name: &str| {
+            json!({"metadata": {"annotations": {"velero.io/pvc-name": "data"}},
+            "spec": {"pod": {"namespace": "shop", "name": name}, "volume": "v"}})
+        };
+        store
+            .put_json(
+                &BackupFile::PodVolumeBackups.of("b"),
+                &[pod("web"), pod("api")],
+            )
+            .await
+            .unwrap();
+        store
+            .put_json(
+                &BackupFile::VolumeSnapshots.of("b"),
+                &[json!({"spec": {"persistentVolumeName": "pv1"}})],
+            )
+            .await
+            .unwrap();
+        let known = json!([
+            {"pvName": "pv0", "backupMethod": "PodVolumeBackup",
+             "pvbInfo": {"podNamespace": "shop", "podName": "web", "volumeName": "v"}},
+            {"pvName": "pv1", "backupMethod": "CSISnapshot"},
+        ]);
+        store
+            .put_json(&BackupFile::VolumeInfos.of("b"), &known)
+            .await
+            .unwrap();
+        let found: Vec<_> = read(&store, "b")
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|info| (info.pv_name, info.pvc_name, info.backup_method))
+            .collect();
+        let expected = [
+            ("pv0", "", "PodVolumeBackup"),
+            ("pv1", "", "CSISnapshot"),
+            ("", "data", "PodVolumeBackup"),
+            ("pv1", "", "NativeSnapshot"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()))
+        );
+    }
+}
