@@ -19,7 +19,7 @@ pub struct LimiterOptions {
     pub max: usize,
     /// What is left of the limit after an answer 429, a server error or a timeout; 0.5.
     pub shrink: f64,
-    /// Extra latency over the fastest answers at which the limit stops growing and begins to shrink slowly; 50 ms.
+    /// Extra latency over the fastest answers at which the limit shrinks slowly, down to `start`; 50 ms.
     pub latency_slack: Duration,
     /// Longest `Retry-After` that is obeyed; 60 s.
     pub max_hold: Duration,
@@ -135,19 +135,23 @@ struct State {
 /// Fastest and recent latency, in seconds.
 #[derive(Default)]
 struct Latency {
-    floor: Option<f64>,
+    floor: Option<(f64, Instant)>,
     recent: f64,
 }
+
+/// How fast the fastest latency is forgotten, a second.
+const FORGET: f64 = 0.001;
 
 impl Latency {
     /// Takes a measurement; tells whether calls are waiting in a queue somewhere.
     fn queued(&mut self, seconds: f64, slack: f64) -> bool {
-        let floor = match self.floor {
-            // The floor creeps up, so that a server that became slower for good is not held against old times.
-            Some(floor) if seconds >= floor => floor + (seconds - floor) * 0.001,
-            _ => seconds,
-        };
-        self.floor = Some(floor);
+        let now = Instant::now();
+        // The floor creeps up, so that a server that became slower for good is not held against old times.
+        let crept = self.floor.map_or(f64::MAX, |(floor, at)| {
+            floor * (1.0 + FORGET * (now - at).as_secs_f64())
+        });
+        let floor = crept.min(seconds);
+        self.floor = Some((floor, now));
         self.recent = if self.recent == 0.0 {
             seconds
         } else {
@@ -235,7 +239,8 @@ impl AdaptiveLimiter {
             cuts: state.cuts,
             held_for: state
                 .hold_until
-                .and_then(|until| until.checked_duration_since(Instant::now())),
+                .and_then(|until| until.checked_duration_since(Instant::now()))
+                .filter(|left| !left.is_zero()),
         }
     }
 }
@@ -260,14 +265,14 @@ impl State {
     }
 
     /// Cuts the limit, but once only for calls that were under way together.
-    fn cut(&mut self, started: Instant, factor: f64, options: &LimiterOptions) {
+    fn cut(&mut self, started: Instant, factor: f64, least: usize) {
         if self.last_cut.is_some_and(|at| started <= at) {
             return;
         }
         self.last_cut = Some(Instant::now());
         self.fast_start = false;
         self.cuts += 1;
-        self.limit = (self.limit * factor).max(options.min as f64);
+        self.limit = (self.limit * factor).max(least as f64);
     }
 
     fn take(&mut self, outcome: Outcome, started: Instant, options: &LimiterOptions) {
@@ -280,14 +285,15 @@ impl State {
                         .latency
                         .queued(seconds, options.latency_slack.as_secs_f64())
                 {
-                    self.cut(started, 0.9, options);
+                    // Some calls are slow by nature: latency alone never takes the limit below its start.
+                    self.cut(started, 0.9, options.start.min(self.limit as usize));
                 } else {
                     self.grow(options);
                 }
             }
             Outcome::Throttled { retry_after } => {
                 self.throttled += 1;
-                self.cut(started, options.shrink, options);
+                self.cut(started, options.shrink, options.min);
                 if let Some(wait) = retry_after {
                     let until = Instant::now() + wait.min(options.max_hold);
                     self.hold_until = Some(self.hold_until.map_or(until, |old| old.max(until)));
@@ -295,7 +301,7 @@ impl State {
             }
             Outcome::Failed => {
                 self.failed += 1;
-                self.cut(started, options.shrink, options);
+                self.cut(started, options.shrink, options.min);
             }
         }
     }

@@ -1,0 +1,126 @@
+use std::time::{Duration, Instant};
+
+use velero_cluster::velero_core::action::ClusterReader as _;
+use velero_cluster::velero_core::{GroupResource, ResourceIdentifier, Selector};
+use velero_cluster::{ClusterOptions, LimiterOptions, WriteOptions, client_from};
+use velero_testkit::{ApiServer, Fault, FaultAction};
+
+use crate::{config_map, connect, connect_with, core, server_with};
+
+#[tokio::test]
+async fn retry_after_holds_all_calls_and_no_object_is_lost() {
+    let server = server_with(&["a"], 0);
+    let cluster = connect(&server).await;
+    let maps = core(&cluster, "configmaps");
+    server.faults().add(
+        Fault::new(FaultAction::TooManyRequests {
+            retry_after_seconds: 1,
+        })
+        .verb("create")
+        .skip(5)
+        .times(3),
+    );
+    let before = Instant::now();
+    let creates = (0..40).map(|at| {
+        let (cluster, maps) = (cluster.clone(), maps.clone());
+        async move {
+            let body = config_map("a", &format!("n{at:02}"), at).to_string();
+            cluster
+                .create(&maps, "a", body.into(), &WriteOptions::default())
+                .await
+        }
+    });
+    let results = futures::future::join_all(creates).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert!(before.elapsed() >= Duration::from_secs(1));
+    let stats = cluster.limiter().stats();
+    assert!(
+        stats.throttled == 3 && (1..=3).contains(&stats.cuts) && stats.in_flight == 0,
+        "{stats:?}"
+    );
+    assert_eq!(server.calls().count("create", "configmaps"), 43);
+}
+
+#[tokio::test]
+async fn never_more_calls_than_the_limit() {
+    let server = server_with(&["a"], 30);
+    let limiter = LimiterOptions::default().start(4).max(4);
+    let cluster = connect_with(&server, ClusterOptions::default().limiter(limiter)).await;
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Slow(Duration::from_millis(20))).verb("get"));
+    let maps = core(&cluster, "configmaps");
+    let before = Instant::now();
+    let gets = (0..30).map(|at| {
+        let (cluster, maps) = (cluster.clone(), maps.clone());
+        async move {
+            let found = cluster.get(&maps, "a", &format!("m{at:04}")).await.unwrap();
+            assert!(cluster.limiter().stats().in_flight <= 4);
+            found.is_some()
+        }
+    });
+    assert!(
+        futures::future::join_all(gets)
+            .await
+            .into_iter()
+            .all(|found| found)
+    );
+    assert!(before.elapsed() >= Duration::from_millis(20 * 30 / 4));
+}
+
+#[tokio::test]
+async fn readers_for_actions() {
+    let server = server_with(&["a", "b"], 4);
+    let cluster = connect(&server).await;
+    let reader = cluster.reader();
+    let maps = GroupResource::core("configmaps");
+    let found = reader
+        .get(&ResourceIdentifier::namespaced(maps.clone(), "a", "m0001"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.str_at("/data/at"), "1");
+    assert!(
+        reader
+            .get(&ResourceIdentifier::namespaced(maps.clone(), "a", "none"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let odd: Selector = "parity=odd".parse().unwrap();
+    assert_eq!(reader.list(&maps, "a", &odd).await.unwrap().len(), 2);
+    assert_eq!(reader.list(&maps, "", &odd).await.unwrap().len(), 4);
+    let unserved = reader
+        .list(&GroupResource::core("unicorns"), "", &odd)
+        .await
+        .unwrap_err();
+    assert!(
+        velero_cluster::velero_core::result::chain(&unserved).contains("does not serve unicorns")
+    );
+}
+
+#[tokio::test]
+async fn a_missing_object_is_not_a_missing_kind() {
+    let server = ApiServer::new();
+    let cluster = connect(&server).await;
+    let mut unknown = core(&cluster, "configmaps");
+    unknown.plural = "unicorns".into();
+    let error = cluster.get(&unknown, "default", "x").await.unwrap_err();
+    assert_eq!(error.kind(), velero_cluster::ErrorKind::Unserved);
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let config = velero_cluster::kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+    let client = client_from(config, "").unwrap();
+    let options =
+        ClusterOptions::default().timeouts(Duration::from_millis(300), Duration::from_millis(500));
+    let error = velero_cluster::Cluster::connect_with(client, options)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind(),
+        velero_cluster::ErrorKind::Unreachable,
+        "{error:?}"
+    );
+}

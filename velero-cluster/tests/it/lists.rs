@@ -1,0 +1,197 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use velero_cluster::velero_core::Selector;
+use velero_cluster::{ErrorKind, ListOptions, ListScope, Page, Pages};
+use velero_testkit::{ApiServer, Fault, FaultAction};
+
+use crate::{config_map, connect, connect_with, core, seed, server_with, short};
+
+async fn all(pages: &mut Pages) -> Vec<Page> {
+    let mut out = Vec::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        out.push(page);
+    }
+    out
+}
+
+fn names(pages: &[Page]) -> Vec<String> {
+    pages
+        .iter()
+        .flat_map(|p| &p.items)
+        .map(|i| i.head().key().path())
+        .collect()
+}
+
+async fn maps(server: &ApiServer, scope: ListScope, options: ListOptions) -> Pages {
+    let cluster = connect(server).await;
+    cluster.pages(&core(&cluster, "configmaps"), scope, options)
+}
+
+#[tokio::test]
+async fn pages_hold_every_item_once_as_complete_objects() {
+    let server = server_with(&["a", "b"], 25);
+    let mut pages = maps(
+        &server,
+        ListScope::all(),
+        ListOptions::default().page_size(10),
+    )
+    .await;
+    let pages = all(&mut pages).await;
+    let names = names(&pages);
+    assert_eq!(names.iter().filter(|n| n.contains("/m0")).count(), 50);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    assert_eq!(
+        server.calls().count("list", "configmaps"),
+        names.len().div_ceil(10) as u64
+    );
+    let item = &pages[0].items[0];
+    assert!(item.json().starts_with(b"{"));
+    let tree = item.tree().unwrap();
+    assert_eq!((tree.api_version(), tree.kind()), ("v1", "ConfigMap"));
+    assert!(
+        pages
+            .iter()
+            .all(|p| p.bad.is_empty() && !p.restarted && !p.inconsistent)
+    );
+}
+
+#[tokio::test]
+async fn namespaces_and_selectors_go_to_the_server() {
+    let server = server_with(&["a", "b"], 10);
+    for (selector, expected) in [
+        ("parity=even", 5),
+        ("parity in (even,odd)", 10),
+        ("parity notin (even,odd),!x", 1),
+        ("x", 0),
+    ] {
+        let scope = ListScope::namespace("a").labels(selector.parse::<Selector>().unwrap());
+        let mut pages = maps(&server, scope, ListOptions::default()).await;
+        assert_eq!(names(&all(&mut pages).await).len(), expected, "{selector}");
+    }
+}
+
+/// The token behind the first ten maps of namespace `a`, as another client gets it.
+async fn token_after_ten(server: &ApiServer) -> String {
+    let request = http::Request::get("/api/v1/namespaces/a/configmaps?limit=10").body(Vec::new()).unwrap();
+    let list: serde_json::Value = server.client().request(request).await.unwrap();
+    list["metadata"]["continue"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_expired_token_loses_nothing() {
+    for offered in [false, true] {
+        let server = server_with(&["a"], 30);
+        let mut pages = maps(&server, ListScope::namespace("a"), ListOptions::default().page_size(10)).await;
+        let first = pages.next().await.unwrap().unwrap();
+        assert_eq!(first.items.len(), 10);
+        let token = if offered { token_after_ten(&server).await } else { String::new() };
+        let body = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
+            "message": "too old", "metadata": {"continue": token}});
+        server.faults().add(Fault::new(FaultAction::Status { code: 410, body }).verb("list").query("continue=").times(1));
+        let rest = all(&mut pages).await;
+        assert!(rest[0].restarted != offered && rest.iter().all(|p| p.inconsistent));
+        assert_eq!(names(&rest).len(), if offered { 21 } else { 31 });
+        let seen: BTreeSet<String> = names(&[first]).into_iter().chain(names(&rest)).collect();
+        assert_eq!(seen.len(), 31, "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_too_large_are_asked_for_in_smaller_pages() {
+    let server = ApiServer::new();
+    for at in 0..40 {
+        let mut map = config_map("default", &format!("big{at:02}"), at);
+        map["data"]["text"] = "x".repeat(10_000).into();
+        seed(&server, map);
+    }
+    let options = ListOptions::default()
+        .page_size(32)
+        .page_bytes(50_000, 100_000);
+    let mut pages = maps(&server, ListScope::namespace("default"), options).await;
+    let mut sizes = Vec::new();
+    let mut count = 0;
+    while let Some(page) = pages.next().await.unwrap() {
+        assert!(page.bytes <= 100_000, "{}", page.bytes);
+        sizes.push(pages.page_size());
+        count += page.items.len();
+    }
+    assert_eq!(count, 41);
+    assert!(sizes.iter().all(|s| *s <= 16), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn lists_survive_what_passes() {
+    for action in [
+        FaultAction::InternalError,
+        FaultAction::Unavailable,
+        FaultAction::Timeout,
+        FaultAction::ConnectionReset,
+        FaultAction::Truncate(300),
+        FaultAction::TooManyRequests {
+            retry_after_seconds: 0,
+        },
+    ] {
+        let server = server_with(&["a"], 25);
+        let mut pages = maps(
+            &server,
+            ListScope::namespace("a"),
+            ListOptions::default().page_size(10),
+        )
+        .await;
+        server
+            .faults()
+            .add(Fault::new(action.clone()).verb("list").skip(1).times(2));
+        assert_eq!(names(&all(&mut pages).await).len(), 26, "{action:?}");
+        assert_eq!(server.faults().acted(), [2], "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_pass_is_an_error_of_its_kind() {
+    let server = server_with(&["a"], 3);
+    for (action, kind) in [
+        (FaultAction::Forbidden, ErrorKind::Forbidden),
+        (FaultAction::NotFound, ErrorKind::Unserved),
+        (FaultAction::Unauthorized, ErrorKind::Unauthorized),
+        (FaultAction::Unavailable, ErrorKind::Unavailable),
+        (FaultAction::ConnectionReset, ErrorKind::Unreachable),
+        (
+            FaultAction::Slow(Duration::from_secs(5)),
+            ErrorKind::Timeout,
+        ),
+    ] {
+        let cluster = connect_with(&server, short()).await;
+        server.faults().add(Fault::new(action.clone()).verb("list"));
+        let error = cluster
+            .pages(
+                &core(&cluster, "configmaps"),
+                ListScope::all(),
+                ListOptions::default(),
+            )
+            .next()
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), kind, "{action:?}: {error}");
+        assert!(
+            error.to_string().starts_with("cannot list configmaps: "),
+            "{error}"
+        );
+        server.faults().clear();
+    }
+}
+
+#[tokio::test]
+async fn trees_of_a_small_kind() {
+    let server = server_with(&["a"], 12);
+    let cluster = connect(&server).await;
+    let trees = cluster
+        .list_trees(
+            &core(&cluster, "configmaps"),
+            Some("a"),
+            &"parity=odd".parse().unwrap(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(trees.len(), 6);
+}
