@@ -29,6 +29,6 @@ pub use controlplane::{Assets, Component, ControlPlane, Options};
 pub use k8s_openapi;
 pub use kube;
 pub use s3server::S3Server;
-pub use scenario::{Context, Running, Scenario, Summary, run_scenarios};
+pub use scenario::{Context, RunOptions, Running, Scenario, Summary, run_scenarios};
 pub use scenarios::all as all_scenarios;
 pub use wait::eventually;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use velero_e2e::{Assets, Scenario, all_scenarios, run_scenarios};
+use velero_e2e::{Assets, RunOptions, Scenario, all_scenarios, run_scenarios};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -24,6 +24,9 @@ struct Cli {
     /// List the scenarios and stop.
     #[arg(long)]
     list: bool,
+    /// Run the scenarios of the gate only, in their short form.
+    #[arg(long)]
+    smoke: bool,
     /// Path of the `velero` binary under test.
     #[arg(long)]
     velero: Option<PathBuf>,
@@ -70,9 +73,14 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         return Ok(true);
     }
-    let chosen = choose(&cli.names)?;
-    let seed = cli.seed.unwrap_or_else(now);
-    let summary = run_scenarios(&chosen, cli.velero, seed, cli.keep).await?;
+    let chosen = choose(&cli.names, cli.smoke)?;
+    let options = RunOptions {
+        velero: cli.velero,
+        seed: cli.seed.unwrap_or_else(now),
+        keep: cli.keep,
+        smoke: cli.smoke,
+    };
+    let summary = run_scenarios(&chosen, &options).await?;
     Ok(summary.failed == 0)
 }
 
@@ -84,9 +92,10 @@ async fn stopped() -> Result<&'static str> {
     }
 }
 
-fn choose(names: &[String]) -> Result<Vec<Scenario>> {
-    let all = all_scenarios();
+fn choose(names: &[String], smoke: bool) -> Result<Vec<Scenario>> {
+    let mut all = all_scenarios();
     if names.is_empty() {
+        all.retain(|scenario| scenario.smoke || !smoke);
         return Ok(all);
     }
     names

@@ -18,16 +18,28 @@ use crate::{ControlPlane, Options};
 /// What a scenario gets: the binary under test, a folder of its own, a seed.
 #[derive(Debug)]
 pub struct Context {
-    velero: Option<PathBuf>,
+    options: RunOptions,
     scratch: TempDir,
-    seed: u64,
-    keep: bool,
+}
+
+/// How scenarios run.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The `velero` binary under test.
+    pub velero: Option<PathBuf>,
+    /// Seed of all random choices.
+    pub seed: u64,
+    /// Leave folders behind for a look. Default: false.
+    pub keep: bool,
+    /// Only the scenarios of the gate, in their short form. Default: false.
+    pub smoke: bool,
 }
 
 impl Context {
     /// Path of the `velero` binary under test.
     pub fn velero(&self) -> Result<&Path> {
-        self.velero
+        self.options
+            .velero
             .as_deref()
             .context("no velero binary; give its path with --velero")
     }
@@ -41,18 +53,24 @@ impl Context {
     /// Seed of all random choices; a failed run is repeated with the same one.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.options.seed
     }
 
     /// Whether folders stay for a look afterwards.
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.keep
+        self.options.keep
+    }
+
+    /// Whether to be short: few kill points, small loads.
+    #[must_use]
+    pub fn is_smoke(&self) -> bool {
+        self.options.smoke
     }
 
     /// Starts a control plane; `--keep` of the command line keeps its folder.
     pub async fn control_plane(&self, options: Options) -> Result<ControlPlane> {
-        let keep = options.keep || self.keep;
+        let keep = options.keep || self.options.keep;
         ControlPlane::start(Options { keep, ..options }).await
     }
 
@@ -102,6 +120,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows, in one line.
     pub about: &'static str,
+    /// Whether the gate runs it too.
+    pub smoke: bool,
     /// When it counts as hung.
     pub deadline: Duration,
     /// The scenario itself.
@@ -110,10 +130,11 @@ pub struct Scenario {
 
 /// Wraps an `async fn(&Context) -> anyhow::Result<()>` for the registry.
 macro_rules! scenario {
-    ($name:literal, $about:literal, $minutes:literal, $function:path) => {
+    ($name:literal, $about:literal, smoke: $smoke:literal, minutes: $minutes:literal, $function:path) => {
         $crate::scenario::Scenario {
             name: $name,
             about: $about,
+            smoke: $smoke,
             deadline: std::time::Duration::from_secs($minutes * 60),
             run: |cx| Box::pin($function(cx)),
         }
@@ -134,23 +155,16 @@ pub struct Summary {
 ///
 /// A failure, a panic and a missed deadline all count as failed; the rest still runs.
 #[allow(clippy::print_stdout)]
-pub async fn run_scenarios(
-    scenarios: &[Scenario],
-    velero: Option<PathBuf>,
-    seed: u64,
-    keep: bool,
-) -> Result<Summary> {
+pub async fn run_scenarios(scenarios: &[Scenario], options: &RunOptions) -> Result<Summary> {
     let mut summary = Summary::default();
-    println!("seed {seed}");
+    println!("seed {}", options.seed);
     for scenario in scenarios {
         let scratch = tempfile::Builder::new()
             .prefix("velero-e2e-scratch-")
             .tempdir()?;
         let cx = Context {
-            velero: velero.clone(),
+            options: options.clone(),
             scratch,
-            seed,
-            keep,
         };
         println!("{} ...", scenario.name);
         let start = Instant::now();
@@ -164,7 +178,7 @@ pub async fn run_scenarios(
             Err(err) => {
                 summary.failed += 1;
                 println!("{} FAILED ({seconds:.1} s): {err:#}", scenario.name);
-                if keep {
+                if options.keep {
                     println!("kept: {}", cx.scratch.keep().display());
                 }
             }

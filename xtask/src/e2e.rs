@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: builds `velero` and runs the named scenarios.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
@@ -14,9 +14,15 @@ pub(crate) struct Args {
     /// List the scenarios and stop.
     #[arg(long)]
     list: bool,
+    /// Run the scenarios of the gate only, in their short form.
+    #[arg(long)]
+    smoke: bool,
     /// Build with the release profile.
     #[arg(long)]
     release: bool,
+    /// Use this `velero` binary and build none.
+    #[arg(long, value_name = "PATH")]
+    velero: Option<PathBuf>,
     /// Seed of random choices (kill points, order); printed with the results.
     #[arg(long)]
     seed: Option<u64>,
@@ -33,10 +39,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         command.arg("--list");
         return cargo::run_or_exit(&mut command);
     }
-    let velero = cargo::build("velero-bin", "velero", Profile::release(args.release))?;
+    let velero = match &args.velero {
+        Some(path) => path.clone(),
+        None => cargo::build("velero-bin", "velero", Profile::release(args.release))?,
+    };
     command.arg("--velero").arg(velero);
     if let Some(seed) = args.seed {
         command.args(["--seed", &seed.to_string()]);
+    }
+    if args.smoke {
+        command.arg("--smoke");
     }
     if args.keep {
         command.arg("--keep");

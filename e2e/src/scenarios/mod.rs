@@ -10,7 +10,8 @@ pub fn all() -> Vec<Scenario> {
     vec![scenario!(
         "control-plane-up",
         "the control plane itself: pods run, claims bind, exec and the audit log work",
-        5,
+        smoke: true,
+        minutes: 5,
         control_plane_up::run
     )]
 }
