@@ -1,0 +1,249 @@
+//! Flags of `velero server`, with the peer's names and defaults.
+
+use std::time::Duration;
+
+use tracing_subscriber::filter::LevelFilter;
+use velero_core::GoDuration;
+
+use super::settings::{Settings, SettingsError, parse_listen_address};
+use crate::logfile::{LogFormat, LogOptions};
+
+const PRIORITIES: &str = "--restore-resource-priorities";
+
+/// Flags of `velero server`.
+///
+/// Durations have Go's form (`720h`, `1h30m`). Flags of what the operator does not do yet are absent, so that none is
+/// taken and then ignored. There is no leader election yet: run one server for each namespace.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerArgs {
+    /// Address that /metrics, /healthz and /readyz are served on; empty for none
+    #[arg(long, value_name = "ADDRESS", default_value = ":8085")]
+    pub metrics_address: String,
+    /// How long backups are kept that do not say so themselves
+    #[arg(long, value_name = "DURATION", default_value = "720h")]
+    pub default_backup_ttl: GoDuration,
+    /// How long asynchronous operations of one item may take
+    #[arg(long, value_name = "DURATION", default_value = "4h")]
+    pub default_item_operation_timeout: GoDuration,
+    /// How long to wait for resources such as CustomResourceDefinitions, and to try to write the outcome of a run
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub resource_timeout: GoDuration,
+    /// How long a restore waits for namespaces and volumes that are being deleted
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub terminating_resource_timeout: GoDuration,
+    /// How often locations are searched for backups that the cluster does not know
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub backup_sync_period: GoDuration,
+    /// How often locations are checked; 0 checks each one once
+    #[arg(long, value_name = "DURATION", default_value = "1m")]
+    pub store_validation_frequency: GoDuration,
+    /// Location of backups that name none, where no location is marked as the default
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub default_backup_storage_location: String,
+    /// Kinds to restore first, in this order, separated by commas; what follows a "-" is restored last
+    #[arg(long, value_name = "RESOURCES")]
+    pub restore_resource_priorities: Option<String>,
+    /// Objects asked for in one page of a list
+    #[arg(long, value_name = "COUNT", default_value_t = 500)]
+    pub client_page_size: u32,
+    /// Lowest level that is logged
+    #[arg(long, value_enum, default_value_t = LogLevel::Info, ignore_case = true)]
+    pub log_level: LogLevel,
+    /// Form of log lines
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Levels of the log, in the peer's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What helps to find a fault.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What should not happen but is lived with.
+    #[value(alias = "warn")]
+    Warning,
+    /// What failed.
+    Error,
+    /// The same as `error`.
+    Fatal,
+    /// The same as `error`.
+    Panic,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Trace => Self::TRACE,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Warning => Self::WARN,
+            LogLevel::Error | LogLevel::Fatal | LogLevel::Panic => Self::ERROR,
+        }
+    }
+}
+
+impl ServerArgs {
+    /// How the process is to log.
+    pub fn log_options(&self) -> LogOptions {
+        LogOptions {
+            format: self.log_format,
+            level: self.log_level.into(),
+            stderr: true,
+        }
+    }
+
+    /// Checks the flags and turns them into settings for one namespace.
+    ///
+    /// # Errors
+    /// When a value cannot work; the message names the flag.
+    pub fn settings(&self, namespace: &str) -> Result<Settings, SettingsError> {
+        let positive = |flag: &'static str, value: GoDuration| -> Result<Duration, SettingsError> {
+            if value.is_negative() || value.is_zero() {
+                return Err(SettingsError::new(
+                    flag,
+                    value,
+                    "a duration above zero, such as 10m",
+                ));
+            }
+            Ok(value.to_std())
+        };
+        let defaults = Settings::default();
+        Ok(Settings {
+            namespace: namespace.to_owned(),
+            metrics_address: parse_listen_address(&self.metrics_address)?,
+            default_backup_ttl: self.default_backup_ttl.or(defaults.default_backup_ttl),
+            default_item_operation_timeout: self
+                .default_item_operation_timeout
+                .or(defaults.default_item_operation_timeout),
+            resource_timeout: positive("--resource-timeout", self.resource_timeout)?,
+            terminating_resource_timeout: positive(
+                "--terminating-resource-timeout",
+                self.terminating_resource_timeout,
+            )?,
+            backup_sync_period: unless_negative(
+                self.backup_sync_period,
+                defaults.backup_sync_period,
+            ),
+            store_validation_frequency: unless_negative(
+                self.store_validation_frequency,
+                defaults.store_validation_frequency,
+            ),
+            default_location: self.default_backup_storage_location.clone(),
+            restore_priorities: match &self.restore_resource_priorities {
+                Some(text) => text.parse().map_err(|_| {
+                    SettingsError::new(
+                        PRIORITIES,
+                        text,
+                        "resource names, separated by commas, and at most one \"-\" among them",
+                    )
+                })?,
+                None => defaults.restore_priorities.clone(),
+            },
+            page_size: match self.client_page_size {
+                0 => defaults.page_size,
+                size => size,
+            },
+            ..defaults
+        })
+    }
+}
+
+fn unless_negative(value: GoDuration, default: GoDuration) -> GoDuration {
+    if value.is_negative() { default } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<ServerArgs, String> {
+        let args = ["server"].iter().chain(args);
+        Cli::try_parse_from(args)
+            .map(|cli| cli.server)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_peers() {
+        let settings = parse(&[]).unwrap().settings("velero").unwrap();
+        assert_eq!(settings.default_backup_ttl.to_string(), "720h0m0s");
+        assert_eq!(
+            settings.default_item_operation_timeout.to_string(),
+            "4h0m0s"
+        );
+        assert_eq!(settings.resource_timeout, Duration::from_secs(600));
+        assert_eq!(
+            settings.terminating_resource_timeout,
+            Duration::from_secs(600)
+        );
+        assert_eq!(settings.backup_sync_period.to_string(), "1m0s");
+        assert_eq!(settings.store_validation_frequency.to_string(), "1m0s");
+        assert_eq!(settings.default_location, "default");
+        assert_eq!(settings.page_size, 500);
+        assert_eq!(
+            settings.metrics_address.map(|address| address.port()),
+            Some(8085)
+        );
+    }
+
+    #[test]
+    fn wrong_values_name_their_flag() {
+        for (args, expected) in [
+            (
+                &["--resource-timeout", "0s"][..],
+                "--resource-timeout \"0s\"",
+            ),
+            (
+                &["--terminating-resource-timeout=-1m"],
+                "--terminating-resource-timeout \"-1m0s\"",
+            ),
+            (
+                &["--metrics-address", "nowhere"],
+                "--metrics-address \"nowhere\"",
+            ),
+            (
+                &["--restore-resource-priorities=pods,-,a,-"],
+                "--restore-resource-priorities \"pods,-,a,-\"",
+            ),
+        ] {
+            let error = parse(args)
+                .unwrap()
+                .settings("velero")
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(
+            parse(&["--default-backup-ttl", "30d"])
+                .unwrap_err()
+                .contains("unknown unit")
+        );
+        assert!(parse(&["--client-page-size", "-1"]).is_err());
+    }
+
+    #[test]
+    fn levels_have_the_peers_names() {
+        for (name, level) in [
+            ("warn", LevelFilter::WARN),
+            ("warning", LevelFilter::WARN),
+            ("Debug", LevelFilter::DEBUG),
+            ("panic", LevelFilter::ERROR),
+        ] {
+            let args = parse(&["--log-level", name]).unwrap();
+            assert_eq!(args.log_options().level, level, "{name}");
+        }
+    }
+}

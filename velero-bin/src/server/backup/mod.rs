@@ -1,0 +1,13 @@
+//! Backups: the queue, the preparation of a spec, the run.
+//!
+//! Mirrors `pkg/controller/backup_queue_controller.go` and `backup_controller.go`, one backup at a time. Where the peer
+//! leaves a backup behind after a restart (`ReadyToStart` is never started, a lost final write is never made up for),
+//! this goes on, or fails the backup with a reason.
+
+mod prepare;
+mod queue;
+mod reconcile;
+mod recover;
+mod run;
+
+pub(super) use reconcile::BackupReconciler;

@@ -1,0 +1,196 @@
+//! The shell around the decisions about backups.
+
+use std::sync::Arc;
+
+use kube::runtime::controller::Action;
+use tokio::sync::{Mutex, Notify};
+use velero_backup::BackupRequest;
+use velero_cluster::{ListOptions, ListScope};
+use velero_core::api::{Backup, BackupPhase};
+use velero_core::{GroupResource, ItemHead};
+
+use super::prepare::{Surroundings, check};
+use super::queue::{Step, next, renumbered};
+use super::recover::recover;
+use super::run::{schedule_of, start};
+use crate::server::context::Context;
+use crate::server::controller::{Reconciler, Retry};
+use crate::server::metrics::Count;
+use crate::server::objects::{ApiError, Lock};
+use crate::server::tracker::RunKind;
+
+/// Takes backups through the queue and runs them.
+#[derive(Clone, Default)]
+pub(in crate::server) struct BackupReconciler {
+    /// Held while the queue is looked at and changed, so that no two backups get one place.
+    queue: Arc<Mutex<()>>,
+}
+
+impl Reconciler for BackupReconciler {
+    type Kind = Backup;
+
+    fn all_on(&self, context: &Context) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&context.backup_slot))
+    }
+
+    fn is_settled(&self, seen: &Backup) -> bool {
+        seen.phase().is_terminal() || *seen.phase() == BackupPhase::Deleting
+    }
+
+    async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
+        let _turn = self.queue.lock().await;
+        let all: Vec<Backup> = context.objects.list().await?;
+        context.metrics.set_backups(all.len());
+        let Some(backup) = all
+            .iter()
+            .find(|backup| backup.metadata.name.as_deref() == Some(name))
+        else {
+            context.tracker.cancel(RunKind::Backup, name);
+            return Ok(Action::await_change());
+        };
+        let tracked = context.tracker.contains(RunKind::Backup, name);
+        let step = next(
+            backup,
+            &all,
+            tracked,
+            context.tracker.is_busy(RunKind::Backup),
+        );
+        let outcome = match step {
+            Step::Rest => return Ok(Action::await_change()),
+            Step::Wait => return Ok(Action::requeue(context.settings.tick)),
+            Step::Enqueue(position) => enqueue(context, backup, position).await,
+            Step::Dequeue => dequeue(context, backup, &all).await,
+            Step::Prepare => begin(context, backup).await,
+            Step::Recover => recover(context, backup).await,
+        };
+        match outcome {
+            // What changed has brought it back here already.
+            Ok(()) => Ok(Action::requeue(context.settings.tick)),
+            Err(error) if is_conflict(&error) => {
+                Ok(Action::requeue(std::time::Duration::from_millis(50)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Somebody has changed the object since it was read: the next look decides on what is there then.
+fn is_conflict(error: &Retry) -> bool {
+    error
+        .0
+        .downcast_ref::<ApiError>()
+        .is_some_and(ApiError::is_conflict)
+}
+
+async fn enqueue(context: &Context, backup: &Backup, position: i64) -> Result<(), Retry> {
+    let mut queued = backup.clone();
+    queued.status.phase = Some(BackupPhase::Queued);
+    queued.status.queue_position = position;
+    context
+        .objects
+        .patch(backup, &queued, Lock::Unchanged)
+        .await?;
+    Ok(())
+}
+
+async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(), Retry> {
+    let mut ready = backup.clone();
+    ready.status.phase = Some(BackupPhase::ReadyToStart);
+    ready.status.queue_position = 0;
+    context
+        .objects
+        .patch(backup, &ready, Lock::Unchanged)
+        .await?;
+    for (other, position) in renumbered(all, backup) {
+        let mut moved = other.clone();
+        moved.status.queue_position = position;
+        if let Err(error) = context.objects.patch(other, &moved, Lock::Unchanged).await {
+            // Only the number is off; the order stays right.
+            tracing::warn!(backup = other.metadata.name.as_deref().unwrap_or_default(), %error, "was not renumbered");
+        }
+    }
+    Ok(())
+}
+
+/// Checks a backup and begins its run.
+async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let around = surroundings(context).await?;
+    let spec_faults = match &around.namespaces {
+        Ok(live) => BackupRequest::resolve(backup, &context.cluster.catalog(), live)
+            .err()
+            .unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let checked = check(
+        backup,
+        &around,
+        spec_faults,
+        &context.settings,
+        context.now(),
+    );
+    if *checked.phase() == BackupPhase::FailedValidation {
+        context
+            .objects
+            .patch(backup, &checked, Lock::Unchanged)
+            .await?;
+        context
+            .metrics
+            .count(Count::BackupValidationFailure, schedule_of(&checked));
+        tracing::warn!(
+            backup = name,
+            errors = checked.status.validation_errors.join("; "),
+            "the spec is at fault"
+        );
+        context.backup_slot.notify_one();
+        return Ok(());
+    }
+    let cancel = context.stopping.child_token();
+    let Some(running) = context.tracker.begin(RunKind::Backup, name, cancel.clone()) else {
+        return Ok(());
+    };
+    let begun = context
+        .objects
+        .patch(backup, &checked, Lock::Unchanged)
+        .await?;
+    start(context, running, begun, cancel);
+    Ok(())
+}
+
+async fn surroundings(context: &Context) -> Result<Surroundings, Retry> {
+    Ok(Surroundings {
+        locations: context.objects.list().await?,
+        namespaces: namespaces(context).await?,
+        server_version: context
+            .cluster
+            .server_version()
+            .await
+            .map_err(anyhow::Error::from)?,
+    })
+}
+
+/// The namespaces of the cluster, or why they may not be listed.
+async fn namespaces(context: &Context) -> Result<Result<Vec<ItemHead>, String>, Retry> {
+    let catalog = context
+        .cluster
+        .refresh()
+        .await
+        .map_err(anyhow::Error::from)?;
+    let Some(resource) = catalog.get(&GroupResource::from("namespaces")) else {
+        return Ok(Err("the cluster serves no namespaces".to_owned()));
+    };
+    let mut pages = context
+        .cluster
+        .pages(resource, ListScope::all(), ListOptions::default());
+    let mut heads = Vec::new();
+    loop {
+        match pages.next().await {
+            Ok(Some(page)) => heads.extend(page.items.iter().map(|item| item.head().clone())),
+            Ok(None) => return Ok(Ok(heads)),
+            Err(error) if error.kind().is_retryable() => {
+                return Err(anyhow::Error::from(error).into());
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        }
+    }
+}

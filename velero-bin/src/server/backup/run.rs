@@ -1,0 +1,157 @@
+//! A backup from `InProgress` to its end.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
+use velero_backup::BackupOptions;
+use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStorageLocation};
+use velero_core::names::labels;
+use velero_core::{CancellationToken, ProgressUpdate};
+
+use crate::runs::{BackupDone, BackupRun, RunErrorKind, run_backup};
+use crate::server::context::{Context, stamp};
+use crate::server::controller::panic_text;
+use crate::server::metrics::Count;
+use crate::server::progress::ProgressWriter;
+use crate::server::stores;
+use crate::server::tracker::Running;
+
+/// Runs a backup in a task of its own. `running` keeps its place among the runs until the outcome is written.
+pub(super) fn start(
+    context: &Context,
+    running: Running,
+    backup: Backup,
+    cancel: CancellationToken,
+) {
+    let context = context.clone();
+    tokio::spawn(async move {
+        context
+            .metrics
+            .count(Count::BackupAttempt, schedule_of(&backup));
+        let writer = ProgressWriter::start(&context, &backup, cancel.clone(), write_progress);
+        let run = execute(&context, &backup, writer.progress(), cancel);
+        let outcome = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref()))),
+        };
+        writer.stop().await;
+        let ended = ended(&context, &backup, outcome);
+        count(&context, &ended);
+        let name = ended.metadata.name.as_deref().unwrap_or_default();
+        match context.patch_surely(&backup, &ended).await {
+            Ok(_) => tracing::info!(backup = name, phase = %ended.phase(), "ended"),
+            Err(error) => {
+                tracing::error!(backup = name, phase = %ended.phase(), %error, "the end could not be written")
+            }
+        }
+        drop(running);
+        context.backup_slot.notify_one();
+    });
+}
+
+fn write_progress(backup: &mut Backup, update: ProgressUpdate) {
+    backup.status.progress = Some(BackupProgress {
+        total_items: as_int(update.total),
+        items_backed_up: as_int(update.done),
+    });
+}
+
+fn as_int(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+async fn execute(
+    context: &Context,
+    backup: &Backup,
+    progress: std::sync::Arc<dyn velero_core::Progress>,
+    cancel: CancellationToken,
+) -> Result<BackupDone, String> {
+    let name = backup.metadata.name.clone().unwrap_or_default();
+    let location: Option<BackupStorageLocation> = context
+        .objects
+        .get(&backup.spec.storage_location)
+        .await
+        .map_err(|error| error.to_string())?;
+    let location = location.ok_or_else(|| {
+        format!(
+            "backup storage location {:?} is gone",
+            backup.spec.storage_location
+        )
+    })?;
+    let store = stores::open(&context.objects, &location)
+        .await
+        .map_err(|error| velero_core::result::chain(&error))?;
+    context
+        .cluster
+        .refresh()
+        .await
+        .map_err(|error| velero_core::result::chain(&error))?;
+    let log = context
+        .logs
+        .begin("backup", &format!("{}/{name}", context.objects.namespace()));
+    let run = BackupRun {
+        cluster: context.cluster.clone(),
+        store,
+        backup: backup.clone(),
+        actions: Vec::new(),
+        options: backup_options(context),
+        log,
+        progress,
+        cancel,
+        clock: context.settings.clock.clone(),
+    };
+    run_backup(run).await.map_err(|error| match error.kind() {
+        RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
+            "cancelled by the server's shutdown".to_owned()
+        }
+        RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
+        _ => error.chain(),
+    })
+}
+
+/// How the engine runs, by the server's flags.
+fn backup_options(context: &Context) -> BackupOptions {
+    let list = BackupOptions::default().list;
+    BackupOptions::default().list(list.page_size(context.settings.page_size))
+}
+
+/// The backup with the status it ends with.
+fn ended(context: &Context, backup: &Backup, outcome: Result<BackupDone, String>) -> Backup {
+    let mut ended = backup.clone();
+    match outcome {
+        Ok(done) => ended.status = done.backup.status,
+        Err(reason) => {
+            ended.status.phase = Some(BackupPhase::Failed);
+            ended.status.failure_reason = reason;
+            ended.status.completion_timestamp = stamp(context.now());
+        }
+    }
+    ended
+}
+
+fn count(context: &Context, ended: &Backup) {
+    let schedule = schedule_of(ended);
+    let outcome = match ended.phase() {
+        BackupPhase::Completed => Count::BackupSuccess,
+        BackupPhase::PartiallyFailed => Count::BackupPartialFailure,
+        _ => Count::BackupFailure,
+    };
+    context.metrics.count(outcome, schedule);
+    if ended.status.warnings > 0 {
+        context.metrics.count(Count::BackupWarning, schedule);
+    }
+    if outcome == Count::BackupSuccess
+        && let Some(time) = &ended.status.completion_timestamp
+    {
+        context
+            .metrics
+            .set_last_success(schedule, time.0.as_second());
+    }
+}
+
+/// The schedule that made a backup, for metrics; empty if a user did.
+pub(super) fn schedule_of(backup: &Backup) -> &str {
+    let own = backup.metadata.labels.as_ref();
+    own.and_then(|own| own.get(labels::SCHEDULE_NAME))
+        .map_or("", String::as_str)
+}

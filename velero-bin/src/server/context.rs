@@ -1,0 +1,118 @@
+//! What all controllers of one server share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan as _};
+use kube::Client;
+use tokio::sync::Notify;
+use velero_cluster::Cluster;
+use velero_core::CancellationToken;
+use velero_core::api::{Time, VeleroKind};
+
+use super::metrics::Metrics;
+use super::objects::{ApiError, Lock, Objects};
+use super::settings::Settings;
+use super::tracker::Tracker;
+use crate::logfile::RunLogs;
+
+/// What all controllers of one server share. A cheap clone.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) objects: Objects,
+    pub(super) cluster: Cluster,
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Metrics,
+    pub(super) logs: RunLogs,
+    pub(super) tracker: Tracker,
+    /// Set when the server stops: nothing new is begun.
+    pub(super) stopping: CancellationToken,
+    /// A location has become available: look into it.
+    pub(super) sync_now: Arc<Notify>,
+    /// A run has ended, or left the queue: others may begin.
+    pub(super) backup_slot: Arc<Notify>,
+    /// A restore has ended: others may begin.
+    pub(super) restore_slot: Arc<Notify>,
+}
+
+/// Pauses between tries of a write that must not be lost: from here, doubled up to the second.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+
+impl Context {
+    pub(super) fn new(
+        client: Client,
+        cluster: Cluster,
+        settings: Settings,
+        metrics: Metrics,
+        logs: RunLogs,
+        stopping: CancellationToken,
+    ) -> Self {
+        let objects = Objects::new(
+            client,
+            &settings.namespace,
+            settings.request_timeout,
+            settings.page_size,
+        );
+        Self {
+            objects,
+            cluster,
+            settings: Arc::new(settings),
+            metrics,
+            logs,
+            tracker: Tracker::default(),
+            stopping,
+            sync_now: Arc::default(),
+            backup_slot: Arc::default(),
+            restore_slot: Arc::default(),
+        }
+    }
+
+    /// The time, in whole seconds as custom resources hold it.
+    pub(super) fn now(&self) -> Timestamp {
+        whole_seconds((self.settings.clock)())
+    }
+
+    /// Writes the fields that differ between two states, again and again until the server takes them, it refuses for
+    /// good, or the resource timeout has passed. While the server stops, its grace is the limit.
+    pub(super) async fn patch_surely<K: VeleroKind>(
+        &self,
+        old: &K,
+        new: &K,
+    ) -> Result<K, ApiError> {
+        let deadline = tokio::time::Instant::now() + self.settings.resource_timeout;
+        let mut pause = RETRY_PAUSES.0;
+        loop {
+            let error = match self.objects.patch(old, new, Lock::SameObject).await {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            if !error.is_retryable() || tokio::time::Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            tracing::warn!(%error, "will try again in {} ms", pause.as_millis());
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSES.1);
+        }
+    }
+}
+
+/// Cuts off what custom resources cannot hold.
+pub(super) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A later time; the end of time when there is none.
+pub(super) fn after(time: Timestamp, nanos: i64) -> Timestamp {
+    time.checked_add(nanos.nanoseconds())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// How long from `now` until `due`, zero when that has passed.
+pub(super) fn until(due: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now)).unwrap_or_default()
+}
+
+/// A time as custom resources hold it.
+pub(super) fn stamp(time: Timestamp) -> Option<Time> {
+    Some(Time(time))
+}

@@ -1,0 +1,204 @@
+//! Decisions about deletions, without IO.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use velero_core::api::{
+    Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
+};
+
+use crate::server::context::{after, until};
+
+/// How long a request stays after it was made, once it is processed.
+const KEPT_NANOS: i64 = 24 * 3600 * 1_000_000_000;
+
+/// What to do about one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Do what it asks for.
+    Process,
+    /// It is old: delete the request.
+    Remove,
+    /// Done; look again then.
+    Wait(Duration),
+    /// Nothing.
+    Rest,
+}
+
+pub(super) fn next(request: &DeleteBackupRequest, now: Timestamp) -> Step {
+    if request.metadata.deletion_timestamp.is_some() {
+        return Step::Rest;
+    }
+    match request.phase() {
+        DeleteBackupRequestPhase::New | DeleteBackupRequestPhase::InProgress => Step::Process,
+        DeleteBackupRequestPhase::Processed => {
+            let created = request
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(now, |time| time.0);
+            let due = after(created, KEPT_NANOS);
+            if now >= due {
+                Step::Remove
+            } else {
+                Step::Wait(until(due, now))
+            }
+        }
+        _ => Step::Rest,
+    }
+}
+
+/// Why a backup cannot be deleted now; such a request is not tried again.
+pub(super) fn refusal(
+    name: &str,
+    backup: Option<&Backup>,
+    running: bool,
+    location: Option<&BackupStorageLocation>,
+) -> Option<String> {
+    if name.is_empty() {
+        return Some("spec.backupName is empty; name the backup to delete".to_owned());
+    }
+    if running {
+        return Some(format!(
+            "backup {name:?} is still in progress; wait until it has ended"
+        ));
+    }
+    let Some(backup) = backup else {
+        return Some(format!("backup {name:?} not found"));
+    };
+    let wanted = &backup.spec.storage_location;
+    let Some(location) = location else {
+        return Some(format!("backup storage location {wanted:?} not found"));
+    };
+    if location.is_read_only() {
+        return Some(format!(
+            "cannot delete backup {name:?}: backup storage location {wanted:?} is in read-only mode"
+        ));
+    }
+    if !location.is_available() {
+        return Some(format!(
+            "cannot delete backup {name:?}: backup storage location {wanted:?} is not available"
+        ));
+    }
+    None
+}
+
+/// Whether what lies in the store is what the resource stands for: the same object, or a copy that synchronisation made
+/// of it, which has the same start. A backup that failed because its name was taken is not.
+pub(super) fn is_same_run(backup: &Backup, metadata: &Backup) -> bool {
+    let same_uid = backup.metadata.uid.is_some() && backup.metadata.uid == metadata.metadata.uid;
+    same_uid || backup.status.start_timestamp == metadata.status.start_timestamp
+}
+
+#[cfg(test)]
+mod tests {
+    use velero_core::api::{
+        BackupSpec, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
+        BackupStorageLocationSpec, Time,
+    };
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn steps() {
+        use DeleteBackupRequestPhase::*;
+        const DAY: i64 = 86_400;
+        for (phase, age, expected) in [
+            (None, 0, Step::Process),
+            (Some(New), 9 * DAY, Step::Process),
+            (Some(InProgress), 0, Step::Process),
+            (Some(Processed), DAY - 1, Step::Wait(Duration::from_secs(1))),
+            (Some(Processed), DAY, Step::Remove),
+            (Some(Unknown("Later".into())), 0, Step::Rest),
+        ] {
+            let mut request = DeleteBackupRequest::default();
+            request.status.phase = phase.clone();
+            request.metadata.creation_timestamp = Some(Time(at(0)));
+            assert_eq!(next(&request, at(age)), expected, "{phase:?} {age}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let spec = BackupSpec {
+            storage_location: "main".into(),
+            ..Default::default()
+        };
+        let backup = Backup::new("velero", "b", spec);
+        let location = |phase, mode| {
+            let spec = BackupStorageLocationSpec {
+                access_mode: mode,
+                ..Default::default()
+            };
+            let mut location = BackupStorageLocation::new("velero", "main", spec);
+            location.status.phase = phase;
+            location
+        };
+        let good = location(Some(BackupStorageLocationPhase::Available), None);
+        let read_only = location(
+            Some(BackupStorageLocationPhase::Available),
+            Some(BackupStorageLocationAccessMode::ReadOnly),
+        );
+        let down = location(Some(BackupStorageLocationPhase::Unavailable), None);
+        for (name, backup, running, location, expected) in [
+            ("", None, false, None, Some("spec.backupName is empty")),
+            (
+                "b",
+                Some(&backup),
+                true,
+                Some(&good),
+                Some("still in progress"),
+            ),
+            ("b", None, false, None, Some("backup \"b\" not found")),
+            (
+                "b",
+                Some(&backup),
+                false,
+                None,
+                Some("backup storage location \"main\" not found"),
+            ),
+            (
+                "b",
+                Some(&backup),
+                false,
+                Some(&read_only),
+                Some("read-only"),
+            ),
+            (
+                "b",
+                Some(&backup),
+                false,
+                Some(&down),
+                Some("not available"),
+            ),
+            ("b", Some(&backup), false, Some(&good), None),
+        ] {
+            let found = refusal(name, backup, running, location);
+            match expected {
+                Some(part) => assert!(
+                    found.as_ref().is_some_and(|text| text.contains(part)),
+                    "{found:?} {part}"
+                ),
+                None => assert_eq!(found, None),
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_namesake_is_another_run() {
+        let run = |uid: &str, start: Option<i64>| {
+            let mut backup = Backup::default();
+            backup.metadata.uid = Some(uid.into());
+            backup.status.start_timestamp = start.map(|s| Time(at(s)));
+            backup
+        };
+        assert!(is_same_run(&run("a", Some(0)), &run("a", Some(0))));
+        assert!(is_same_run(&run("synced", Some(0)), &run("a", Some(0))));
+        assert!(!is_same_run(&run("b", Some(9)), &run("a", Some(0))));
+        assert!(!is_same_run(&run("invalid", None), &run("a", Some(0))));
+    }
+}

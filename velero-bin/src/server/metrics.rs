@@ -1,0 +1,317 @@
+//! Counters and gauges under the peer's names. Mirrors `pkg/metrics/metrics.go`.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The label of everything that can come from a schedule; empty for what a user asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScheduleLabel {
+    schedule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LocationLabel {
+    backup_location_name: String,
+}
+
+/// What is counted, once for each schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Count {
+    /// Backups begun.
+    BackupAttempt,
+    /// Backups that ended well.
+    BackupSuccess,
+    /// Backups that ended with errors of single items.
+    BackupPartialFailure,
+    /// Backups that failed.
+    BackupFailure,
+    /// Backups whose spec is at fault.
+    BackupValidationFailure,
+    /// Backups with warnings.
+    BackupWarning,
+    /// Deletions begun.
+    BackupDeletionAttempt,
+    /// Deletions that ended well.
+    BackupDeletionSuccess,
+    /// Deletions that failed.
+    BackupDeletionFailure,
+    /// Restores begun, whether their spec is at fault or not.
+    RestoreAttempt,
+    /// Restores that ended well.
+    RestoreSuccess,
+    /// Restores that ended with errors of single items.
+    RestorePartialFailure,
+    /// Restores that failed.
+    RestoreFailed,
+    /// Restores whose spec is at fault.
+    RestoreValidationFailed,
+}
+
+/// Names without `_total`, which the encoder appends to counters.
+const COUNTS: [(Count, &str, &str); 14] = [
+    (
+        Count::BackupAttempt,
+        "velero_backup_attempt",
+        "Backups begun",
+    ),
+    (
+        Count::BackupSuccess,
+        "velero_backup_success",
+        "Backups that ended well",
+    ),
+    (
+        Count::BackupPartialFailure,
+        "velero_backup_partial_failure",
+        "Backups that ended with errors of items",
+    ),
+    (
+        Count::BackupFailure,
+        "velero_backup_failure",
+        "Backups that failed",
+    ),
+    (
+        Count::BackupValidationFailure,
+        "velero_backup_validation_failure",
+        "Backups whose spec is at fault",
+    ),
+    (
+        Count::BackupWarning,
+        "velero_backup_warning",
+        "Backups with warnings",
+    ),
+    (
+        Count::BackupDeletionAttempt,
+        "velero_backup_deletion_attempt",
+        "Deletions of backups begun",
+    ),
+    (
+        Count::BackupDeletionSuccess,
+        "velero_backup_deletion_success",
+        "Deletions of backups that ended well",
+    ),
+    (
+        Count::BackupDeletionFailure,
+        "velero_backup_deletion_failure",
+        "Deletions of backups that failed",
+    ),
+    (
+        Count::RestoreAttempt,
+        "velero_restore_attempt",
+        "Restores begun",
+    ),
+    (
+        Count::RestoreSuccess,
+        "velero_restore_success",
+        "Restores that ended well",
+    ),
+    (
+        Count::RestorePartialFailure,
+        "velero_restore_partial_failure",
+        "Restores that ended with errors of items",
+    ),
+    (
+        Count::RestoreFailed,
+        "velero_restore_failed",
+        "Restores that failed",
+    ),
+    (
+        Count::RestoreValidationFailed,
+        "velero_restore_validation_failed",
+        "Restores whose spec is at fault",
+    ),
+];
+
+type Counters = Family<ScheduleLabel, Counter>;
+
+/// The operator's metrics. A cheap clone; clones share the numbers.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Mutex<Registry>,
+    counts: Vec<(Count, Counters)>,
+    locations: Family<LocationLabel, Gauge>,
+    backups: Gauge,
+    restores: Gauge,
+    last_success: Family<ScheduleLabel, Gauge>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let counts = COUNTS
+            .iter()
+            .map(|(count, name, help)| {
+                let family = Counters::default();
+                // The series of what no schedule made is there from the start, at zero.
+                drop(family.get_or_create(&ScheduleLabel {
+                    schedule: String::new(),
+                }));
+                registry.register(*name, *help, family.clone());
+                (*count, family)
+            })
+            .collect();
+        let locations = Family::<LocationLabel, Gauge>::default();
+        let (backups, restores) = (Gauge::default(), Gauge::default());
+        let last_success = Family::<ScheduleLabel, Gauge>::default();
+        registry.register(
+            "velero_backup_location_status_gauge",
+            "Whether a backup storage location is available: 1 or 0",
+            locations.clone(),
+        );
+        registry.register("velero_backup_total", "Backups there are", backups.clone());
+        registry.register(
+            "velero_restore_total",
+            "Restores there are",
+            restores.clone(),
+        );
+        registry.register(
+            "velero_backup_last_successful_timestamp",
+            "When a backup last ended well, in seconds since 1970",
+            last_success.clone(),
+        );
+        let registry = Mutex::new(registry);
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                counts,
+                locations,
+                backups,
+                restores,
+                last_success,
+            }),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts one event; `schedule` is empty for what no schedule made.
+    pub fn count(&self, count: Count, schedule: &str) {
+        if let Some((_, family)) = self
+            .inner
+            .counts
+            .iter()
+            .find(|(candidate, _)| *candidate == count)
+        {
+            family
+                .get_or_create(&ScheduleLabel {
+                    schedule: schedule.to_owned(),
+                })
+                .inc();
+        }
+    }
+
+    /// The number of events so far.
+    pub fn value(&self, count: Count, schedule: &str) -> u64 {
+        let label = ScheduleLabel {
+            schedule: schedule.to_owned(),
+        };
+        let family = self
+            .inner
+            .counts
+            .iter()
+            .find(|(candidate, _)| *candidate == count);
+        family.map_or(0, |(_, family)| family.get_or_create(&label).get())
+    }
+
+    /// Replaces what is known of locations: name, and whether it is available.
+    pub fn set_locations<'a>(&self, locations: impl IntoIterator<Item = (&'a str, bool)>) {
+        self.inner.locations.clear();
+        for (name, available) in locations {
+            let label = LocationLabel {
+                backup_location_name: name.to_owned(),
+            };
+            self.inner
+                .locations
+                .get_or_create(&label)
+                .set(i64::from(available));
+        }
+    }
+
+    /// Sets how many backups there are.
+    pub fn set_backups(&self, count: usize) {
+        self.inner
+            .backups
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many restores there are.
+    pub fn set_restores(&self, count: usize) {
+        self.inner
+            .restores
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Sets when a backup of a schedule last ended well.
+    pub fn set_last_success(&self, schedule: &str, seconds: i64) {
+        self.inner
+            .last_success
+            .get_or_create(&ScheduleLabel {
+                schedule: schedule.to_owned(),
+            })
+            .set(seconds);
+    }
+
+    /// Everything in the text form of OpenMetrics.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let registry = self
+            .inner
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if encode(&mut out, &registry).is_err() {
+            tracing::error!("metrics could not be written");
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_peers() {
+        let metrics = Metrics::default();
+        metrics.count(Count::BackupAttempt, "");
+        metrics.count(Count::BackupAttempt, "daily");
+        metrics.count(Count::RestoreValidationFailed, "");
+        metrics.set_locations([("default", true), ("other", false)]);
+        metrics.set_backups(3);
+        let text = metrics.render();
+        for line in [
+            "velero_backup_attempt_total{schedule=\"\"} 1",
+            "velero_backup_attempt_total{schedule=\"daily\"} 1",
+            "velero_backup_success_total{schedule=\"\"} 0",
+            "velero_backup_partial_failure_total{schedule=\"\"} 0",
+            "velero_backup_failure_total{schedule=\"\"} 0",
+            "velero_backup_validation_failure_total{schedule=\"\"} 0",
+            "velero_restore_validation_failed_total{schedule=\"\"} 1",
+            "velero_restore_failed_total{schedule=\"\"} 0",
+            "velero_backup_location_status_gauge{backup_location_name=\"default\"} 1",
+            "velero_backup_location_status_gauge{backup_location_name=\"other\"} 0",
+            "velero_backup_total 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        metrics.set_locations([("default", true)]);
+        assert!(!metrics.render().contains("\"other\""));
+        assert_eq!(metrics.value(Count::BackupAttempt, "daily"), 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! What to do about a restore, without IO.
+
+use velero_core::api::{Restore, RestorePhase};
+use velero_core::names::finalizers;
+
+/// What to do about one restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Delete its files, then take the finalizer off.
+    CleanUp,
+    /// End its run first.
+    Cancel,
+    /// Put the finalizer on.
+    Protect,
+    /// Check its spec and begin.
+    Start,
+    /// Another one is to go first.
+    Wait,
+    /// Nobody works on it any more.
+    Recover,
+    /// Nothing.
+    Rest,
+}
+
+/// Decides about one restore of `all`. `tracked` says whether this process runs it, `busy` whether it runs any.
+pub(super) fn next(restore: &Restore, all: &[Restore], tracked: bool, busy: bool) -> Step {
+    if restore.metadata.deletion_timestamp.is_some() {
+        return match (is_protected(restore), tracked) {
+            (false, _) => Step::Rest,
+            (true, true) => Step::Cancel,
+            (true, false) => Step::CleanUp,
+        };
+    }
+    if tracked {
+        return Step::Rest;
+    }
+    if !is_protected(restore) {
+        return Step::Protect;
+    }
+    match restore.phase() {
+        RestorePhase::New
+            if busy
+                || all
+                    .iter()
+                    .any(|other| is_waiting(other) && place(other) < place(restore)) =>
+        {
+            Step::Wait
+        }
+        RestorePhase::New => Step::Start,
+        RestorePhase::InProgress
+        | RestorePhase::Finalizing
+        | RestorePhase::FinalizingPartiallyFailed => Step::Recover,
+        _ => Step::Rest,
+    }
+}
+
+/// Whether nothing can be left to do, as far as an older sight of the object tells.
+pub(super) fn is_settled(restore: &Restore) -> bool {
+    restore.metadata.deletion_timestamp.is_none()
+        && is_protected(restore)
+        && restore.phase().is_terminal()
+}
+
+pub(super) fn is_protected(restore: &Restore) -> bool {
+    restore
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|name| name == finalizers::RESTORE_EXTERNAL_RESOURCES)
+}
+
+fn is_waiting(restore: &Restore) -> bool {
+    *restore.phase() == RestorePhase::New && restore.metadata.deletion_timestamp.is_none()
+}
+
+fn place(restore: &Restore) -> (Option<jiff::Timestamp>, &str) {
+    let created = restore
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    (
+        created,
+        restore.metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use velero_core::api::{RestoreSpec, Time};
+
+    use super::*;
+
+    fn restore(name: &str, phase: Option<RestorePhase>, created: i64, protected: bool) -> Restore {
+        let mut restore = Restore::new("velero", name, RestoreSpec::default());
+        restore.status.phase = phase;
+        restore.metadata.creation_timestamp = Some(Time(Timestamp::from_second(created).unwrap()));
+        restore.metadata.finalizers =
+            protected.then(|| vec![finalizers::RESTORE_EXTERNAL_RESOURCES.to_owned()]);
+        restore
+    }
+
+    #[test]
+    fn steps() {
+        use RestorePhase::*;
+        for (phase, protected, tracked, busy, expected) in [
+            (None, false, false, false, Step::Protect),
+            (Some(Completed), false, false, false, Step::Protect),
+            (None, true, false, false, Step::Start),
+            (Some(New), true, false, true, Step::Wait),
+            (Some(InProgress), true, true, true, Step::Rest),
+            (Some(InProgress), true, false, false, Step::Recover),
+            (Some(Finalizing), true, false, true, Step::Recover),
+            (
+                Some(WaitingForPluginOperations),
+                true,
+                false,
+                false,
+                Step::Rest,
+            ),
+            (Some(Completed), true, false, false, Step::Rest),
+            (Some(FailedValidation), true, false, false, Step::Rest),
+        ] {
+            let subject = restore("r", phase.clone(), 5, protected);
+            let found = next(&subject, std::slice::from_ref(&subject), tracked, busy);
+            assert_eq!(found, expected, "{phase:?} {protected} {tracked} {busy}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_goes_first() {
+        let all = [
+            restore("b", None, 2, true),
+            restore("c", None, 1, true),
+            restore("a", None, 2, true),
+        ];
+        let steps: Vec<_> = all.iter().map(|r| next(r, &all, false, false)).collect();
+        assert_eq!(steps, [Step::Wait, Step::Start, Step::Wait]);
+        assert_eq!(
+            next(&all[2], &[all[0].clone(), all[2].clone()], false, false),
+            Step::Start
+        );
+    }
+
+    #[test]
+    fn deletion() {
+        for (protected, tracked, expected) in [
+            (true, false, Step::CleanUp),
+            (true, true, Step::Cancel),
+            (false, false, Step::Rest),
+        ] {
+            let mut subject = restore("r", Some(RestorePhase::Completed), 0, protected);
+            assert_eq!(is_settled(&subject), protected);
+            subject.metadata.deletion_timestamp = subject.metadata.creation_timestamp.clone();
+            assert_eq!(next(&subject, &[], tracked, false), expected);
+            assert!(!is_settled(&subject));
+        }
+    }
+}

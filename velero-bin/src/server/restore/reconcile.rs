@@ -1,0 +1,205 @@
+//! The shell around the decisions about restores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use tokio::sync::{Mutex, Notify};
+use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
+use velero_core::names::finalizers;
+
+use super::check::{Surroundings, check};
+use super::decide::{Step, is_settled, next};
+use super::run::start;
+use crate::server::context::{Context, stamp};
+use crate::server::controller::{Reconciler, Retry};
+use crate::server::metrics::Count;
+use crate::server::objects::{ApiError, Lock};
+use crate::server::stores;
+use crate::server::tracker::RunKind;
+
+/// Checks restores, runs them, and removes their files when they are deleted.
+#[derive(Clone, Default)]
+pub(in crate::server) struct RestoreReconciler {
+    /// Held while it is decided who goes next.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Reconciler for RestoreReconciler {
+    type Kind = Restore;
+
+    fn all_on(&self, context: &Context) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&context.restore_slot))
+    }
+
+    fn is_settled(&self, seen: &Restore) -> bool {
+        is_settled(seen)
+    }
+
+    async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
+        let turn = self.turn.lock().await;
+        let all: Vec<Restore> = context.objects.list().await?;
+        context.metrics.set_restores(all.len());
+        let Some(restore) = all
+            .iter()
+            .find(|restore| restore.metadata.name.as_deref() == Some(name))
+        else {
+            context.tracker.cancel(RunKind::Restore, name);
+            return Ok(Action::await_change());
+        };
+        let tracked = context.tracker.contains(RunKind::Restore, name);
+        let outcome = match next(
+            restore,
+            &all,
+            tracked,
+            context.tracker.is_busy(RunKind::Restore),
+        ) {
+            Step::Rest => return Ok(Action::await_change()),
+            Step::Wait => return Ok(Action::requeue(context.settings.tick)),
+            Step::Cancel => {
+                context.tracker.cancel(RunKind::Restore, name);
+                return Ok(Action::requeue(Duration::from_millis(200)));
+            }
+            Step::CleanUp => {
+                drop(turn);
+                clean_up(context, restore).await
+            }
+            Step::Protect => protect(context, restore).await,
+            Step::Start => begin(context, restore).await,
+            Step::Recover => recover(context, restore).await,
+        };
+        match outcome {
+            Ok(()) => Ok(Action::requeue(context.settings.tick)),
+            Err(Retry(error))
+                if error
+                    .downcast_ref::<ApiError>()
+                    .is_some_and(ApiError::is_conflict) =>
+            {
+                Ok(Action::requeue(Duration::from_millis(50)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn protect(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let mut protected = restore.clone();
+    let names = protected.metadata.finalizers.get_or_insert_default();
+    names.push(finalizers::RESTORE_EXTERNAL_RESOURCES.to_owned());
+    context
+        .objects
+        .patch(restore, &protected, Lock::Unchanged)
+        .await?;
+    Ok(())
+}
+
+/// Checks a restore and begins its run.
+async fn begin(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    let around = Surroundings {
+        backups: context.objects.list().await?,
+        locations: context.objects.list().await?,
+    };
+    let checked = check(restore, &around, &context.settings, context.now());
+    let schedule = checked.spec.schedule_name.clone();
+    if *checked.phase() == RestorePhase::FailedValidation {
+        context
+            .objects
+            .patch(restore, &checked, Lock::Unchanged)
+            .await?;
+        context.metrics.count(Count::RestoreAttempt, &schedule);
+        context
+            .metrics
+            .count(Count::RestoreValidationFailed, &schedule);
+        tracing::warn!(
+            restore = name,
+            errors = checked.status.validation_errors.join("; "),
+            "the spec is at fault"
+        );
+        context.restore_slot.notify_one();
+        return Ok(());
+    }
+    let cancel = context.stopping.child_token();
+    let Some(running) = context
+        .tracker
+        .begin(RunKind::Restore, name, cancel.clone())
+    else {
+        return Ok(());
+    };
+    let begun = context
+        .objects
+        .patch(restore, &checked, Lock::Unchanged)
+        .await?;
+    context.metrics.count(Count::RestoreAttempt, &schedule);
+    start(context, running, begun, cancel);
+    Ok(())
+}
+
+/// Ends a restore that nobody works on any more. What it has created stays; restoring again goes on from there.
+async fn recover(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let mut failed = restore.clone();
+    failed.status.failure_reason = format!(
+        "the server stopped while the restore was {}",
+        restore.phase()
+    );
+    failed.status.phase = Some(RestorePhase::Failed);
+    failed.status.completion_timestamp = stamp(context.now());
+    context
+        .objects
+        .patch(restore, &failed, Lock::SameObject)
+        .await?;
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    tracing::warn!(
+        restore = name,
+        "was left behind by a server that has stopped"
+    );
+    Ok(())
+}
+
+/// Deletes the files of a restore that is being deleted, then lets it go.
+async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    if let Some(location) = location_of(context, restore).await? {
+        if !location.is_available() {
+            let location = location.metadata.name.as_deref().unwrap_or_default();
+            return Err(anyhow::anyhow!("the files of restore {name:?} cannot be deleted: location {location:?} is not available").into());
+        }
+        let store = stores::open(&context.objects, &location).await?;
+        store.delete_restore(name).await?;
+    }
+    let mut free = restore.clone();
+    if let Some(names) = &mut free.metadata.finalizers {
+        names.retain(|name| name != finalizers::RESTORE_EXTERNAL_RESOURCES);
+        if names.is_empty() {
+            free.metadata.finalizers = None;
+        }
+    }
+    match context.objects.patch(restore, &free, Lock::Unchanged).await {
+        Ok(_) => tracing::info!(restore = name, "deleted with its files"),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
+    context.restore_slot.notify_one();
+    Ok(())
+}
+
+/// Where a restore's files are; nowhere when the backup or its location is gone.
+async fn location_of(
+    context: &Context,
+    restore: &Restore,
+) -> Result<Option<BackupStorageLocation>, ApiError> {
+    if restore.spec.backup_name.is_empty() {
+        return Ok(None);
+    }
+    let Some(backup) = context
+        .objects
+        .get::<Backup>(&restore.spec.backup_name)
+        .await?
+    else {
+        return Ok(None);
+    };
+    if backup.spec.storage_location.is_empty() {
+        return Ok(None);
+    }
+    context.objects.get(&backup.spec.storage_location).await
+}

@@ -1,0 +1,134 @@
+//! A restore from `InProgress` to its end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase, RestoreProgress};
+use velero_core::result::chain;
+use velero_core::{CancellationToken, Progress, ProgressUpdate};
+use velero_restore::RestoreOptions;
+
+use crate::runs::{RestoreDone, RestoreRun, RunErrorKind, run_restore};
+use crate::server::context::{Context, stamp};
+use crate::server::controller::panic_text;
+use crate::server::metrics::Count;
+use crate::server::progress::ProgressWriter;
+use crate::server::stores;
+use crate::server::tracker::Running;
+
+/// Runs a restore in a task of its own. `running` keeps its place among the runs until the outcome is written.
+pub(super) fn start(
+    context: &Context,
+    running: Running,
+    restore: Restore,
+    cancel: CancellationToken,
+) {
+    let context = context.clone();
+    tokio::spawn(async move {
+        let writer = ProgressWriter::start(&context, &restore, cancel.clone(), write_progress);
+        let run = execute(&context, &restore, writer.progress(), cancel);
+        let outcome = match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref()))),
+        };
+        writer.stop().await;
+        let ended = ended(&context, &restore, outcome);
+        let count = match ended.phase() {
+            RestorePhase::Completed => Count::RestoreSuccess,
+            RestorePhase::PartiallyFailed => Count::RestorePartialFailure,
+            _ => Count::RestoreFailed,
+        };
+        context.metrics.count(count, &ended.spec.schedule_name);
+        let name = ended.metadata.name.as_deref().unwrap_or_default();
+        match context.patch_surely(&restore, &ended).await {
+            Ok(_) => tracing::info!(restore = name, phase = %ended.phase(), "ended"),
+            Err(error) => {
+                tracing::error!(restore = name, phase = %ended.phase(), %error, "the end could not be written")
+            }
+        }
+        drop(running);
+        context.restore_slot.notify_one();
+    });
+}
+
+fn write_progress(restore: &mut Restore, update: ProgressUpdate) {
+    let as_int = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    restore.status.progress = Some(RestoreProgress {
+        total_items: as_int(update.total),
+        items_restored: as_int(update.done),
+    });
+}
+
+async fn execute(
+    context: &Context,
+    restore: &Restore,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+) -> Result<RestoreDone, String> {
+    let name = restore.metadata.name.clone().unwrap_or_default();
+    let backup: Option<Backup> = context
+        .objects
+        .get(&restore.spec.backup_name)
+        .await
+        .map_err(|error| error.to_string())?;
+    let backup = backup.ok_or_else(|| format!("backup {:?} is gone", restore.spec.backup_name))?;
+    let location: Option<BackupStorageLocation> = context
+        .objects
+        .get(&backup.spec.storage_location)
+        .await
+        .map_err(|error| error.to_string())?;
+    let location = location.ok_or_else(|| {
+        format!(
+            "backup storage location {:?} is gone",
+            backup.spec.storage_location
+        )
+    })?;
+    let store = stores::open(&context.objects, &location)
+        .await
+        .map_err(|error| chain(&error))?;
+    context
+        .cluster
+        .refresh()
+        .await
+        .map_err(|error| chain(&error))?;
+    let log = context.logs.begin(
+        "restore",
+        &format!("{}/{name}", context.objects.namespace()),
+    );
+    let run = RestoreRun {
+        cluster: context.cluster.clone(),
+        store,
+        restore: restore.clone(),
+        actions: Vec::new(),
+        options: RestoreOptions::default()
+            .resource_timeout(context.settings.resource_timeout)
+            .terminating_timeout(context.settings.terminating_resource_timeout),
+        priorities: context.settings.restore_priorities.clone(),
+        log,
+        progress,
+        cancel,
+        clock: context.settings.clock.clone(),
+    };
+    run_restore(run).await.map_err(|error| match error.kind() {
+        RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
+            "cancelled by the server's shutdown".to_owned()
+        }
+        RunErrorKind::Cancelled => "cancelled by the deletion of the restore".to_owned(),
+        _ => error.chain(),
+    })
+}
+
+/// The restore with the status it ends with.
+fn ended(context: &Context, restore: &Restore, outcome: Result<RestoreDone, String>) -> Restore {
+    let mut ended = restore.clone();
+    match outcome {
+        Ok(done) => ended.status = done.restore.status,
+        Err(reason) => {
+            ended.status.phase = Some(RestorePhase::Failed);
+            ended.status.failure_reason = reason;
+            ended.status.completion_timestamp = stamp(context.now());
+        }
+    }
+    ended
+}

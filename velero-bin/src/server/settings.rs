@@ -1,0 +1,148 @@
+//! What the operator goes by.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use velero_core::GoDuration;
+use velero_restore::Priorities;
+
+use crate::runs::{Clock, system_clock};
+
+/// What the operator goes by: the flags, and periods and a clock that tests replace.
+#[derive(Clone)]
+pub struct Settings {
+    /// Namespace of the custom resources. Default `velero`.
+    pub namespace: String,
+    /// Where metrics and health are served. Default nowhere.
+    pub metrics_address: Option<SocketAddr>,
+    /// Life of backups that do not state theirs. Default 720 hours.
+    pub default_backup_ttl: GoDuration,
+    /// Longest asynchronous operation of an item, written into specs that do not state it. Default 4 hours.
+    pub default_item_operation_timeout: GoDuration,
+    /// Longest wait for single resources, and for the API server to take the outcome of a run. Default 10 minutes.
+    pub resource_timeout: Duration,
+    /// Longest wait for what is being deleted. Default 10 minutes.
+    pub terminating_resource_timeout: Duration,
+    /// Time between two looks for backups in a location; zero for never. Default 1 minute.
+    pub backup_sync_period: GoDuration,
+    /// Time between two checks of a location; zero for one check only. Default 1 minute.
+    pub store_validation_frequency: GoDuration,
+    /// Location of backups that name none, where none is marked as the default. Default `default`.
+    pub default_location: String,
+    /// Which kinds restores begin and end with. Default the peer's.
+    pub restore_priorities: Priorities,
+    /// Objects in a page of a list. Default 500.
+    pub page_size: u32,
+    /// How often due work is looked for. Default 10 seconds.
+    pub tick: Duration,
+    /// Least time between two writes of a run's progress. Default 1 second.
+    pub progress_period: Duration,
+    /// Life of download addresses. Default 10 minutes.
+    pub download_ttl: Duration,
+    /// Longest wait for one answer of the API server about a custom resource. Default 30 seconds.
+    pub request_timeout: Duration,
+    /// How long a stopping server waits for runs to end. Default 25 seconds, less than Kubernetes' own 30.
+    pub shutdown_grace: Duration,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: velero_core::names::DEFAULT_NAMESPACE.to_owned(),
+            metrics_address: None,
+            default_backup_ttl: GoDuration::from_hours(720),
+            default_item_operation_timeout: GoDuration::from_hours(4),
+            resource_timeout: Duration::from_secs(600),
+            terminating_resource_timeout: Duration::from_secs(600),
+            backup_sync_period: GoDuration::from_mins(1),
+            store_validation_frequency: GoDuration::from_mins(1),
+            default_location: "default".to_owned(),
+            restore_priorities: Priorities::default(),
+            page_size: 500,
+            tick: Duration::from_secs(10),
+            progress_period: Duration::from_secs(1),
+            download_ttl: Duration::from_secs(600),
+            request_timeout: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(25),
+            clock: system_clock(),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A setting that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{flag} {value:?} is not valid: {expected}")]
+pub struct SettingsError {
+    flag: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+impl SettingsError {
+    pub(super) fn new(
+        flag: &'static str,
+        value: impl fmt::Display,
+        expected: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            value: value.to_string(),
+            expected,
+        }
+    }
+}
+
+/// Reads a listen address in Go's form, where `:8085` means the port on all addresses.
+pub(super) fn parse_listen_address(text: &str) -> Result<Option<SocketAddr>, SettingsError> {
+    let error = || {
+        SettingsError::new(
+            "--metrics-address",
+            text,
+            "an address such as :8085 or 127.0.0.1:8085",
+        )
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if let Some(port) = text.strip_prefix(':') {
+        let port = port.parse().map_err(|_| error())?;
+        return Ok(Some(SocketAddr::new(
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            port,
+        )));
+    }
+    let text = text.replacen("localhost:", "127.0.0.1:", 1);
+    text.parse().map(Some).map_err(|_| error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_have_gos_form() {
+        for (text, expected) in [
+            ("", None),
+            (":8085", Some("[::]:8085")),
+            ("127.0.0.1:0", Some("127.0.0.1:0")),
+            ("localhost:6060", Some("127.0.0.1:6060")),
+        ] {
+            let parsed = parse_listen_address(text)
+                .unwrap()
+                .map(|address| address.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text:?}");
+        }
+        assert!(parse_listen_address(":port").is_err());
+    }
+}

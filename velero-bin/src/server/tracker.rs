@@ -1,0 +1,137 @@
+//! Which runs this process has under way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use velero_core::CancellationToken;
+
+/// What a run makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RunKind {
+    Backup,
+    Restore,
+}
+
+type Key = (RunKind, String);
+
+/// The runs under way. A cheap clone; clones share the list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tracker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    runs: Mutex<HashMap<Key, CancellationToken>>,
+    ended: Notify,
+}
+
+impl Tracker {
+    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time.
+    pub(super) fn begin(
+        &self,
+        kind: RunKind,
+        name: &str,
+        cancel: CancellationToken,
+    ) -> Option<Running> {
+        let mut runs = self.lock();
+        if runs.keys().any(|(running, _)| *running == kind) {
+            return None;
+        }
+        let key = (kind, name.to_owned());
+        runs.insert(key.clone(), cancel);
+        Some(Running {
+            tracker: self.clone(),
+            key,
+        })
+    }
+
+    /// Whether a run of that name is under way.
+    pub(super) fn contains(&self, kind: RunKind, name: &str) -> bool {
+        self.lock()
+            .keys()
+            .any(|(running, of)| *running == kind && of == name)
+    }
+
+    /// Whether any run of the kind is under way.
+    pub(super) fn is_busy(&self, kind: RunKind) -> bool {
+        self.lock().keys().any(|(running, _)| *running == kind)
+    }
+
+    /// Cancels a run, if it is under way.
+    pub(super) fn cancel(&self, kind: RunKind, name: &str) {
+        if let Some(cancel) = self.lock().get(&(kind, name.to_owned())) {
+            cancel.cancel();
+        }
+    }
+
+    /// Waits until no run is under way, at most for `deadline`; says whether that came about.
+    pub(super) async fn drained(&self, deadline: Duration) -> bool {
+        let drained = async {
+            loop {
+                let ended = self.inner.ended.notified();
+                if self.lock().is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        tokio::time::timeout(deadline, drained).await.is_ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, CancellationToken>> {
+        self.inner
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run under way; dropping it takes it off the list.
+#[derive(Debug)]
+pub(super) struct Running {
+    tracker: Tracker,
+    key: Key,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tracker.lock().remove(&self.key);
+        self.tracker.inner.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn runs_of_a_kind_go_one_at_a_time() {
+        let tracker = Tracker::default();
+        let cancel = CancellationToken::new();
+        let first = tracker.begin(RunKind::Backup, "a", cancel.clone()).unwrap();
+        assert!(
+            tracker
+                .begin(RunKind::Backup, "b", CancellationToken::new())
+                .is_none()
+        );
+        let restore = tracker.begin(RunKind::Restore, "a", CancellationToken::new());
+        assert!(
+            restore.is_some()
+                && tracker.contains(RunKind::Backup, "a")
+                && !tracker.contains(RunKind::Backup, "b")
+        );
+
+        tracker.cancel(RunKind::Backup, "b");
+        assert!(!cancel.is_cancelled());
+        tracker.cancel(RunKind::Backup, "a");
+        assert!(cancel.is_cancelled());
+
+        assert!(!tracker.drained(Duration::from_millis(5)).await);
+        drop((first, restore));
+        assert!(tracker.drained(Duration::from_secs(5)).await);
+        assert!(!tracker.is_busy(RunKind::Backup));
+    }
+}
