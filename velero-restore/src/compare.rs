@@ -116,33 +116,59 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Values that the API server puts where there are none, which older versions did not do for all of these fields.
+const DEFAULTED: &[(&str, &[&str], &str)] = &[
+    ("Service", &["spec", "type"], "ClusterIP"),
+    ("Service", &["spec", "sessionAffinity"], "None"),
+    ("Service", &["spec", "internalTrafficPolicy"], "Cluster"),
+    ("Service", &["spec", "externalTrafficPolicy"], "Cluster"),
+    ("Service", &["spec", "ports", "*", "protocol"], "TCP"),
+    (
+        "PersistentVolumeClaim",
+        &["spec", "volumeMode"],
+        "Filesystem",
+    ),
+    ("PersistentVolume", &["spec", "volumeMode"], "Filesystem"),
+    ("Secret", &["type"], "Opaque"),
+];
+
 /// Whether an object of the cluster means the same as a wanted one: what the cluster writes or chooses by itself, who
 /// owns which field, the labels of a restore and the difference between an empty and an absent field aside.
 pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
     let mut live = live.clone();
     let kind = live.kind().to_owned();
     for (_, path) in CHOSEN.iter().filter(|(k, _)| *k == kind) {
-        forget(live.as_value_mut(), Some(wanted.as_value()), path);
+        forget(live.as_value_mut(), Some(wanted.as_value()), path, None);
+    }
+    for (_, path, value) in DEFAULTED.iter().filter(|(k, _, _)| *k == kind) {
+        forget(
+            live.as_value_mut(),
+            Some(wanted.as_value()),
+            path,
+            Some(value),
+        );
     }
     content(&live) == content(wanted)
 }
 
-/// Removes a field that the wanted object does not have.
-fn forget(live: &mut Value, wanted: Option<&Value>, path: &[&str]) {
+/// Removes a field that the wanted object does not have; given a value, only where the field has it.
+fn forget(live: &mut Value, wanted: Option<&Value>, path: &[&str], value: Option<&str>) {
     match (path, live) {
         ([field], Value::Object(map)) => {
-            if wanted.and_then(|w| w.get(*field)).is_none() {
+            let has_value =
+                value.is_none_or(|v| map.get(*field).and_then(Value::as_str) == Some(v));
+            if has_value && wanted.and_then(|w| w.get(*field)).is_none() {
                 map.remove(*field);
             }
         }
         (["*", rest @ ..], Value::Array(list)) => {
             for (at, element) in list.iter_mut().enumerate() {
-                forget(element, wanted.and_then(|w| w.get(at)), rest);
+                forget(element, wanted.and_then(|w| w.get(at)), rest, value);
             }
         }
         ([field, rest @ ..], Value::Object(map)) => {
             if let Some(inner) = map.get_mut(*field) {
-                forget(inner, wanted.and_then(|w| w.get(*field)), rest);
+                forget(inner, wanted.and_then(|w| w.get(*field)), rest, value);
             }
         }
         _ => {}

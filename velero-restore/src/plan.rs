@@ -90,7 +90,7 @@ impl Planner<'_> {
         }
         if is_csi_snapshot(item.resource) {
             let message = "snapshots of CSI drivers are not restored by this version";
-            self.warn(item, message);
+            self.note(Severity::Warning, item, message);
             return Some(ExclusionReason::NeverRestored);
         }
         finished(item)
@@ -173,7 +173,7 @@ impl Planner<'_> {
                         "the cluster does not serve {resource}, and no definition of it is restored"
                     ),
                 };
-                self.warn(&item, &message);
+                self.note(Severity::Error, &item, &message);
                 *self.out.unserved.entry(resource.clone()).or_default() += 1;
                 false
             });
@@ -283,10 +283,10 @@ impl Planner<'_> {
         self.out.namespaces = sources;
     }
 
-    fn warn(&mut self, item: &IndexedItem<'_>, message: &str) {
+    fn note(&mut self, severity: Severity, item: &IndexedItem<'_>, message: &str) {
         let namespace = self.request.target_namespace(item.namespace);
         self.out.records.push(Record::item(
-            Severity::Warning,
+            severity,
             item.resource,
             namespace,
             item.name,

@@ -1,0 +1,128 @@
+//! CustomResourceDefinitions and what they bring.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use velero_core::api::RestorePhase;
+use velero_restore::RestoreOptions;
+use velero_testkit::ApiServer;
+
+use crate::common::*;
+
+fn definition() -> Value {
+    let mut crd = object(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        "",
+        "books.library.example.com",
+    );
+    crd["spec"] = json!({"group": "library.example.com", "scope": "Namespaced",
+        "names": {"kind": "Book", "plural": "books", "singular": "book", "listKind": "BookList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]});
+    crd
+}
+
+fn book() -> Value {
+    let mut book = object("library.example.com/v1", "Book", "shop", "b1");
+    book["spec"] = json!({"pages": 321, "big": 9_007_199_254_740_993_i64});
+    book["metadata"]["labels"] = json!({"app": "web"});
+    book["status"] = json!({"read": true});
+    book
+}
+
+#[tokio::test]
+async fn custom_resources_follow_their_definition() {
+    let server = ApiServer::builder()
+        .crd_delay(Duration::from_millis(200))
+        .build();
+    let result = restore(
+        &server,
+        &[book(), definition(), namespace("shop")],
+        json!({}),
+    )
+    .await;
+    assert_clean(&result);
+    let live = server
+        .store()
+        .get("library.example.com/v1", "Book", Some("shop"), "b1")
+        .unwrap();
+    assert_eq!(
+        live["spec"],
+        json!({"pages": 321, "big": 9_007_199_254_740_993_i64})
+    );
+    assert!(live.get("status").is_none());
+}
+
+#[tokio::test]
+async fn a_definition_comes_along_when_labels_or_namespaces_do_not_select_it() {
+    for spec in [
+        json!({"labelSelector": {"matchLabels": {"app": "web"}}}),
+        json!({"includedNamespaces": ["shop"]}),
+    ] {
+        let server = ApiServer::new();
+        let result = restore(
+            &server,
+            &[definition(), namespace("shop"), book()],
+            spec.clone(),
+        )
+        .await;
+        assert_clean(&result);
+        assert_eq!(
+            entries(&result, "library.example.com/v1/Book"),
+            ["shop/b1(created)"],
+            "{spec}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn kinds_that_nobody_serves_are_named_item_by_item() {
+    for spec in [
+        json!({"includeClusterResources": false}),
+        json!({"excludedResources": ["customresourcedefinitions.apiextensions.k8s.io"]}),
+    ] {
+        let server = ApiServer::new();
+        let result = restore(
+            &server,
+            &[definition(), namespace("shop"), book()],
+            spec.clone(),
+        )
+        .await;
+        let errors = errors(&result);
+        assert_eq!(errors.len(), 1, "{spec} {errors:?}");
+        assert!(
+            errors[0].starts_with("shop: resource: /books.library.example.com name: /b1 error: /"),
+            "{errors:?}"
+        );
+        assert_eq!(result.phase(), RestorePhase::PartiallyFailed);
+    }
+}
+
+#[tokio::test]
+async fn a_definition_that_is_never_served_is_an_error_after_the_deadline() {
+    let server = ApiServer::builder()
+        .crd_delay(Duration::from_secs(3600))
+        .build();
+    let options: RestoreOptions = options().resource_timeout(Duration::from_millis(100));
+    let engine = engine(&server).await.options(options);
+    let archive = std::io::Cursor::new(archive(&[definition(), namespace("shop"), book()]));
+    let result = engine
+        .run(&request(json!({})), archive, Default::default())
+        .await
+        .unwrap();
+    let errors = errors(&result);
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .any(|e| e.contains("books.library.example.com error: /is not served")),
+        "{errors:?}"
+    );
+    assert!(
+        errors
+            .iter()
+            .any(|e| e.contains("name: /b1") && e.contains("does not serve")),
+        "{errors:?}"
+    );
+}

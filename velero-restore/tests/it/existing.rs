@@ -1,0 +1,195 @@
+//! Objects that are in the cluster already.
+
+use serde_json::{Value, json};
+use velero_testkit::ApiServer;
+
+use crate::common::*;
+
+#[tokio::test]
+async fn a_second_restore_finds_everything_in_place() {
+    let server = ApiServer::new();
+    let mut service = object("v1", "Service", "shop", "web");
+    service["spec"] = json!({"type": "NodePort", "selector": {"app": "web"}, "clusterIP": "10.0.9.9", "clusterIPs": ["10.0.9.9"],
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30999}]});
+    let items = [
+        namespace("shop"),
+        config_map("shop", "settings"),
+        service,
+        object("v1", "ServiceAccount", "shop", "runner"),
+    ];
+    assert_clean(&restore(&server, &items, json!({})).await);
+    let again = restore(&server, &items, json!({})).await;
+    assert_clean(&again);
+    assert_eq!((again.counts.created, again.counts.skipped), (0, 3));
+    assert_eq!(entries(&again, "v1/Service"), ["shop/web(skipped)"]);
+}
+
+#[tokio::test]
+async fn an_object_that_differs_is_left_alone_with_a_warning() {
+    let server = ApiServer::new();
+    let mut other = object("v1", "ConfigMap", "default", "settings");
+    other["data"] = json!({"key": "theirs"});
+    server.store().seed_value(other).unwrap();
+    let result = restore(&server, &[config_map("default", "settings")], json!({})).await;
+    assert_eq!(
+        entries(&result, "v1/ConfigMap"),
+        ["default/settings(failed)"]
+    );
+    assert_eq!(result.errors(), 0);
+    let warnings = warnings(&result);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("differs from the one in the backup"),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        server
+            .store()
+            .get("v1", "ConfigMap", Some("default"), "settings")
+            .unwrap()["data"]["key"],
+        json!("theirs")
+    );
+}
+
+#[tokio::test]
+async fn accounts_are_merged() {
+    let server = ApiServer::new();
+    server
+        .store()
+        .seed_value(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "runner", "namespace": "default",
+            "labels": {"l": "cluster"}}, "imagePullSecrets": [{"name": "own"}]}))
+        .unwrap();
+    let mut account = object("v1", "ServiceAccount", "default", "runner");
+    account["metadata"]["labels"] = json!({"l": "backup", "m": "1"});
+    account["imagePullSecrets"] = json!([{"name": "pull"}]);
+    account["secrets"] = json!([{"name": "mine"}, {"name": "runner-token-abc"}]);
+    let result = restore(&server, std::slice::from_ref(&account), json!({})).await;
+    assert_clean(&result);
+    assert_eq!(
+        entries(&result, "v1/ServiceAccount"),
+        ["default/runner(updated)"]
+    );
+    let live = server
+        .store()
+        .get("v1", "ServiceAccount", Some("default"), "runner")
+        .unwrap();
+    assert_eq!(
+        live["imagePullSecrets"],
+        json!([{"name": "own"}, {"name": "pull"}])
+    );
+    assert_eq!(live["secrets"], json!([{"name": "mine"}]));
+    assert_eq!(
+        live["metadata"]["labels"],
+        json!({"l": "cluster", "m": "1"})
+    );
+    let again = restore(&server, &[account], json!({})).await;
+    assert_eq!(
+        entries(&again, "v1/ServiceAccount"),
+        ["default/runner(skipped)"]
+    );
+}
+
+#[tokio::test]
+async fn what_every_cluster_makes_by_itself_is_no_news() {
+    let server = ApiServer::new();
+    server
+        .store()
+        .seed_value(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}, "rules": []}))
+        .unwrap();
+    let mut root = object("v1", "ConfigMap", "shop", "kube-root-ca.crt");
+    root["data"] = json!({"ca.crt": "another cluster's"});
+    let mut role = object("rbac.authorization.k8s.io/v1", "ClusterRole", "", "edit");
+    role["metadata"]["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    role["rules"] = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
+    let mut kubernetes = object("v1", "Service", "default", "kubernetes");
+    kubernetes["spec"] = json!({"clusterIP": "10.99.0.1", "ports": [{"name": "https", "port": 443, "targetPort": 7443}]});
+    let items = [
+        namespace("shop"),
+        namespace("default"),
+        root,
+        role,
+        kubernetes,
+        object("v1", "ServiceAccount", "shop", "default"),
+    ];
+    let result = restore(&server, &items, json!({})).await;
+    assert_clean(&result);
+    assert_eq!(
+        entries(&result, "v1/ConfigMap"),
+        ["shop/kube-root-ca.crt(skipped)"]
+    );
+    assert_eq!(
+        entries(&result, "v1/ServiceAccount"),
+        ["shop/default(skipped)"]
+    );
+    assert_eq!(
+        entries(&result, "v1/Service"),
+        ["default/kubernetes(skipped)"]
+    );
+    let account = server
+        .store()
+        .get("v1", "ServiceAccount", Some("shop"), "default")
+        .unwrap();
+    assert_eq!(account["metadata"].get("labels"), None);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_counts_as_existing_only_if_the_service_does() {
+    let server = ApiServer::new();
+    let service = |name: &str, port: i64| {
+        let mut service = object("v1", "Service", "default", name);
+        service["spec"] = json!({"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": port, "protocol": "TCP", "targetPort": 80}]});
+        service
+    };
+    server.store().seed_value(service("holder", 30080)).unwrap();
+    let items = [service("holder", 30080), service("other", 30080)];
+    let result = restore(&server, &items, json!({"preserveNodePorts": true})).await;
+    assert_eq!(
+        entries(&result, "v1/Service"),
+        ["default/holder(skipped)", "default/other(failed)"]
+    );
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1
+            && errors[0].contains("name: /other")
+            && errors[0].contains("already allocated"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_is_being_deleted_is_not_there() {
+    let server = ApiServer::new();
+    let mut dying = config_map("default", "settings");
+    dying["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    server.store().seed_value(dying).unwrap();
+    let result = restore(&server, &[config_map("default", "settings")], json!({})).await;
+    let warnings = warnings(&result);
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("being deleted"),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_live_object_equal_to_the_backed_up_one_is_left_alone() {
+    let server = ApiServer::new();
+    let seeded: Value = server
+        .store()
+        .seed_value(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "default",
+            "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pv1", "storageClassName": "s"},
+            "status": {"phase": "Bound"}}))
+        .unwrap();
+    let result = restore(
+        &server,
+        &[seeded],
+        json!({"includeClusterResources": false}),
+    )
+    .await;
+    assert_clean(&result);
+    assert_eq!(
+        entries(&result, "v1/PersistentVolumeClaim"),
+        ["default/data(skipped)"]
+    );
+}

@@ -1,0 +1,229 @@
+//! Plans: what is taken, what is left out and why.
+
+use std::io::Cursor;
+
+use serde_json::{Value, json};
+use velero_core::plan::{ExclusionReason, RestorePlan};
+use velero_restore::{ArchiveIndex, RestoreOptions, plan};
+
+use crate::common::*;
+
+fn world() -> Vec<Value> {
+    let pod = |name: &str, phase: &str| {
+        let mut pod = object("v1", "Pod", "shop", name);
+        pod["status"] = json!({"phase": phase});
+        pod
+    };
+    let mut mirror = pod("mirror", "Running");
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let mut labelled = config_map("shop", "labelled");
+    labelled["metadata"]["labels"] = json!({"app": "web"});
+    let mut job = object("batch/v1", "Job", "shop", "done");
+    job["status"] = json!({"completionTime": "2026-01-01T00:00:00Z"});
+    vec![
+        namespace("shop"),
+        namespace("other"),
+        labelled,
+        config_map("shop", "plain"),
+        config_map("other", "plain"),
+        pod("running", "Running"),
+        pod("done", "Succeeded"),
+        mirror,
+        job,
+        object("v1", "Node", "", "n1"),
+        object("velero.io/v1", "DeleteBackupRequest", "velero", "again"),
+        object("velero.io/v1", "Backup", "velero", "b0"),
+        object("rbac.authorization.k8s.io/v1", "ClusterRole", "", "reader"),
+        object(
+            "snapshot.storage.k8s.io/v1",
+            "VolumeSnapshot",
+            "shop",
+            "snap",
+        ),
+        object("gone.example.com/v1", "Thing", "shop", "t1"),
+    ]
+}
+
+async fn planned(spec: Value) -> RestorePlan {
+    let request = request(spec);
+    let (index, _) = ArchiveIndex::read(
+        Cursor::new(archive(&world())),
+        request.selectors(),
+        &RestoreOptions::default(),
+    )
+    .unwrap();
+    let catalog = catalog().await;
+    let first = plan(&index, &request, &catalog);
+    assert_eq!(
+        first,
+        plan(&index, &request, &catalog),
+        "a plan is a pure function"
+    );
+    first
+}
+
+fn kinds(plan: &RestorePlan) -> Vec<(String, usize)> {
+    plan.waves
+        .iter()
+        .map(|w| (w.resource.to_string(), w.items.len()))
+        .collect()
+}
+
+fn owned(kinds: &[(&str, usize)]) -> Vec<(String, usize)> {
+    kinds.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect()
+}
+
+#[tokio::test]
+async fn filters_select_what_the_peer_selects() {
+    let everything: &[(&str, usize)] = &[
+        ("namespaces", 2),
+        ("clusterroles.rbac.authorization.k8s.io", 1),
+        ("configmaps", 3),
+        ("pods", 1),
+    ];
+    for (spec, expected) in [
+        (json!({}), everything),
+        (
+            json!({"includedNamespaces": ["*"], "includedResources": ["*"]}),
+            everything,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"]}),
+            &[("configmaps", 2), ("pods", 1)],
+        ),
+        (
+            json!({"includedNamespaces": ["sh*"]}),
+            &[("configmaps", 2), ("pods", 1)],
+        ),
+        (
+            json!({"excludedNamespaces": ["shop"]}),
+            &[("configmaps", 1)],
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includeClusterResources": true}),
+            &[
+                ("namespaces", 2),
+                ("clusterroles.rbac.authorization.k8s.io", 1),
+                ("configmaps", 2),
+                ("pods", 1),
+            ],
+        ),
+        (
+            json!({"includeClusterResources": false}),
+            &[("configmaps", 3), ("pods", 1)],
+        ),
+        (json!({"includedResources": ["cm"]}), &[("configmaps", 3)]),
+        (
+            json!({"excludedResources": ["configmaps", "ns"]}),
+            &[("clusterroles.rbac.authorization.k8s.io", 1), ("pods", 1)],
+        ),
+        (json!({"includedResources": ["unicorns"]}), &[]),
+        (
+            json!({"labelSelector": {"matchLabels": {"app": "web"}}}),
+            &[("configmaps", 1)],
+        ),
+        (
+            json!({"orLabelSelectors": [{"matchLabels": {"app": "web"}}, {"matchLabels": {"team": "green"}}]}),
+            &[("namespaces", 2), ("configmaps", 1)],
+        ),
+    ] {
+        assert_eq!(
+            kinds(&planned(spec.clone()).await),
+            owned(expected),
+            "{spec}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_out_has_a_reason() {
+    let plan = planned(json!({})).await;
+    let reason = |kind: &str, reason| {
+        plan.excluded
+            .get(&(kind.into(), reason))
+            .copied()
+            .unwrap_or_default()
+    };
+    assert_eq!(reason("pods", ExclusionReason::Completed), 1);
+    assert_eq!(reason("pods", ExclusionReason::MirrorPod), 1);
+    assert_eq!(reason("jobs.batch", ExclusionReason::Completed), 1);
+    for kind in [
+        "nodes",
+        "deletebackuprequests.velero.io",
+        "backups.velero.io",
+    ] {
+        assert_eq!(reason(kind, ExclusionReason::NeverRestored), 1, "{kind}");
+    }
+    assert_eq!(
+        plan.unserved
+            .iter()
+            .map(|(k, n)| (k.to_string(), *n))
+            .collect::<Vec<_>>(),
+        [("things.gone.example.com".to_owned(), 1)]
+    );
+    let lines: Vec<String> = plan
+        .records
+        .iter()
+        .map(velero_core::result::Record::line)
+        .collect();
+    assert!(
+        lines.iter().any(|l| l.starts_with(
+            "resource: /things.gone.example.com name: /t1 error: /the cluster does not serve"
+        )),
+        "{lines:?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.contains("name: /snap message: /snapshots of CSI drivers")),
+        "{lines:?}"
+    );
+    let total = plan.len() as u64
+        + plan.excluded.values().sum::<u64>()
+        + plan.unserved.values().sum::<u64>();
+    assert_eq!(total, world().len() as u64, "every item is accounted for");
+}
+
+#[tokio::test]
+async fn namespaces_come_from_their_source() {
+    let plan = planned(json!({"namespaceMapping": {"shop": "copy"}})).await;
+    let pairs: Vec<(&str, &str)> = plan
+        .namespaces
+        .iter()
+        .map(|(t, s)| (t.as_str(), s.as_str()))
+        .collect();
+    assert_eq!(pairs, [("copy", "shop"), ("other", "other")]);
+}
+
+#[test]
+fn an_index_is_small() {
+    let items: Vec<Value> = (0..20_000)
+        .map(|n| config_map("default", &format!("map-{n}")))
+        .collect();
+    let (index, spool) = ArchiveIndex::read(
+        Cursor::new(archive(&items)),
+        request(json!({})).selectors(),
+        &RestoreOptions::default(),
+    )
+    .unwrap();
+    assert_eq!(index.len(), 20_000);
+    let found = index
+        .find(&"configmaps".into(), "default", "map-19999")
+        .unwrap();
+    let item = index.item(found).unwrap();
+    assert_eq!(
+        (item.api_version, item.kind, item.name),
+        ("v1", "ConfigMap", "map-19999")
+    );
+    let bytes = spool.read(item.location).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&bytes).unwrap(),
+        items[19_999]
+    );
+    assert!(
+        index
+            .find(&"configmaps".into(), "default", "nope")
+            .is_none()
+    );
+    assert!(!spool.is_on_disk() && spool.compressed_bytes() < 4 << 20);
+}

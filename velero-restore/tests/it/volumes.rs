@@ -1,0 +1,215 @@
+//! Claims and volumes.
+
+use serde_json::{Value, json};
+use velero_core::api::RestorePhase;
+use velero_core::artifact::VolumeInfo;
+use velero_testkit::ApiServer;
+
+use crate::common::*;
+
+fn volume(policy: &str) -> Value {
+    let mut volume = object("v1", "PersistentVolume", "", "pv1");
+    volume["metadata"]["annotations"] = json!({"pv.kubernetes.io/bound-by-controller": "yes", "pv.kubernetes.io/provisioned-by": "x"});
+    volume["spec"] = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x", "type": ""},
+        "persistentVolumeReclaimPolicy": policy, "storageClassName": "s", "volumeMode": "Filesystem",
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": "data", "namespace": "shop", "uid": "u", "resourceVersion": "9"}});
+    volume
+}
+
+fn claim() -> Value {
+    let mut claim = object("v1", "PersistentVolumeClaim", "shop", "data");
+    claim["metadata"]["annotations"] = json!({"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes", "mine": "1"});
+    claim["spec"] = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "s",
+        "volumeMode": "Filesystem", "volumeName": "pv1"});
+    claim["status"] = json!({"phase": "Bound"});
+    claim
+}
+
+fn pod() -> Value {
+    let mut pod = object("v1", "Pod", "shop", "web");
+    pod["spec"] = json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]});
+    pod["status"] = json!({"phase": "Running"});
+    pod
+}
+
+fn live_claim(server: &ApiServer, namespace: &str) -> Value {
+    server
+        .store()
+        .get("v1", "PersistentVolumeClaim", Some(namespace), "data")
+        .unwrap()
+}
+
+#[tokio::test]
+async fn volumes_that_go_with_their_claim_are_provisioned_anew() {
+    let server = ApiServer::new();
+    let result = restore(
+        &server,
+        &[namespace("shop"), volume("Delete"), claim()],
+        json!({}),
+    )
+    .await;
+    assert_clean(&result);
+    assert!(
+        server
+            .store()
+            .get("v1", "PersistentVolume", None, "pv1")
+            .is_none()
+    );
+    let claim = live_claim(&server, "shop");
+    assert_eq!(claim["spec"].get("volumeName"), None);
+    assert_eq!(claim["metadata"]["annotations"], json!({"mine": "1"}));
+    assert_eq!(entries(&result, "v1/PersistentVolume"), ["pv1(skipped)"]);
+    assert_eq!(
+        result
+            .created_claims
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["persistentvolumeclaims shop/data"]
+    );
+}
+
+#[tokio::test]
+async fn volumes_that_stay_are_restored_for_their_claim() {
+    let server = ApiServer::new();
+    let items = [namespace("shop"), volume("Retain"), claim()];
+    let result = restore(
+        &server,
+        &items,
+        json!({"namespaceMapping": {"shop": "copy"}}),
+    )
+    .await;
+    assert_clean(&result);
+    let live = server
+        .store()
+        .get("v1", "PersistentVolume", None, "pv1")
+        .unwrap();
+    assert_eq!(
+        live["spec"]["claimRef"],
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": "data", "namespace": "copy"})
+    );
+    assert_eq!(
+        live["metadata"]["annotations"],
+        json!({"pv.kubernetes.io/provisioned-by": "x"})
+    );
+    assert_eq!(
+        live_claim(&server, "copy")["spec"]["volumeName"],
+        json!("pv1")
+    );
+}
+
+#[tokio::test]
+async fn data_that_does_not_come_back_is_an_error_that_names_the_method() {
+    for (method, wants, fails, restored) in [
+        ("NativeSnapshot", None, true, false),
+        ("PodVolumeBackup", None, true, false),
+        ("CSISnapshot", Some(true), true, false),
+        ("NativeSnapshot", Some(false), false, true),
+        ("PodVolumeBackup", Some(false), false, false),
+    ] {
+        let server = ApiServer::new();
+        let info = VolumeInfo {
+            pv_name: "pv1".into(),
+            backup_method: method.into(),
+            ..VolumeInfo::default()
+        };
+        let request = request(json!({"restorePVs": wants})).volume_infos([info]);
+        let items = archive(&[namespace("shop"), volume("Retain"), claim()]);
+        let result = restore_bytes(&server, items, &request).await;
+        let errors = errors(&result);
+        assert_eq!(
+            errors.len(),
+            usize::from(fails),
+            "{method} {wants:?} {errors:?}"
+        );
+        if fails {
+            assert!(
+                errors[0]
+                    .starts_with("shop: resource: /persistentvolumeclaims name: /data error: /"),
+                "{errors:?}"
+            );
+            assert!(errors[0].contains(method), "{errors:?}");
+            assert_eq!(result.phase(), RestorePhase::PartiallyFailed);
+        }
+        assert_eq!(
+            server
+                .store()
+                .get("v1", "PersistentVolume", None, "pv1")
+                .is_some(),
+            restored,
+            "{method} {wants:?}"
+        );
+        assert_eq!(
+            live_claim(&server, "shop")["spec"]
+                .get("volumeName")
+                .is_some(),
+            restored,
+            "{method} {wants:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn files_of_a_pod_that_belong_to_no_claim_are_missed_too() {
+    let server = ApiServer::new();
+    let info: VolumeInfo = serde_json::from_value(json!({"backupMethod": "PodVolumeBackup",
+        "pvbInfo": {"podName": "web", "podNamespace": "shop", "volumeName": "cache"}}))
+    .unwrap();
+    let mut pod = pod();
+    pod["spec"]["volumes"] = json!([{"name": "cache", "emptyDir": {}}]);
+    let request = request(json!({})).volume_infos([info]);
+    let result = restore_bytes(&server, archive(&[namespace("shop"), pod]), &request).await;
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1
+            && errors[0].contains("name: /web")
+            && errors[0].contains("PodVolumeBackup"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_brings_its_claim_and_the_claim_its_volume() {
+    let server = ApiServer::new();
+    let items = [namespace("shop"), pod(), claim(), volume("Retain")];
+    let mut labelled = items.to_vec();
+    labelled[1]["metadata"]["labels"] = json!({"app": "web"});
+    let spec =
+        json!({"labelSelector": {"matchLabels": {"app": "web"}}, "includedNamespaces": ["shop"]});
+    let result = restore(&server, &labelled, spec).await;
+    assert_clean(&result);
+    let order: Vec<String> = server
+        .calls()
+        .writes()
+        .iter()
+        .filter(|c| c.verb == "create")
+        .map(|c| c.resource.clone())
+        .collect();
+    assert_eq!(
+        order,
+        [
+            "namespaces",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+            "pods"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn without_cluster_resources_a_claim_comes_without_its_volume() {
+    let server = ApiServer::new();
+    let items = [namespace("shop"), claim(), volume("Retain")];
+    let result = restore(&server, &items, json!({"includeClusterResources": false})).await;
+    assert_clean(&result);
+    assert!(
+        server
+            .store()
+            .get("v1", "PersistentVolume", None, "pv1")
+            .is_none()
+    );
+    assert_eq!(
+        live_claim(&server, "shop")["spec"]["volumeName"],
+        json!("pv1")
+    );
+}
