@@ -85,12 +85,13 @@ struct Record<'a> {
 /// Prints the rows; the fastest of each part is marked.
 pub(crate) fn print_table(rows: &[Row]) {
     println!(
-        "{:<8} {:<16} {:>8} {:>9} {:>10} {:>12} {:>9} {:>14} {:>9}",
+        "{:<8} {:<16} {:>8} {:>9} {:>10} {:>8} {:>12} {:>9} {:>14} {:>9}",
         "part",
         "variant",
         "objects",
         "seconds",
         "objects/s",
+        "of limit",
         "CPU-ms/obj",
         "MiB peak",
         "server ms/obj",
@@ -101,13 +102,16 @@ pub(crate) fn print_table(rows: &[Row]) {
             .calls_per_object
             .map_or_else(|| "-".to_owned(), |calls| format!("{calls:.3}"));
         let best = if is_best(row, rows) { "  best" } else { "" };
+        let share = of_limit(row, rows)
+            .map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", share * 100.0));
         println!(
-            "{:<8} {:<16} {:>8} {:>9.2} {:>10.0} {:>12.3} {:>9.1} {:>14.3} {:>9}{best}",
+            "{:<8} {:<16} {:>8} {:>9.2} {:>10.0} {:>8} {:>12.3} {:>9.1} {:>14.3} {:>9}{best}",
             row.part,
             row.variant,
             row.objects,
             row.seconds,
             row.objects_per_second,
+            share,
             row.cpu_ms_per_object,
             row.peak_mib,
             row.server_cpu_ms_per_object,
@@ -146,6 +150,21 @@ pub(crate) fn append(
 fn is_best(row: &Row, rows: &[Row]) -> bool {
     let mut same = rows.iter().filter(|other| other.part == row.part);
     same.all(|other| other.objects_per_second <= row.objects_per_second)
+}
+
+/// The speed of an engine as a share of the fastest bare loop that does the same work, in the same run.
+fn of_limit(row: &Row, rows: &[Row]) -> Option<f64> {
+    let limit = match row.part {
+        "backup" => "list",
+        "restore" => "post",
+        _ => return None,
+    };
+    let fastest = rows
+        .iter()
+        .filter(|other| other.part == limit)
+        .map(|other| other.objects_per_second)
+        .fold(0.0, f64::max);
+    (fastest > 0.0).then_some(row.objects_per_second / fastest)
 }
 
 fn round(value: f64) -> f64 {
