@@ -225,7 +225,7 @@ impl BackupEngine {
     pub async fn request(&self, backup: &Backup) -> Result<BackupRequest, Error> {
         let live = self.namespaces().await.map_err(|source| Error::Cluster {
             operation: "listing the namespaces",
-            source,
+            source: Box::new(source),
         })?;
         BackupRequest::resolve(backup, &self.cluster.catalog(), &live)
             .map_err(|faults| Error::Invalid { faults })

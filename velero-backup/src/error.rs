@@ -33,7 +33,7 @@ pub enum Error {
         operation: &'static str,
         /// The cause.
         #[source]
-        source: velero_cluster::Error,
+        source: Box<velero_cluster::Error>,
     },
     /// The archive cannot be written.
     #[error("the archive cannot be written")]

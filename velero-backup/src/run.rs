@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         if gone {
             return Err(Error::Cluster {
                 operation: "listing the objects of the cluster",
-                source: error,
+                source: Box::new(error),
             });
         }
         // A kind that was discovered a moment ago and is not served now was deleted, and all its objects with it.

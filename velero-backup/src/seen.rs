@@ -1,7 +1,7 @@
 //! Which items have been dealt with.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 
 /// A set of item keys that keeps 128 bits of each.
 ///
@@ -39,11 +39,8 @@ impl Seen {
     }
 
     fn key(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> u128 {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            (api_version, kind, namespace, name).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
+        let half =
+            |state: &RandomState| u128::from(state.hash_one((api_version, kind, namespace, name)));
         half(&self.first) << 64 | half(&self.second)
     }
 }

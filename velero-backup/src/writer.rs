@@ -26,10 +26,8 @@ pub(crate) struct Entry {
     pub(crate) json: Bytes,
 }
 
-enum Message {
-    Entry(Entry, OwnedSemaphorePermit),
-    Finish,
-}
+/// An item and the room that it takes; `None` ends the archive.
+type Message = Option<(Entry, OwnedSemaphorePermit)>;
 
 /// Whether the sink may still be written to. The compressor writes an end of its own accord when it is dropped; behind
 /// a closed valve an archive that was given up gets none.
@@ -127,7 +125,7 @@ impl Writer {
         tokio::select! {
             permit = Arc::clone(&self.room).acquire_many_owned(size) => {
                 let permit = permit.map_err(|_| Stopped)?;
-                self.sender.send(Message::Entry(entry, permit)).map_err(|_| Stopped)
+                self.sender.send(Some((entry, permit))).map_err(|_| Stopped)
             }
             () = self.sender.closed() => Err(Stopped),
         }
@@ -136,7 +134,7 @@ impl Writer {
     /// Ends the archive and waits for its last byte; gives the archive's size.
     pub(crate) async fn finish(mut self) -> Result<u64, Error> {
         // A thread that has ended already tells its error below.
-        let _ = self.sender.send(Message::Finish);
+        let _ = self.sender.send(None);
         if let Some(thread) = self.thread.as_mut() {
             let result = thread.await.unwrap_or_else(|error| {
                 Err(Error::Sink {
@@ -196,13 +194,13 @@ fn write_all<S: ArchiveSink>(
     let mut archive = ArchiveWriter::new(guarded, options).map_err(archive_failed)?;
     loop {
         match receiver.blocking_recv() {
-            Some(Message::Entry(entry, permit)) => {
+            Some(Some((entry, permit))) => {
                 archive
                     .append(&entry.path, &entry.version, entry.preferred, &entry.json)
                     .map_err(archive_failed)?;
                 drop(permit);
             }
-            Some(Message::Finish) => break,
+            Some(None) => break,
             None => {
                 valve.closed.store(true, Ordering::Release);
                 return Err(Error::Cancelled);
@@ -249,9 +247,16 @@ mod tests {
 
     fn entry(name: &str, size: usize) -> Entry {
         // Noise that does not compress, so that the sink is reached.
-        let json: Vec<u8> = (0..size)
-            .map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8)
-            .collect();
+        let mut state = name.bytes().fold(88_172_645_463_325_252_u64, |sum, b| {
+            (sum ^ u64::from(b)).wrapping_mul(1_099_511_628_211)
+        });
+        let noise = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        });
+        let json: Vec<u8> = noise.take(size).collect();
         Entry {
             path: ItemPath::new(GroupResource::core("pods"), "a", name),
             version: "v1".into(),
@@ -288,7 +293,7 @@ mod tests {
             let kept = Kept::default();
             let writer = Writer::start(kept.clone(), ArchiveWriterOptions::default(), 1 << 20);
             for i in 0..20 {
-                writer.push(entry(&format!("p{i}"), 100_000)).await.unwrap();
+                writer.push(entry(&format!("p{i}"), 10_000)).await.unwrap();
             }
             if abandon {
                 writer.abandon().await;
@@ -304,13 +309,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_sink_that_fails_stops_the_backup_with_its_error() {
         let kept = Kept {
-            fail_after: Some(200_000),
+            fail_after: Some(100_000),
             ..Kept::default()
         };
         let writer = Writer::start(kept.clone(), ArchiveWriterOptions::default(), 1 << 20);
         let mut stopped = false;
         for i in 0..200 {
-            stopped |= writer.push(entry(&format!("p{i}"), 100_000)).await.is_err();
+            stopped |= writer.push(entry(&format!("p{i}"), 10_000)).await.is_err();
         }
         assert!(stopped);
         let error = writer.failure().await;

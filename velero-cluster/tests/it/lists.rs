@@ -73,7 +73,9 @@ async fn namespaces_and_selectors_go_to_the_server() {
 
 /// The token behind the first ten maps of namespace `a`, as another client gets it.
 async fn token_after_ten(server: &ApiServer) -> String {
-    let request = http::Request::get("/api/v1/namespaces/a/configmaps?limit=10").body(Vec::new()).unwrap();
+    let request = http::Request::get("/api/v1/namespaces/a/configmaps?limit=10")
+        .body(Vec::new())
+        .unwrap();
     let list: serde_json::Value = server.client().request(request).await.unwrap();
     list["metadata"]["continue"].as_str().unwrap().to_owned()
 }
@@ -82,13 +84,27 @@ async fn token_after_ten(server: &ApiServer) -> String {
 async fn an_expired_token_loses_nothing() {
     for offered in [false, true] {
         let server = server_with(&["a"], 30);
-        let mut pages = maps(&server, ListScope::namespace("a"), ListOptions::default().page_size(10)).await;
+        let mut pages = maps(
+            &server,
+            ListScope::namespace("a"),
+            ListOptions::default().page_size(10),
+        )
+        .await;
         let first = pages.next().await.unwrap().unwrap();
         assert_eq!(first.items.len(), 10);
-        let token = if offered { token_after_ten(&server).await } else { String::new() };
+        let token = if offered {
+            token_after_ten(&server).await
+        } else {
+            String::new()
+        };
         let body = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
             "message": "too old", "metadata": {"continue": token}});
-        server.faults().add(Fault::new(FaultAction::Status { code: 410, body }).verb("list").query("continue=").times(1));
+        server.faults().add(
+            Fault::new(FaultAction::Status { code: 410, body })
+                .verb("list")
+                .query("continue=")
+                .times(1),
+        );
         let rest = all(&mut pages).await;
         assert!(rest[0].restarted != offered && rest.iter().all(|p| p.inconsistent));
         assert_eq!(names(&rest).len(), if offered { 21 } else { 31 });

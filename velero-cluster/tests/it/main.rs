@@ -1,4 +1,5 @@
 //! Tests against the in-process API server.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod calls;
 mod discovery;

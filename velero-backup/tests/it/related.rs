@@ -1,0 +1,179 @@
+use serde_json::json;
+use velero_backup::{BackupEngine, BackupOptions};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn additional_items_come_before_their_parent_and_once() {
+    let server = world();
+    seed(&server, pod("shop", "web2", Some("data"), json!({})));
+    for (spec, held) in [
+        (json!({}), 16 << 20),
+        (json!({"includedNamespaces": ["shop"]}), 16 << 20),
+        (json!({}), 0),
+    ] {
+        let engine = BackupEngine::new(connect(&server).await)
+            .options(BackupOptions::default().held_bytes(held));
+        let done = run_with(&engine, spec).await;
+        let chain = [
+            "persistentvolumes/cluster/pv-shop",
+            "persistentvolumeclaims/namespaces/shop/data",
+            "pods/namespaces/shop/web",
+            "pods/namespaces/shop/web2",
+        ];
+        let places: Vec<usize> = chain.iter().map(|p| done.at(p)).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        let rbac = [
+            "clusterroles.rbac.authorization.k8s.io/cluster/reader",
+            "serviceaccounts/namespaces/shop/runner",
+        ];
+        assert!(done.at(rbac[0]) < done.at(rbac[1]));
+        assert!(
+            done.at("clusterrolebindings.rbac.authorization.k8s.io/cluster/reads")
+                < done.at(rbac[1])
+        );
+        assert!(done.result.records.is_empty(), "{:?}", done.lines());
+    }
+}
+
+#[tokio::test]
+async fn core_order_holds_without_relations() {
+    let server = velero_testkit::ApiServer::new();
+    seed(&server, map("default", "m", json!({})));
+    seed(&server, pod("default", "p", None, json!({})));
+    let mut loose = claim("default", "c", "", json!({}));
+    loose["spec"].as_object_mut().unwrap().remove("volumeName");
+    loose["status"] = json!({"phase": "Pending"});
+    seed(&server, loose);
+    seed(&server, volume("v", "", "", json!({})));
+    let done = back_up(&server, json!({})).await;
+    let places = [
+        "pods/namespaces/default/p",
+        "persistentvolumeclaims/namespaces/default/c",
+        "persistentvolumes/cluster/v",
+        "configmaps/namespaces/default/m",
+    ]
+    .map(|p| done.at(p));
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_a_warning_and_the_parent_is_stored() {
+    let server = world();
+    for at in 0..3 {
+        seed(
+            &server,
+            pod("shop", &format!("lost{at}"), Some("nowhere"), json!({})),
+        );
+    }
+    let done = back_up(&server, json!({"includedNamespaces": ["shop"]})).await;
+    assert!(done.has("pods/namespaces/shop/lost2"));
+    assert_eq!(
+        (done.result.errors(), done.result.warnings()),
+        (0, 1),
+        "{:?}",
+        done.lines()
+    );
+    assert_eq!(
+        done.lines()[0],
+        "resource: /persistentvolumeclaims name: /nowhere message: /additional item of pods shop/lost0: it does not exist"
+    );
+    assert_eq!(server.calls().count("get", "persistentvolumeclaims"), 1);
+}
+
+#[tokio::test]
+async fn filters_hold_for_additional_items() {
+    for (spec, claim, volume) in [
+        (json!({"includedNamespaces": ["shop"]}), true, true),
+        (
+            json!({"includedNamespaces": ["shop"], "includedResources": ["pods"]}),
+            false,
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includedResources": ["pods", "pvc"]}),
+            true,
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includeClusterResources": false}),
+            true,
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "excludedResources": ["pvc"]}),
+            false,
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includedNamespaceScopedResources": ["pods"]}),
+            false,
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includedClusterScopedResources": ["nodes"]}),
+            true,
+            true,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "excludedClusterScopedResources": ["pv"]}),
+            true,
+            false,
+        ),
+    ] {
+        let done = back_up(&world(), spec.clone()).await;
+        assert!(done.has("pods/namespaces/shop/web"));
+        let found = (
+            done.has("persistentvolumeclaims/namespaces/shop/data"),
+            done.has("persistentvolumes/cluster/pv-shop"),
+        );
+        assert_eq!(found, (claim, volume), "{spec}");
+        assert!(done.result.records.is_empty(), "{:?}", done.lines());
+    }
+}
+
+#[tokio::test]
+async fn claims_lose_what_earlier_restores_left() {
+    let server = world();
+    let mut restored = claim(
+        "shop",
+        "restored",
+        "pv-free",
+        json!({"velero.io/restore-name": "r", "keep": "me"}),
+    );
+    restored["spec"]["dataSource"] =
+        json!({"kind": "VolumeSnapshot", "name": "s", "apiGroup": "snapshot.storage.k8s.io"});
+    seed(&server, restored);
+    let done = back_up(&server, json!({"includedNamespaces": ["shop"]})).await;
+    let claim = &done.items["persistentvolumeclaims/namespaces/shop/restored"];
+    assert_eq!(claim["metadata"]["labels"], json!({"keep": "me"}));
+    assert!(claim["spec"].get("dataSource").is_none());
+    assert!(done.has("persistentvolumes/cluster/pv-free"));
+}
+
+#[tokio::test]
+async fn volumes_in_the_archive_are_told_of() {
+    let done = back_up(&world(), json!({"includedNamespaces": ["shop"]})).await;
+    let infos = serde_json::to_value(&done.result.volume_infos).unwrap();
+    assert_eq!(
+        infos,
+        json!([{"pvcName": "data", "pvcNamespace": "shop", "pvName": "pv-shop", "snapshotDataMoved": false, "preserveLocalSnapshot": false,
+            "skipped": true, "skippedReason": "podvolume: opted out due to annotation in pod web;volumeSnapshot: no applicable volumesnapshotter found;",
+            "pvInfo": {"reclaimPolicy": "Delete", "labels": null}}])
+    );
+}
+
+#[tokio::test]
+async fn hooks_and_volume_annotations_are_not_passed_over() {
+    let server = world();
+    let mut hooked = pod("shop", "hooked", None, json!({}));
+    hooked["metadata"]["annotations"] = json!({"pre.hook.backup.velero.io/command": "/bin/sync", "backup.velero.io/backup-volumes": "data"});
+    seed(&server, hooked);
+    let done = back_up(&server, json!({"includedNamespaces": ["shop"]})).await;
+    assert_eq!(
+        (done.result.warnings(), done.result.errors()),
+        (2, 0),
+        "{:?}",
+        done.lines()
+    );
+}
