@@ -21,10 +21,9 @@ pub struct StoreOptions {
     pub retry_pause: Duration,
     /// Bytes of one part of a streaming upload, at least 5 MiB. Default 8 MiB.
     ///
-    /// S3 takes 10,000 parts, so 8 MiB allows objects of 78 GiB.
+    /// S3 takes 10,000 parts, so 8 MiB allows objects of 78 GiB. Parts go one after the other: that outruns any archive that
+    /// is compressed on the way, and an upload that is given up has no part in flight that could survive it.
     pub part_size: usize,
-    /// Parts of one upload in flight at a time. Default 2. Memory is `part_size` times one more.
-    pub upload_concurrency: usize,
 }
 
 impl Default for StoreOptions {
@@ -36,7 +35,6 @@ impl Default for StoreOptions {
             max_retries: 3,
             retry_pause: Duration::from_millis(250),
             part_size: 8 << 20,
-            upload_concurrency: 2,
         }
     }
 }

@@ -108,15 +108,23 @@ impl ObjectBackend for RemoteBackend {
     }
 
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
+        let before = match Version::look(&self.operator, key).await {
+            Ok(version) => Some(version),
+            // Looking may be forbidden where writing is not.
+            Err(err) if err.kind() == opendal::ErrorKind::PermissionDenied => None,
+            Err(err) => return Err(self.errors.map("upload", key, &err)),
+        };
         let writer = self
             .operator
             .writer_with(key)
             .chunk(self.options.part_size.max(5 << 20))
-            .concurrent(self.options.upload_concurrency.max(1))
             .await
             .map_err(|err| self.errors.map("upload", key, &err))?;
         Ok(Box::new(RemoteUpload {
+            operator: self.operator.clone(),
             writer,
+            written: 0,
+            before,
             key: key.to_owned(),
             errors: self.errors.clone(),
         }))
@@ -258,8 +266,29 @@ fn whole(
     .boxed()
 }
 
+/// Which object a key holds: none, or one of this tag and size.
+#[derive(PartialEq)]
+struct Version(Option<(Option<String>, u64)>);
+
+impl Version {
+    async fn look(operator: &Operator, key: &str) -> opendal::Result<Self> {
+        match operator.stat(key).await {
+            Ok(meta) => {
+                let tag = meta.etag().map(str::to_owned);
+                Ok(Self(Some((tag, meta.content_length()))))
+            }
+            Err(err) if err.kind() == opendal::ErrorKind::NotFound => Ok(Self(None)),
+            Err(err) => Err(err),
+        }
+    }
+}
+
 struct RemoteUpload {
+    operator: Operator,
     writer: Writer,
+    written: u64,
+    /// What was there when the upload began, if that could be seen.
+    before: Option<Version>,
     key: String,
     errors: Mapper,
 }
@@ -270,21 +299,49 @@ impl fmt::Debug for RemoteUpload {
     }
 }
 
+impl RemoteUpload {
+    /// Says whether the object is there, of the right size and not the one from before.
+    async fn arrived(&self) -> bool {
+        let Some(before) = &self.before else {
+            return false;
+        };
+        match Version::look(&self.operator, &self.key).await {
+            Ok(now) => {
+                let size = now.0.as_ref().map(|(_, size)| *size);
+                size == Some(self.written) && now != *before
+            }
+            Err(_) => false,
+        }
+    }
+}
+
 #[async_trait]
 impl UploadBackend for RemoteUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
         self.writer
             .write(bytes)
             .await
-            .map_err(|err| self.errors.map("upload", &self.key, &err))
+            .map_err(|err| self.errors.map("upload", &self.key, &err))?;
+        self.written += len;
+        Ok(())
     }
 
     async fn close(&mut self) -> Result<()> {
-        self.writer
-            .close()
-            .await
-            .map(drop)
-            .map_err(|err| self.errors.map("upload", &self.key, &err))
+        match self.writer.close().await {
+            Ok(_) => Ok(()),
+            // The server knows no such upload: either it never finishes, or an earlier attempt did after all.
+            Err(err) if err.kind() == opendal::ErrorKind::NotFound && self.arrived().await => {
+                Ok(())
+            }
+            Err(err) if err.kind() == opendal::ErrorKind::NotFound => Err(Error::Store {
+                store: self.errors.store.clone(),
+                operation: format!("upload {:?}", self.key),
+                detail: "the store has dropped the upload before its end".to_owned(),
+                retryable: true,
+            }),
+            Err(err) => Err(self.errors.map("upload", &self.key, &err)),
+        }
     }
 
     async fn abort(&mut self) -> Result<()> {

@@ -39,7 +39,10 @@ impl Mapper {
             };
         }
         if err.message().starts_with("signing http request") {
-            let detail = format!("no usable credentials: {}", self.clean(&deepest(err)));
+            let detail = format!(
+                "no usable credentials ({}); select a secret in spec.credential, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                self.clean(&deepest(err))
+            );
             return Error::PermissionDenied {
                 store,
                 operation,
@@ -275,6 +278,18 @@ mod tests {
         ] {
             assert_eq!(s3(kind, code, "no").kind(), want, "{code}");
         }
+    }
+
+    #[test]
+    fn missing_credentials_say_what_to_do() {
+        let err = opendal::Error::new(Kind::Unexpected, "signing http request")
+            .set_source(std::io::Error::other("nothing found"));
+        let err = mapper().map("list", "", &err);
+        assert_eq!(err.kind(), crate::ErrorKind::PermissionDenied);
+        assert_eq!(
+            err.to_string(),
+            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); select a secret in spec.credential, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// Pieces handed over at most, so that one huge write does not sit in memory twice.
 const PIECE: usize = 1 << 20;
+/// Bytes a blocking writer gathers before it hands them over.
+const GATHER: usize = 64 << 10;
 /// Pieces waiting between the caller and the upload.
 const QUEUE: usize = 4;
 
@@ -107,6 +109,7 @@ impl ObjectWriter {
         BlockingWriter {
             inner: self,
             handle: Handle::current(),
+            gathered: BytesMut::new(),
         }
     }
 
@@ -165,16 +168,18 @@ async fn upload(
     Err(failure)
 }
 
-/// An [`ObjectWriter`] for blocking threads.
+/// An [`ObjectWriter`] for blocking threads. Small writes are gathered.
 #[derive(Debug)]
 pub struct BlockingWriter {
     inner: ObjectWriter,
     handle: Handle,
+    gathered: BytesMut,
 }
 
 impl BlockingWriter {
     /// Finishes the upload, as [`ObjectWriter::close`].
-    pub fn close(self) -> Result<()> {
+    pub fn close(mut self) -> Result<()> {
+        self.send()?;
         self.handle.block_on(self.inner.close())
     }
 
@@ -183,23 +188,24 @@ impl BlockingWriter {
         self.handle.block_on(self.inner.abort())
     }
 
-    /// Returns the async writer, for example to close it in an async task.
-    pub fn into_inner(self) -> ObjectWriter {
-        self.inner
+    fn send(&mut self) -> Result<()> {
+        let gathered = self.gathered.split().freeze();
+        self.handle.block_on(self.inner.write(gathered))
     }
 }
 
 impl io::Write for BlockingWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let piece = &buf[..buf.len().min(PIECE)];
-        self.handle
-            .block_on(self.inner.write(Bytes::copy_from_slice(piece)))
-            .map_err(io::Error::other)?;
-        Ok(piece.len())
+        let taken = &buf[..buf.len().min(PIECE)];
+        self.gathered.extend_from_slice(taken);
+        if self.gathered.len() >= GATHER {
+            self.send().map_err(io::Error::other)?;
+        }
+        Ok(taken.len())
     }
 
-    /// Does nothing: bytes leave when a part is full, and the object appears only with `close`.
+    /// Hands over what is gathered. Bytes leave when a part is full, and the object appears only with `close`.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.send().map_err(io::Error::other)
     }
 }

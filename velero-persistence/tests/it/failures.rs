@@ -21,8 +21,8 @@ async fn open(
 
 /// Runs every kind of request and returns their errors.
 async fn everything(store: &ObjectStore) -> Vec<Error> {
-    let mut writer = store.writer("k").await.unwrap();
     let write = async {
+        let mut writer = store.writer("k").await?;
         writer.write(vec![1u8; 9 << 20]).await?;
         writer.close().await
     };
@@ -128,8 +128,8 @@ async fn a_missing_bucket_is_named() {
     named(store.put("k", "x".into()).await.unwrap_err());
     refuse();
     named(store.put_if_absent("k", "x".into()).await.unwrap_err());
-    refuse();
     let mut writer = store.writer("k").await.unwrap();
+    refuse();
     let write = async {
         writer.write(vec![1u8; 20 << 20]).await?;
         writer.close().await
@@ -203,24 +203,58 @@ async fn temporary_failures_are_tried_again() {
     assert!(!store.exists("k").await.unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_keeps_failing_is_given_up_and_cleaned() {
+/// Uploads until `refused` requests were answered with `status`, and returns how that ends.
+async fn broken_upload(status: StatusCode, at: &str, refused: usize) -> Error {
     let server = S3Server::start().await;
-    let location = server.location("p").with_options(impatient());
+    let options = velero_persistence::StoreOptions {
+        io_timeout: Duration::from_secs(20),
+        ..impatient()
+    };
+    let location = server.location("p").with_options(options);
     let store = location.open().await.unwrap();
+    {
+        let mut script = server.script.lock().unwrap();
+        script.faults = vec![status; refused].into();
+        script.only = Some(at.to_owned());
+    }
     let mut writer = store.writer("big").await.unwrap();
-    writer.write(vec![7u8; 17 << 20]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    server.script.lock().unwrap().faults = vec![StatusCode::FORBIDDEN; 2].into();
     let err = async {
         writer.write(vec![7u8; 40 << 20]).await?;
         writer.close().await
     }
     .await
     .unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::PermissionDenied, "{err}");
-    server.script.lock().unwrap().faults.clear();
     assert!(store.list("").await.unwrap().is_empty());
+    crate::conformance::assert_no_litter(&server.root()).await;
+    let script = server.script.lock().unwrap();
+    assert!(script.faults.is_empty(), "left: {:?}", script.faults);
+    err
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_break_off_are_cleaned_up() {
+    let (no, busy) = (StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE);
+    // The start of the upload, one part of it, and its end; refused for good, or for longer than it is tried.
+    for (status, at, refused, want) in [
+        (no, "big?uploads", 1, ErrorKind::PermissionDenied),
+        (no, "partNumber=2", 1, ErrorKind::PermissionDenied),
+        (
+            no,
+            "POST /bucket/p/big?uploadId",
+            1,
+            ErrorKind::PermissionDenied,
+        ),
+        (busy, "partNumber=3", 2, ErrorKind::Unreachable),
+        (
+            busy,
+            "POST /bucket/p/big?uploadId",
+            2,
+            ErrorKind::Unreachable,
+        ),
+    ] {
+        let err = broken_upload(status, at, refused).await;
+        assert_eq!(err.kind(), want, "{at}: {err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,5 +379,42 @@ async fn requests_carry_what_the_settings_ask_for() {
             found.is_some_and(|value| value.starts_with(want)),
             "{header}: {found:?}"
         );
+    }
+}
+
+/// The end of an upload is done, its answer is lost, and the second attempt finds no upload any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_last_answer_is_lost_has_arrived() {
+    for (there_before, arrives, want) in [
+        (false, true, true),
+        (true, true, true),
+        (false, false, false),
+        (true, false, false),
+    ] {
+        let server = S3Server::start().await;
+        let store = server.location("").open().await.unwrap();
+        if there_before {
+            store.put("k", vec![6u8; 9 << 20].into()).await.unwrap();
+        }
+        let mut writer = store.writer("k").await.unwrap();
+        writer.write(vec![7u8; 9 << 20]).await.unwrap();
+        if arrives {
+            let other = server.location("").open().await.unwrap();
+            other.put("k", vec![7u8; 9 << 20].into()).await.unwrap();
+        }
+        {
+            let mut script = server.script.lock().unwrap();
+            script.faults = [StatusCode::NOT_FOUND].into();
+            script.only = Some("POST /bucket/k?uploadId".to_owned());
+            script.code = "NoSuchUpload";
+        }
+        match writer.close().await {
+            Ok(()) => assert!(want, "{there_before} {arrives}"),
+            Err(err) => {
+                assert!(!want, "{err}");
+                assert!(err.is_retryable());
+                assert!(err.to_string().contains("dropped the upload"), "{err}");
+            }
+        }
     }
 }

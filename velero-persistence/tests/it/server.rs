@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) headers: Vec<HeaderMap>,
     /// Answers for the next requests, in order.
     pub(crate) faults: VecDeque<StatusCode>,
+    /// When set, only requests that hold this text meet a fault.
+    pub(crate) only: Option<String>,
     /// What an object store would say with each of them: the code of an error document.
     pub(crate) code: &'static str,
 }
@@ -148,10 +150,14 @@ async fn serve(
                     .requests
                     .push(format!("{} {}", request.method(), request.uri()));
                 script.headers.push(request.headers().clone());
-                script
-                    .faults
-                    .pop_front()
-                    .map(|status| (status, script.code))
+                let line = script.requests.last().cloned().unwrap_or_default();
+                let meant = script.only.as_ref().is_none_or(|only| line.contains(only));
+                let fault = if meant {
+                    script.faults.pop_front()
+                } else {
+                    None
+                };
+                fault.map(|status| (status, script.code))
             };
             let response = match fault {
                 Some((status, code)) => {
