@@ -30,5 +30,5 @@ pub use priorities::Priorities;
 pub use request::{NEVER_RESTORED, RestoreRequest, validate};
 pub use result::{Counts, ItemAction, RestoreResult};
 
-pub use velero_cluster;
-pub use velero_core;
+pub use velero_cluster::{self, Cluster};
+pub use velero_core::{self, kube};

@@ -1,0 +1,83 @@
+//! Copies a namespace, with one action on the way into the archive and one on the way out of it.
+//!
+//! `cargo run -p velero-examples --example custom_action -- shop shop-copy`
+#![allow(clippy::print_stdout)]
+
+use std::fs::File;
+
+use velero_backup::{BackupEngine, BackupRun};
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector, RestoreMap,
+};
+use velero_core::api::{Backup, Restore};
+use velero_core::{ItemTree, kube::Client};
+use velero_restore::{Cluster, RestoreEngine, RestoreRequest, RestoreRun};
+
+/// Keeps secrets that somebody has marked out of backups.
+struct LeaveOutMarkedSecrets;
+
+#[async_trait::async_trait]
+impl BackupItemAction for LeaveOutMarkedSecrets {
+    fn name(&self) -> &str {
+        "example.com/leave-out-marked-secrets"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(["secrets"])
+    }
+
+    async fn execute(
+        &self,
+        item: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        let marked = item.annotation("example.com/secret") == Some("top");
+        Ok(if marked {
+            BackupOutcome::skip()
+        } else {
+            BackupOutcome::unchanged()
+        })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(source), Some(target)) = (args.next(), args.next()) else {
+        return Err("usage: custom_action NAMESPACE COPY".into());
+    };
+    let cluster = Cluster::connect(Client::try_default().await?).await?;
+    let path = std::env::temp_dir().join(format!("{source}-{target}.tar.gz"));
+
+    let mut backup = Backup::default();
+    backup.metadata.name = Some(source.clone());
+    backup.spec.included_namespaces = vec![source.clone()];
+    let engine = BackupEngine::new(cluster.clone()).action(LeaveOutMarkedSecrets);
+    let request = engine.request(&backup).await?;
+    engine
+        .run(&request, File::create(&path)?, BackupRun::default())
+        .await?;
+
+    // An action that needs no cluster is a closure: the copy begins with one replica of everything.
+    let deployments = ResourceSelector::resources(["deployments.apps", "statefulsets.apps"]);
+    let one_replica = RestoreMap::new("example.com/one-replica", deployments, |mut item| {
+        item.object_mut("spec").insert("replicas".into(), 1.into());
+        Ok(item)
+    });
+    let mut restore = Restore::default();
+    restore.metadata.name = Some(target.clone());
+    restore.spec.backup_name = source.clone();
+    restore.spec.namespace_mapping.insert(source, target);
+    let request = RestoreRequest::resolve(restore)?;
+    let result = RestoreEngine::new(cluster)
+        .action(one_replica)
+        .run(&request, File::open(&path)?, RestoreRun::default())
+        .await?;
+    println!(
+        "{} created, {} errors, {} warnings",
+        result.counts.created,
+        result.errors(),
+        result.warnings()
+    );
+    Ok(())
+}
