@@ -9,3 +9,5 @@ pub mod server;
 mod direct;
 mod install;
 mod report;
+#[cfg(feature = "sandbox")]
+mod sandbox;

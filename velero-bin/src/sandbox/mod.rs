@@ -1,0 +1,114 @@
+//! The sandbox: an API server in this process, with a sample application.
+
+mod application;
+mod breakage;
+mod demo;
+mod keep;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use velero_testkit::{ApiServer, Controllers};
+
+use crate::cli::{Environment, Exit};
+
+/// The namespace of the sample application.
+const NAMESPACE: &str = "shop";
+/// The sample application.
+const APPLICATION: &str = include_str!("shop.yaml");
+/// How long the sample application may take to settle, and a namespace to be gone.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `velero sandbox`
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Sandbox {
+    #[command(subcommand)]
+    command: Option<SandboxCommand>,
+    #[command(flatten)]
+    keep: keep::Keep,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum SandboxCommand {
+    /// Back up the sample application, delete it, restore it, and compare
+    Demo(demo::Demo),
+}
+
+impl Sandbox {
+    pub(crate) async fn run(self, environment: &Environment) -> Result<Exit> {
+        match self.command {
+            Some(SandboxCommand::Demo(demo)) => demo.run(environment).await,
+            None => self.keep.run(environment).await,
+        }
+    }
+}
+
+/// Starts an API server and puts the sample application into it. Gives the number of objects that were put in.
+async fn start() -> Result<(ApiServer, usize)> {
+    let server = ApiServer::builder().controllers(Controllers::All).build();
+    let client = server.client_with_user_agent("kubectl");
+    let count = application::create(&client, APPLICATION).await?;
+    settled(&server).await?;
+    application::bind(&client, NAMESPACE, "data").await?;
+    Ok((server, count))
+}
+
+/// Waits until the controllers have nothing left to do: until nothing has been written for a while.
+async fn settled(server: &ApiServer) -> Result<()> {
+    const QUIET: Duration = Duration::from_millis(150);
+    let wait = async {
+        loop {
+            let version = server.store().resource_version();
+            tokio::time::sleep(QUIET).await;
+            if server.store().resource_version() == version {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .context("the sample application does not come to rest")
+}
+
+/// A folder for backups, removed with the value unless the user has named it.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    fn make(named: Option<PathBuf>) -> Result<Self> {
+        match named {
+            Some(path) => {
+                std::fs::create_dir_all(&path)
+                    .with_context(|| format!("cannot make the folder {}", path.display()))?;
+                let path = path
+                    .canonicalize()
+                    .with_context(|| format!("cannot use the folder {}", path.display()))?;
+                Ok(Self {
+                    path,
+                    _temporary: None,
+                })
+            }
+            None => {
+                let folder = tempfile::Builder::new().prefix("velero-sandbox-").tempdir();
+                let folder = folder.context("cannot make a temporary folder")?;
+                Ok(Self {
+                    path: folder.path().to_owned(),
+                    _temporary: Some(folder),
+                })
+            }
+        }
+    }
+
+    /// The folder as the URL of a store.
+    fn store_url(&self) -> Result<String> {
+        let url = url::Url::from_directory_path(&self.path).map_err(|()| {
+            anyhow::anyhow!("the folder {} is no absolute path", self.path.display())
+        })?;
+        Ok(url.to_string())
+    }
+}
