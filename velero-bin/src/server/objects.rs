@@ -23,6 +23,15 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    pub(super) fn gone<K: VeleroKind>(name: &str) -> Self {
+        Self {
+            verb: "get",
+            what: what::<K>(name),
+            message: "it does not exist any more".to_owned(),
+            code: 404,
+        }
+    }
+
     /// The object is not there.
     pub fn is_not_found(&self) -> bool {
         self.code == 404

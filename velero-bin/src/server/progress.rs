@@ -8,7 +8,10 @@ use velero_core::api::VeleroKind;
 use velero_core::{CancellationToken, Progress, ProgressUpdate};
 
 use super::context::Context;
-use super::objects::Lock;
+use super::objects::{ApiError, Lock};
+
+/// Periods without progress after which it is looked whether the object is still there.
+const QUIET_PERIODS: u32 = 5;
 
 /// The latest counts of a run.
 #[derive(Debug, Default)]
@@ -87,23 +90,30 @@ async fn write_loop<K: VeleroKind>(
     let mut tick = tokio::time::interval(context.settings.progress_period);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut written = ProgressUpdate::default();
+    let mut quiet = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
         let now = counts.get();
-        if now == written {
+        let outcome = if now != written {
+            let mut changed = object.clone();
+            write(&mut changed, now);
+            context
+                .objects
+                .patch(&object, &changed, Lock::SameObject)
+                .await
+                .map(|_| ())
+        } else if quiet < QUIET_PERIODS {
+            quiet += 1;
             continue;
-        }
-        let mut changed = object.clone();
-        write(&mut changed, now);
-        match context
-            .objects
-            .patch(&object, &changed, Lock::SameObject)
-            .await
-        {
-            Ok(_) => written = now,
+        } else {
+            still_there(&context, &object).await
+        };
+        quiet = 0;
+        match outcome {
+            Ok(()) => written = now,
             Err(error) if error.is_not_found() || error.is_conflict() => {
                 tracing::warn!(%error, "the resource is gone: its run is cancelled");
                 cancel.cancel();
@@ -111,5 +121,14 @@ async fn write_loop<K: VeleroKind>(
             }
             Err(error) => tracing::debug!(%error, "the progress could not be written"),
         }
+    }
+}
+
+/// Looks whether the object of a run that makes no progress is still there.
+async fn still_there<K: VeleroKind>(context: &Context, object: &K) -> Result<(), ApiError> {
+    let name = object.meta().name.clone().unwrap_or_default();
+    match context.objects.get::<K>(&name).await? {
+        Some(found) if found.meta().uid == object.meta().uid => Ok(()),
+        _ => Err(ApiError::gone::<K>(&name)),
     }
 }

@@ -3,6 +3,9 @@
 //! Mirrors `pkg/controller/backup_queue_controller.go` and `backup_controller.go`, one backup at a time. Where the peer
 //! leaves a backup behind after a restart (`ReadyToStart` is never started, a lost final write is never made up for),
 //! this goes on, or fails the backup with a reason.
+//!
+//! `Finalizing` is passed over: without asynchronous operations there is nothing left to do once the files are stored, and
+//! the phase in the store is the final one from the start.
 
 mod prepare;
 mod queue;

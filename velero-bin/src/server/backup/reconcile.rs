@@ -39,8 +39,15 @@ impl Reconciler for BackupReconciler {
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let _turn = self.queue.lock().await;
-        let all: Vec<Backup> = context.objects.list().await?;
-        context.metrics.set_backups(all.len());
+        let tracked = context.tracker.contains(RunKind::Backup, name);
+        // A run writes its progress every second: there is no need to look at all others each time.
+        let all: Vec<Backup> = if tracked {
+            context.objects.get(name).await?.into_iter().collect()
+        } else {
+            let all: Vec<Backup> = context.objects.list().await?;
+            context.metrics.set_backups(all.len());
+            all
+        };
         let Some(backup) = all
             .iter()
             .find(|backup| backup.metadata.name.as_deref() == Some(name))
@@ -48,7 +55,6 @@ impl Reconciler for BackupReconciler {
             context.tracker.cancel(RunKind::Backup, name);
             return Ok(Action::await_change());
         };
-        let tracked = context.tracker.contains(RunKind::Backup, name);
         let step = next(
             backup,
             &all,

@@ -38,8 +38,15 @@ impl Reconciler for RestoreReconciler {
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let turn = self.turn.lock().await;
-        let all: Vec<Restore> = context.objects.list().await?;
-        context.metrics.set_restores(all.len());
+        let tracked = context.tracker.contains(RunKind::Restore, name);
+        // A run writes its progress every second: there is no need to look at all others each time.
+        let all: Vec<Restore> = if tracked {
+            context.objects.get(name).await?.into_iter().collect()
+        } else {
+            let all: Vec<Restore> = context.objects.list().await?;
+            context.metrics.set_restores(all.len());
+            all
+        };
         let Some(restore) = all
             .iter()
             .find(|restore| restore.metadata.name.as_deref() == Some(name))
@@ -47,7 +54,6 @@ impl Reconciler for RestoreReconciler {
             context.tracker.cancel(RunKind::Restore, name);
             return Ok(Action::await_change());
         };
-        let tracked = context.tracker.contains(RunKind::Restore, name);
         let outcome = match next(
             restore,
             &all,

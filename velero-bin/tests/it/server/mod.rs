@@ -1,0 +1,10 @@
+//! The operator on the in-process API server.
+
+mod backups;
+mod deletions;
+mod downloads;
+mod locations;
+mod restores;
+mod s3;
+mod sync;
+mod world;

@@ -1,0 +1,150 @@
+use serde_json::json;
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
+
+use super::world::{World, folder};
+
+#[tokio::test]
+async fn a_second_cluster_finds_the_backups() {
+    let folder = folder();
+    let first = World::with_folder(folder.path()).await;
+    first.seed_shop("shop");
+    let original = first.back_up("nightly", &["shop"]).await;
+
+    let second = World::started().await;
+    second.add_folder("elsewhere", folder.path()).await;
+    let copy = second.wait::<Backup>("nightly", "is found", |_| true).await;
+    assert_ne!(copy.metadata.uid, original.metadata.uid);
+    assert_eq!(copy.spec.storage_location, "elsewhere");
+    assert_eq!(
+        copy.metadata.labels.clone().unwrap()["velero.io/storage-location"],
+        "elsewhere"
+    );
+    assert_eq!(copy.metadata.annotations, original.metadata.annotations);
+    assert_eq!(copy.status, original.status);
+    let location = second
+        .wait::<BackupStorageLocation>("elsewhere", "is synced", |l| {
+            l.status.last_synced_time.is_some()
+        })
+        .await;
+    assert!(location.is_available());
+}
+
+#[tokio::test]
+async fn what_is_no_finished_backup_is_passed_over() {
+    let folder = folder();
+    let dir = folder.path().join("bucket/backups");
+    let put = |name: &str, metadata: Option<&str>| {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+        std::fs::write(dir.join(name).join(format!("{name}.tar.gz")), "x").unwrap();
+        if let Some(metadata) = metadata {
+            std::fs::write(dir.join(name).join("velero-backup.json"), metadata).unwrap();
+        }
+    };
+    let metadata = |name: &str, phase: &str, expiration: &str| {
+        json!({
+            "kind": "Backup", "apiVersion": "velero.io/v1",
+            "metadata": {"name": name, "namespace": "other", "uid": "1", "resourceVersion": "3"},
+            "spec": {"ttl": "1h0m0s"}, "status": {"phase": phase, "expiration": expiration},
+        })
+        .to_string()
+    };
+    let (past, future) = ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z");
+    put("folder-only", None);
+    put("damaged", Some("{"));
+    put(
+        "other-name",
+        Some(&metadata("another", "Completed", future)),
+    );
+    put(
+        "waiting",
+        Some(&metadata("waiting", "WaitingForPluginOperations", future)),
+    );
+    put(
+        "finalizing",
+        Some(&metadata("finalizing", "Finalizing", future)),
+    );
+    put("expired", Some(&metadata("expired", "Finalizing", past)));
+    put(
+        "zz-good",
+        Some(&metadata("zz-good", "PartiallyFailed", future)),
+    );
+
+    let world = World::started().await;
+    world.add_folder("default", folder.path()).await;
+    let good = world.wait::<Backup>("zz-good", "is found", |_| true).await;
+    assert_eq!(*good.phase(), BackupPhase::PartiallyFailed);
+    let expired = world.wait::<Backup>("expired", "is found", |_| true).await;
+    assert_eq!(*expired.phase(), BackupPhase::PartiallyFailed);
+    for name in [
+        "folder-only",
+        "damaged",
+        "other-name",
+        "another",
+        "waiting",
+        "finalizing",
+    ] {
+        assert!(world.get::<Backup>(name).await.is_none(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn pod_volume_backups_come_along() {
+    use std::io::Write as _;
+    let folder = folder();
+    let dir = folder.path().join("bucket/backups/b");
+    std::fs::create_dir_all(&dir).unwrap();
+    let metadata = json!({
+        "kind": "Backup", "apiVersion": "velero.io/v1", "metadata": {"name": "b"}, "status": {"phase": "Completed"},
+    });
+    std::fs::write(dir.join("velero-backup.json"), metadata.to_string()).unwrap();
+    let list = json!([{
+        "kind": "PodVolumeBackup", "apiVersion": "velero.io/v1",
+        "metadata": {"name": "b-x", "namespace": "other", "uid": "2",
+            "ownerReferences": [{"apiVersion": "velero.io/v1", "kind": "Backup", "name": "b", "uid": "old", "controller": true}]},
+        "spec": {"node": "n", "pod": {"name": "p"}, "volume": "v", "backupStorageLocation": "old", "repoIdentifier": "r",
+            "uploaderType": "kopia"},
+        "status": {"phase": "Completed", "snapshotID": "s"},
+    }]);
+    let file = std::fs::File::create(dir.join("b-podvolumebackups.json.gz")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    gzip.write_all(list.to_string().as_bytes()).unwrap();
+    gzip.finish().unwrap();
+
+    let world = World::started().await;
+    world.add_folder("here", folder.path()).await;
+    let volume = world
+        .wait::<PodVolumeBackup>("b-x", "is found", |_| true)
+        .await;
+    let backup = world.get::<Backup>("b").await.unwrap();
+    assert_eq!(
+        volume.metadata.labels.clone().unwrap()["velero.io/backup-uid"],
+        backup.metadata.uid.clone().unwrap()
+    );
+    assert_eq!(
+        volume.metadata.owner_references.clone().unwrap()[0].uid,
+        backup.metadata.uid.unwrap()
+    );
+    assert_eq!(volume.spec.backup_storage_location, "here");
+    assert_eq!(volume.status.snapshot_id, "s");
+}
+
+#[tokio::test]
+async fn backups_that_the_store_lost_go() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("kept", &["shop"]).await;
+    world.back_up("lost", &["shop"]).await;
+    let api = world.kind::<BackupStorageLocation>();
+    let patch = json!({"spec": {"backupSyncPeriod": "1s"}});
+    api.patch(
+        "default",
+        &Default::default(),
+        &kube::api::Patch::Merge(&patch),
+    )
+    .await
+    .unwrap();
+    std::fs::remove_dir_all(folder.path().join("bucket/backups/lost")).unwrap();
+    world.wait_gone::<Backup>("lost").await;
+    assert!(world.get::<Backup>("kept").await.is_some());
+}
