@@ -68,7 +68,6 @@ pub(crate) fn on_create(
 
 /// Completes a changed object.
 pub(crate) fn on_update(
-    inner: &Arc<Inner>,
     state: &mut State,
     resource: &Arc<Resource>,
     old: &Value,

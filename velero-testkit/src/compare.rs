@@ -275,6 +275,45 @@ pub fn compare(
     found
 }
 
+/// Renames volumes that were provisioned, and so named after the uid of their claim, to `pvc:<namespace>/<claim>`, also
+/// in the claims that name them: a claim that is restored has another uid.
+pub fn name_volumes_by_claim(objects: &mut [Value]) {
+    let text = |object: &Value, pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut names = BTreeMap::new();
+    for object in objects
+        .iter_mut()
+        .filter(|object| object["kind"] == "PersistentVolume")
+    {
+        let (name, uid) = (
+            text(object, "/metadata/name"),
+            text(object, "/spec/claimRef/uid"),
+        );
+        if !uid.is_empty() && name == format!("pvc-{uid}") {
+            let claim = format!(
+                "pvc:{}/{}",
+                text(object, "/spec/claimRef/namespace"),
+                text(object, "/spec/claimRef/name")
+            );
+            object["metadata"]["name"] = claim.clone().into();
+            names.insert(name, claim);
+        }
+    }
+    for object in objects
+        .iter_mut()
+        .filter(|object| object["kind"] == "PersistentVolumeClaim")
+    {
+        if let Some(claim) = names.get(&text(object, "/spec/volumeName")) {
+            object["spec"]["volumeName"] = claim.clone().into();
+        }
+    }
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     api_version: String,
@@ -325,10 +364,19 @@ fn canonical(object: &Value, kind: &str, allowed: &[AllowedDifference]) -> Value
         prune(&mut object, entry.path);
     }
     if let Some(Value::Array(entries)) = object.pointer_mut("/metadata/managedFields") {
+        // What owned nothing but what may differ is an entry no more.
+        entries.retain(|entry| {
+            entry["fieldsV1"]
+                .as_object()
+                .is_some_and(|fields| !fields.is_empty())
+        });
         entries.sort_by_cached_key(|entry| {
             ["manager", "operation", "subresource", "apiVersion"]
                 .map(|field| entry[field].as_str().unwrap_or_default().to_owned())
         });
+        if entries.is_empty() {
+            prune(&mut object, &["metadata", "managedFields"]);
+        }
     }
     object
 }
@@ -540,6 +588,26 @@ mod tests {
     }
 
     #[test]
+    fn provisioned_volumes_are_named_by_their_claims() {
+        let state = |uid: &str| {
+            let mut objects = [
+                json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("pvc-{uid}")},
+                    "spec": {"claimRef": {"namespace": "shop", "name": "data", "uid": uid}}}),
+                json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "made-by-hand"},
+                    "spec": {"claimRef": {"namespace": "shop", "name": "photos", "uid": uid}}}),
+                json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "shop"},
+                    "spec": {"volumeName": format!("pvc-{uid}")}}),
+            ];
+            name_volumes_by_claim(&mut objects);
+            objects
+        };
+        assert_eq!(state("1")[0]["metadata"]["name"], "pvc:shop/data");
+        assert_eq!(state("1")[2]["spec"]["volumeName"], "pvc:shop/data");
+        assert_eq!(state("1")[1]["metadata"]["name"], "made-by-hand");
+        assert_eq!(compare(&state("1"), &state("2"), ALLOWED), []);
+    }
+
+    #[test]
     fn the_list_is_short_and_names_fields() {
         assert!(ALLOWED.len() <= 25, "{}", ALLOWED.len());
         for entry in ALLOWED {
@@ -563,5 +631,10 @@ mod tests {
             "labels": {"velero.io/restore-name": "r"}, "managedFields":
             [{"manager": "m", "fieldsV1": {"f:data": {}, "f:metadata": {"f:labels": {".": {}, "f:velero.io/restore-name": {}}}}}]}});
         assert_eq!(compare(&[before], &[after], ALLOWED), []);
+        let bare = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a", "namespace": "n"}});
+        let mut labelled = bare.clone();
+        labelled["metadata"]["labels"] = json!({"velero.io/restore-name": "r"});
+        labelled["metadata"]["managedFields"] = json!([{"manager": "m", "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:velero.io/restore-name": {}}}}}]);
+        assert_eq!(compare(&[bare], &[labelled], ALLOWED), []);
     }
 }

@@ -37,7 +37,7 @@ fn later(
 }
 
 /// Runs work as soon as the current request is answered.
-fn soon(
+pub(crate) fn soon(
     inner: &Arc<Inner>,
     state: &mut State,
     work: impl FnOnce(&Arc<Inner>, &mut State) + Send + 'static,
@@ -310,7 +310,7 @@ fn keys(state: &State, table: &str, prefix: &str) -> Vec<Arc<str>> {
     state.range(table, prefix).map(|o| o.key.clone()).collect()
 }
 
-fn remove_quietly(inner: &Arc<Inner>, state: &mut State, table: &str, key: &str) {
+pub(crate) fn remove_quietly(inner: &Arc<Inner>, state: &mut State, table: &str, key: &str) {
     let Some(resource) = state.registry.by_table(table) else {
         return;
     };

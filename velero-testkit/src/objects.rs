@@ -32,7 +32,6 @@ pub(crate) fn remove(tree: &mut Value, key: &str) -> Option<Value> {
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const DNS_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 
 fn is_label(text: &str) -> bool {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -65,13 +64,8 @@ pub(crate) fn name_causes(resource: &Resource, name: &str) -> Vec<Cause> {
     }
     let (valid, max, rule) = match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => (is_label(name), 63, LABEL),
-        ("", "services") => (
-            is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
-            63,
-            DNS_1035,
-        ),
+        ("", "services") => (is_label(name), 63, LABEL),
         ("networking.k8s.io", "ipaddresses") => (!name.is_empty(), 253, SUBDOMAIN),
-        ("apps", "statefulsets") => (is_subdomain(name), 253, SUBDOMAIN),
         _ => (is_subdomain(name), 253, SUBDOMAIN),
     };
     if !valid {

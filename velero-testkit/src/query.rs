@@ -22,7 +22,6 @@ pub(crate) struct Query {
     pub(crate) field_validation: FieldValidation,
     pub(crate) force: bool,
     pub(crate) propagation_policy: Option<String>,
-    pub(crate) grace_period_seconds: Option<i64>,
     /// Every parameter in the order given, for subresources that read their own (exec).
     pub(crate) raw: Vec<(String, String)>,
 }
@@ -99,7 +98,6 @@ impl Query {
             field_validation,
             force: map.contains_key("force") && truthy(get("force")),
             propagation_policy: text_of("propagationPolicy"),
-            grace_period_seconds: number("gracePeriodSeconds")?,
             raw,
         })
     }

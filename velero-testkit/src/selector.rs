@@ -194,9 +194,14 @@ impl FieldSelector {
             };
             let key = key.trim();
             if !matches!(key, "metadata.name" | "metadata.namespace") && !allowed.contains(&key) {
-                return Err(ApiError::bad_request(format!(
-                    "field label not supported: {key}"
-                )));
+                let text = if allowed.is_empty() {
+                    format!(
+                        "{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                } else {
+                    format!("field label not supported: {key}")
+                };
+                return Err(ApiError::bad_request(text));
             }
             terms.push((key.to_owned(), equal, value.trim().to_owned()));
         }
@@ -205,14 +210,6 @@ impl FieldSelector {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
-    }
-
-    /// The one name that is asked for, if any.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.terms
-            .iter()
-            .find(|(k, equal, _)| *equal && k == "metadata.name")
-            .map(|(_, _, v)| v.as_str())
     }
 
     /// Whether an object matches; `tree` is parsed only for fields outside its identity.

@@ -218,8 +218,9 @@ fn selector_matches(tree: &Value) -> Option<Cause> {
 fn pod_specs<'a>(resource: &Resource, tree: &'a Value) -> Vec<(String, &'a Value)> {
     let path = match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "pods") => "/spec",
-        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs") => "/spec/template/spec",
+        ("apps", "deployments" | "replicasets" | "daemonsets") | ("batch", "jobs") => {
+            "/spec/template/spec"
+        }
         ("batch", "cronjobs") => "/spec/jobTemplate/spec/template/spec",
         _ => return Vec::new(),
     };

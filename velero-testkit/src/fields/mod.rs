@@ -368,5 +368,9 @@ pub(crate) fn applied_entry(
         .without_trees(&reset(resource, None))
         .difference(&unowned());
     tracing::trace!(name = meta(applied, "name"), manager, "first apply");
-    entries::encode(vec![own])
+    if own.set.is_empty() {
+        json!([])
+    } else {
+        entries::encode(vec![own])
+    }
 }

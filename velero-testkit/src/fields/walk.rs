@@ -297,7 +297,7 @@ fn merge_items(
     let mut done: BTreeSet<&str> = BTreeSet::new();
     let mut out = Vec::new();
     let (mut l, mut r) = (0, 0);
-    let mut take = |e: &str, value: &Value, out: &mut Vec<Value>| {
+    let take = |e: &str, value: &Value, out: &mut Vec<Value>| {
         out.extend(merge(schema, item, in_left(e), Some(value)));
     };
     while l < left.len() || r < right.len() {

@@ -83,13 +83,6 @@ fn text<'a>(schema: &'a Value, key: &str) -> &'a str {
 }
 
 fn structure(types: &mut Vec<Ty>, schema: &Value) -> Struct {
-    let required: Vec<&str> = schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
     let mut fields = BTreeMap::new();
     for (name, sub) in schema
         .get("properties")
@@ -100,7 +93,6 @@ fn structure(types: &mut Vec<Ty>, schema: &Value) -> Struct {
         let mut field = Field::plain(convert(types, sub));
         field.default = sub.get("default").cloned();
         field.nullable = flag(sub, "nullable");
-        field.required = required.contains(&name.as_str());
         fields.insert(Box::from(name.as_str()), field);
     }
     Struct {

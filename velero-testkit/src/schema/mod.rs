@@ -74,14 +74,10 @@ pub(crate) struct Field {
     pub(crate) pointer: bool,
     /// Strategic merge patch merges this list by the given key (empty: a list of scalars).
     pub(crate) merge_key: Option<Box<str>>,
-    /// Strategic merge patch honours `$retainKeys` here.
-    pub(crate) retain_keys: bool,
     /// Default of a custom resource's field.
     pub(crate) default: Option<Value>,
     /// `null` is a value of its own (custom resources).
     pub(crate) nullable: bool,
-    /// Limits it to these values (custom resources).
-    pub(crate) required: bool,
 }
 
 impl Field {
@@ -93,10 +89,8 @@ impl Field {
             omit_zero: true,
             pointer: true,
             merge_key: None,
-            retain_keys: false,
             default: None,
             nullable: false,
-            required: false,
         }
     }
 }
@@ -139,14 +133,6 @@ impl Schema {
         match self.ty(id) {
             Ty::List { elem, .. } => *elem,
             _ => ANY,
-        }
-    }
-
-    /// How a list of type `id` identifies items; anything unknown is atomic.
-    pub(crate) fn list_kind(&self, id: TypeId) -> &ListKind {
-        match self.ty(id) {
-            Ty::List { kind, .. } => kind,
-            _ => &ListKind::Atomic,
         }
     }
 

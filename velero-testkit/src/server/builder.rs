@@ -38,7 +38,7 @@ impl std::fmt::Debug for ApiServerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ApiServerBuilder")
             .field("seed", &self.seed)
-            .field("options", &self.options)
+            .field("controllers", &self.options.controllers)
             .finish_non_exhaustive()
     }
 }
@@ -55,6 +55,7 @@ impl Default for ApiServerBuilder {
                 crd_delay: Duration::ZERO,
                 garbage_collection: true,
                 controllers: Controllers::Essential,
+                exec: None,
             },
         }
     }
@@ -125,6 +126,26 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Answers commands in containers (`exec` of pods). Default: none, `exec` then answers 501.
+    ///
+    /// ```
+    /// use velero_testkit::{ApiServer, ExecResult};
+    /// let server = ApiServer::builder()
+    ///     .exec(|request| match request.command[0].as_str() {
+    ///         "true" => ExecResult::default(),
+    ///         other => ExecResult::failure(127, format!("{other}: not found")),
+    ///     })
+    ///     .build();
+    /// ```
+    #[must_use]
+    pub fn exec(
+        mut self,
+        handler: impl Fn(crate::ExecRequest) -> crate::ExecResult + Send + Sync + 'static,
+    ) -> Self {
+        self.options.exec = Some(Arc::new(handler));
+        self
+    }
+
     /// Starts the server.
     #[must_use]
     pub fn build(self) -> ApiServer {
@@ -139,6 +160,7 @@ impl ApiServerBuilder {
             options: self.options,
         });
         furnish(&inner);
+        crate::controllers::furnish(&inner);
         ApiServer { inner }
     }
 }

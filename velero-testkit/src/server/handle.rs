@@ -5,15 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response, header, request::Parts};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 
 use super::Inner;
 use crate::calls::Call;
 use crate::discovery;
+use crate::exec;
 use crate::faults::{Drawn, FaultAction, error_of};
 use crate::openapi;
 use crate::path::{self, Target};
 use crate::query::Query;
-use crate::reply::{BoxError, Reply, ReplyBody, cut, error_response};
+use crate::reply::{BoxError, Reply, ReplyBody, cut, error_response, full};
 use crate::status::ApiError;
 use crate::verbs::{self, Request};
 
@@ -29,7 +31,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> String {
 /// Answers a request.
 pub(crate) async fn handle(
     inner: &Arc<Inner>,
-    parts: Parts,
+    mut parts: Parts,
     body: Bytes,
 ) -> Result<Response<ReplyBody>, BoxError> {
     let target = path::parse(parts.uri.path());
@@ -57,14 +59,15 @@ pub(crate) async fn handle(
             .answered(number, early.as_ref().map_or(0, |r| r.status().as_u16()));
         return early;
     }
-    let response = match query {
-        Ok(query) => answer(inner, &parts, target, query, body),
-        Err(error) => Err(error),
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let response = match (query, upgrade) {
+        (Ok(query), Some(upgrade)) if wants_exec(&target) => {
+            exec_response(inner, &parts, &target, query, upgrade)
+        }
+        (Ok(query), _) => answer(inner, &parts, target, query, body).map(Reply::into_response),
+        (Err(error), _) => Err(error),
     };
-    let response = match response {
-        Ok(reply) => reply.into_response(),
-        Err(error) => error_response(&error),
-    };
+    let response = response.unwrap_or_else(|error| error_response(&error));
     let response = match drawn {
         Some(drawn) => spoil_after(&drawn, &call, response).await,
         None => Ok(response),
@@ -156,6 +159,58 @@ async fn spoil_after(
     }
 }
 
+fn wants_exec(target: &Target) -> bool {
+    matches!(target, Target::Resource(p) if p.resource == "pods" && p.subresource.as_deref() == Some("exec"))
+}
+
+/// Starts a command.
+fn exec_response(
+    inner: &Arc<Inner>,
+    parts: &Parts,
+    target: &Target,
+    query: Query,
+    upgrade: OnUpgrade,
+) -> Result<Response<ReplyBody>, ApiError> {
+    let request = resource_request(inner, parts, target, query, Bytes::new())?;
+    let Some(handler) = inner.options.exec.clone() else {
+        return Err(ApiError::not_implemented("create", "pods/exec"));
+    };
+    let pod = inner.lock().get(&request.resource.table, &request.key());
+    let pod = pod.ok_or_else(|| request.not_found())?.tree();
+    let exec = exec::describe(&request, &pod)?;
+    let builder = exec::upgrade(&parts.headers, upgrade, exec, handler)?;
+    builder
+        .body(full(Bytes::new()))
+        .map_err(|e| ApiError::internal(e.to_string()))
+}
+
+fn resource_request(
+    inner: &Arc<Inner>,
+    parts: &Parts,
+    target: &Target,
+    query: Query,
+    body: Bytes,
+) -> Result<Request, ApiError> {
+    let Target::Resource(path) = target else {
+        return Err(ApiError::no_such_path());
+    };
+    let found = inner
+        .lock()
+        .registry
+        .find(&path.group, &path.version, &path.resource);
+    Ok(Request {
+        method: parts.method.clone(),
+        resource: found.ok_or_else(ApiError::no_such_path)?,
+        path: path.clone(),
+        query,
+        content_type: text(&parts.headers, header::CONTENT_TYPE),
+        accept: text(&parts.headers, header::ACCEPT),
+        user_agent: Some(text(&parts.headers, header::USER_AGENT)).filter(|a| !a.is_empty()),
+        body,
+        now: inner.now(),
+    })
+}
+
 fn reset() -> BoxError {
     Box::new(std::io::Error::new(
         std::io::ErrorKind::ConnectionReset,
@@ -173,24 +228,8 @@ fn answer(
     let accept = text(&parts.headers, header::ACCEPT);
     let aggregated = discovery::wants_aggregated(&accept);
     match target {
-        Target::Resource(path) => {
-            let found = inner
-                .lock()
-                .registry
-                .find(&path.group, &path.version, &path.resource);
-            let resource = found.ok_or_else(ApiError::no_such_path)?;
-            let agent = Some(text(&parts.headers, header::USER_AGENT)).filter(|a| !a.is_empty());
-            let request = Request {
-                method: parts.method.clone(),
-                resource,
-                path,
-                query,
-                content_type: text(&parts.headers, header::CONTENT_TYPE),
-                accept,
-                user_agent: agent,
-                body,
-                now: inner.now(),
-            };
+        Target::Resource(_) => {
+            let request = resource_request(inner, parts, &target, query, body)?;
             verbs::dispatch(inner, &request)
         }
         Target::Version => Ok(Reply::json(200, &discovery::version())),

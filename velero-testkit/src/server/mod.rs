@@ -21,7 +21,7 @@ use crate::store::State;
 use crate::store::access::Store;
 
 /// What a server was built with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Options {
     /// How long the contents of a deleted namespace stay.
     pub(crate) namespace_delay: Duration,
@@ -30,6 +30,8 @@ pub(crate) struct Options {
     /// Whether dependents go with their owner.
     pub(crate) garbage_collection: bool,
     pub(crate) controllers: Controllers,
+    /// What answers commands in containers.
+    pub(crate) exec: Option<crate::exec::ExecHandler>,
 }
 
 /// What all handles of a server share.

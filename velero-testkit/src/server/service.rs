@@ -8,7 +8,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 
 use super::Inner;
 use super::handle::handle;
@@ -73,7 +76,48 @@ where
                     .or_insert(agent);
             }
             let body = body.collect().await.map_err(Into::into)?.to_bytes();
+            let upgrades = parts.headers.contains_key(http::header::UPGRADE);
+            if upgrades && parts.extensions.get::<OnUpgrade>().is_none() {
+                return through_pipe(inner, Request::from_parts(parts, body)).await;
+            }
             handle(&inner, parts, body).await
         })
     }
+}
+
+/// Sends a request through a pipe in memory: only a connection can be upgraded.
+async fn through_pipe(
+    inner: Arc<Inner>,
+    request: Request<Bytes>,
+) -> Result<Response<ResponseBody>, BoxError> {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let service = TowerToHyperService::new(ApiService::new(inner));
+    tokio::spawn(async move {
+        let server = hyper::server::conn::http1::Builder::new();
+        let connection = server
+            .serve_connection(TokioIo::new(far), service)
+            .with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "pipe ended");
+        }
+    });
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "pipe ended");
+        }
+    });
+    let (mut parts, body) = request.into_parts();
+    parts
+        .headers
+        .entry(http::header::HOST)
+        .or_insert(HeaderValue::from_static("in-process"));
+    parts.version = http::Version::HTTP_11;
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    parts.uri = path.parse()?;
+    let response = sender
+        .send_request(Request::from_parts(parts, Full::new(body)))
+        .await?;
+    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }

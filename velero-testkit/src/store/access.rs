@@ -59,6 +59,32 @@ fn documents(text: &str) -> Vec<String> {
     all
 }
 
+/// Parses every document of a text; `List` objects are taken apart.
+pub(crate) fn parse_all(text: &str) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for (index, document) in documents(text).iter().enumerate() {
+        let as_json = document
+            .trim_start()
+            .starts_with('{')
+            .then(|| serde_json::from_str(document).ok());
+        let parsed: Result<Value, String> = match as_json.flatten() {
+            Some(tree) => Ok(tree),
+            None => serde_saphyr::from_str(document).map_err(|e| e.to_string().replace('\n', " ")),
+        };
+        let mut tree = parsed.map_err(|reason| Error::Parse { index, reason })?;
+        let is_list = tree["kind"].as_str().is_some_and(|k| k.ends_with("List"));
+        match crate::objects::remove(&mut tree, "items") {
+            Some(Value::Array(items)) if is_list => found.extend(items),
+            Some(other) => {
+                tree["items"] = other;
+                found.push(tree);
+            }
+            None => found.push(tree),
+        }
+    }
+    Ok(found)
+}
+
 impl Store {
     pub(crate) fn new(inner: Arc<Inner>) -> Self {
         Self { inner }
@@ -72,26 +98,10 @@ impl Store {
     /// # Errors
     /// When a document does not parse, or when the server refuses an object.
     pub fn seed(&self, text: &str) -> Result<usize, Error> {
-        let mut count = 0;
-        for (index, document) in documents(text).iter().enumerate() {
-            let parsed: Result<Value, String> = if document.trim_start().starts_with('{') {
-                serde_json::from_str(document).map_err(|e| e.to_string())
-            } else {
-                serde_saphyr::from_str(document).map_err(|e| e.to_string().replace('\n', " "))
-            };
-            let tree = parsed.map_err(|reason| Error::Parse { index, reason })?;
-            match tree.get("items").and_then(Value::as_array) {
-                Some(items) if tree["kind"].as_str().is_some_and(|k| k.ends_with("List")) => {
-                    for item in items {
-                        self.seed_value(item.clone()).map_err(|e| at(e, index))?;
-                        count += 1;
-                    }
-                }
-                _ => {
-                    self.seed_value(tree).map_err(|e| at(e, index))?;
-                    count += 1;
-                }
-            }
+        let objects = parse_all(text)?;
+        let count = objects.len();
+        for (index, tree) in objects.into_iter().enumerate() {
+            self.seed_value(tree).map_err(|e| at(e, index))?;
         }
         Ok(count)
     }

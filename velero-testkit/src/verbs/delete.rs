@@ -54,17 +54,23 @@ pub(crate) enum Deleted {
 impl DeleteOptions {
     /// Reads the parameters and the body, which may be empty.
     pub(crate) fn of(request: &Request) -> Result<Self, ApiError> {
-        let body = if request.body.is_empty() {
-            Value::Null
-        } else {
+        // A body, even an empty object, takes the place of the query.
+        let in_body = !request.body.is_empty();
+        let body = if in_body {
             prepare::parse(request)?
+        } else {
+            Value::Null
         };
         let text = |v: &Value| v.as_str().map(str::to_owned);
         let dry_run = body["dryRun"]
             .as_array()
             .is_some_and(|l| l.iter().any(|v| v == "All"));
-        let mut propagation =
-            text(&body["propagationPolicy"]).or_else(|| request.query.propagation_policy.clone());
+        let query = &request.query;
+        let mut propagation = if in_body {
+            text(&body["propagationPolicy"])
+        } else {
+            query.propagation_policy.clone()
+        };
         if propagation.is_none() && body["orphanDependents"] == Value::Bool(true) {
             propagation = Some("Orphan".into());
         }
@@ -87,7 +93,7 @@ impl DeleteOptions {
             uid: text(&body["preconditions"]["uid"]),
             resource_version: text(&body["preconditions"]["resourceVersion"]),
             propagation,
-            dry_run: dry_run || request.query.dry_run,
+            dry_run: if in_body { dry_run } else { query.dry_run },
         })
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn patch(
         subresource,
         dry_run: request.query.dry_run,
         managed: None,
+        whole: false,
     };
     let stored = commit_update(inner, &mut state, resource, &live, tree, &writer)?;
     drop(state);
@@ -161,14 +162,6 @@ fn apply(
         return create_applied(inner, &mut state, request, applied, &manager, subresource);
     };
     let old = live.full(resource);
-    let uid = meta(&applied, "uid");
-    if !uid.is_empty() && uid != live.uid.as_ref() {
-        return Err(ApiError::stale(
-            &resource.plural,
-            &resource.group,
-            live.name(),
-        ));
-    }
     let version = meta(&applied, "resourceVersion").to_owned();
     let (mut tree, managed) = crate::fields::apply(
         inner,
@@ -188,6 +181,7 @@ fn apply(
         subresource,
         dry_run: request.query.dry_run,
         managed: Some(managed),
+        whole: false,
     };
     let stored = commit_update(inner, &mut state, resource, &live, tree, &writer)?;
     drop(state);

@@ -154,6 +154,7 @@ pub(crate) fn scale(inner: &Arc<Inner>, request: &Request, verb: &str) -> Result
         subresource: Some("scale"),
         dry_run: request.query.dry_run,
         managed: None,
+        whole: false,
     };
     let stored = commit_update(inner, &mut state, resource, &live, next, &writer)?;
     Ok(Reply::json(

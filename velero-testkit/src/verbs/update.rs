@@ -23,6 +23,8 @@ pub(crate) struct Writer<'a> {
     pub(crate) dry_run: bool,
     /// managedFields worked out already (server-side apply).
     pub(crate) managed: Option<Value>,
+    /// A whole object was sent: another uid in it is a failed precondition, not a forbidden change.
+    pub(crate) whole: bool,
 }
 
 pub(crate) fn update(
@@ -62,6 +64,7 @@ pub(crate) fn update(
         subresource,
         dry_run: request.query.dry_run,
         managed: None,
+        whole: true,
     };
     let mut state = inner.lock();
     let Some(live) = state.get(&resource.table, &request.key()) else {
@@ -96,11 +99,12 @@ pub(crate) fn commit_update(
     writer: &Writer<'_>,
 ) -> Result<Arc<Stored>, ApiError> {
     let old = live.full(resource);
-    preconditions(resource, live, &tree)?;
+    preconditions(resource, live, &tree, writer.whole)?;
+    fixed_metadata(resource, &old, &tree)?;
     carry_over(&old, &mut tree);
     let tree = fields_by_door(resource, &old, tree, writer.subresource);
     let mut tree = crate::fields::on_update(inner, resource, &old, tree, writer);
-    admission::on_update(inner, state, resource, &old, &mut tree, writer.subresource)?;
+    admission::on_update(state, resource, &old, &mut tree, writer.subresource)?;
     count_generation(resource, &old, &mut tree, writer.subresource);
     validate(resource, &old, &tree, writer.subresource)?;
     if writer.dry_run {
@@ -117,10 +121,15 @@ pub(crate) fn commit_update(
     Ok(state.get(&resource.table, &stored.key).unwrap_or(stored))
 }
 
-fn preconditions(resource: &Resource, live: &Stored, tree: &Value) -> Result<(), ApiError> {
+fn preconditions(
+    resource: &Resource,
+    live: &Stored,
+    tree: &Value,
+    whole: bool,
+) -> Result<(), ApiError> {
     let name = live.name();
     let uid = meta(tree, "uid");
-    if !uid.is_empty() && uid != live.uid.as_ref() {
+    if whole && !uid.is_empty() && uid != live.uid.as_ref() {
         let why = format!(
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             live.uid
@@ -137,6 +146,34 @@ fn preconditions(resource: &Resource, live: &Stored, tree: &Value) -> Result<(),
         return Err(ApiError::stale(&resource.plural, &resource.group, name));
     }
     Ok(())
+}
+
+/// Refuses what nobody may change.
+fn fixed_metadata(resource: &Resource, old: &Value, tree: &Value) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    let (uid, deletion) = (
+        &tree["metadata"]["uid"],
+        &tree["metadata"]["deletionTimestamp"],
+    );
+    if uid.as_str().is_some_and(|u| !u.is_empty()) && *uid != old["metadata"]["uid"] {
+        causes.push(Cause::invalid("metadata.uid", uid, "field is immutable"));
+    }
+    if old["metadata"]["deletionTimestamp"].is_null() && deletion.is_string() {
+        causes.push(Cause::invalid(
+            "metadata.deletionTimestamp",
+            deletion,
+            "field is immutable",
+        ));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        &resource.kind,
+        &resource.group,
+        meta(old, "name"),
+        &causes,
+    ))
 }
 
 /// Metadata that a client cannot change.

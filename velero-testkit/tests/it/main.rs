@@ -1,3 +1,5 @@
 //! Integration tests of the in-process API server.
 
+mod alive;
 mod basics;
+mod conformance;
