@@ -3,7 +3,7 @@
 //! `cargo run -p velero-examples --example restore_namespace -- shop.tar.gz [NAMESPACE [NEW-NAME]]`
 #![allow(clippy::print_stdout)]
 
-use std::fs::File;
+use std::{fs::File, path::Path};
 
 use velero_core::{api::Restore, kube::Client};
 use velero_restore::{Cluster, RestoreEngine, RestoreRequest, RestoreRun};
@@ -17,7 +17,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut restore = Restore::default();
     restore.metadata.name = Some("by-hand".into());
-    restore.spec.backup_name = path.trim_end_matches(".tar.gz").replace('/', "-");
+    let file = Path::new(&path).file_name().and_then(|name| name.to_str());
+    restore.spec.backup_name = file
+        .unwrap_or("archive")
+        .trim_end_matches(".tar.gz")
+        .to_owned();
     if let Some(namespace) = args.next() {
         if let Some(new_name) = args.next() {
             restore

@@ -51,7 +51,7 @@ pub enum Error {
         operation: &'static str,
         /// The cause.
         #[source]
-        source: velero_cluster::Error,
+        source: Box<velero_cluster::Error>,
     },
     /// A part of the run ended in a way it should not.
     #[error("{what} ended unexpectedly")]

@@ -60,7 +60,8 @@ impl RestoreRequest {
     /// # Errors
     /// When the spec has faults: all of them are in [`Error::Invalid`].
     pub fn resolve(restore: Restore) -> Result<Self, Error> {
-        let messages = validate(&restore);
+        let mut messages = validate(&restore);
+        messages.extend(label_faults(&restore));
         let selectors = match selectors_of(&restore.spec) {
             Ok(selectors) if messages.is_empty() => selectors,
             _ => return Err(Error::Invalid { messages }),
@@ -279,6 +280,35 @@ pub fn validate(restore: &Restore) -> Vec<String> {
     faults
 }
 
+/// Every restored object carries the names of backup and restore as labels; names of custom resources always can be.
+fn label_faults(restore: &Restore) -> Vec<String> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    let named = [
+        ("metadata.name", name),
+        ("backupName", restore.spec.backup_name.as_str()),
+    ];
+    let wrong = named
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty() && !is_label_value(&valid_label_name(value)));
+    wrong
+        .map(|(field, value)| {
+            format!(
+                "{field} {value:?} cannot be the value of a label; letters, digits, '-', '_' and '.' can, with a letter or \
+                 digit at both ends"
+            )
+        })
+        .collect()
+}
+
+fn is_label_value(value: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    value
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && edge(value.chars().next())
+        && edge(value.chars().next_back())
+}
+
 fn unhandled(what: &str, instead: &str) -> String {
     format!("{what} is not handled by this version; {instead}")
 }
@@ -378,6 +408,17 @@ mod tests {
                 wanted.is_empty()
             );
         }
+    }
+
+    #[test]
+    fn names_must_fit_in_labels() {
+        let error = RestoreRequest::resolve(restore(json!({"backupName": "a/b"}))).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("backupName \"a/b\" cannot be the value of a label"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -127,34 +127,39 @@ impl Run {
         } else {
             self.request.target_namespace(item.namespace)
         };
-        let bytes = match bytes {
-            Some(bytes) => Ok(bytes),
-            None => self.load(item.location).await.map_err(|e| e.chain()),
-        };
-        let archived = bytes.and_then(|bytes| ItemTree::parse(&bytes).map_err(|e| chain(&e)));
-        let (archived, unreadable) = match archived {
-            Ok(tree) => (tree, None),
-            Err(message) => (
-                ItemTree::parse(b"{}")
-                    .unwrap_or_else(|_| unreachable!("an empty object is an object")),
-                Some(message),
-            ),
+        let kind = format!("{}/{}", item.api_version, item.kind);
+        let archived = match self.tree_of(&item, bytes).await {
+            Ok(tree) => Arc::new(tree),
+            Err(message) => {
+                self.record(Record::item(
+                    Severity::Error,
+                    item.resource,
+                    namespace,
+                    item.name,
+                    message,
+                ));
+                self.finish_item(
+                    planned,
+                    Some((&kind, namespace, item.name, ItemAction::Failed)),
+                );
+                return ItemEnd {
+                    exists: false,
+                    records: true,
+                };
+            }
         };
         let mut work = Work {
             run: self,
             stage,
             item,
             namespace,
-            archived: Arc::new(archived),
+            archived,
             action: None,
             name: None,
             exists: false,
             records: false,
         };
-        match unreadable {
-            Some(message) => work.fail(message),
-            None => self.restore_tree(stage, &mut work).await,
-        }
+        self.restore_tree(stage, &mut work).await;
         if work.exists {
             ticket.set_exists();
         }
@@ -163,7 +168,6 @@ impl Run {
         } else {
             ItemAction::Skipped
         });
-        let kind = format!("{}/{}", item.api_version, item.kind);
         self.finish_item(
             planned,
             Some((
@@ -177,6 +181,18 @@ impl Run {
             exists: work.exists,
             records: work.records,
         }
+    }
+
+    async fn tree_of(
+        &self,
+        item: &IndexedItem<'_>,
+        bytes: Option<Bytes>,
+    ) -> Result<ItemTree, String> {
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => self.load(item.location).await.map_err(|e| e.chain())?,
+        };
+        ItemTree::parse(&bytes).map_err(|e| chain(&e))
     }
 
     async fn restore_namespace(

@@ -80,6 +80,13 @@ impl States {
         }
     }
 
+    /// Whether an item is done with and its object exists.
+    pub(super) fn exists(&self, id: ItemId) -> bool {
+        self.items
+            .get(id.0 as usize)
+            .is_some_and(|state| state.load(Ordering::Acquire) == EXISTS)
+    }
+
     /// Waits until an item that somebody handles is done with: whether the object exists.
     pub(super) async fn finished(&self, id: ItemId) -> bool {
         loop {

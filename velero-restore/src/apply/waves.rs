@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use velero_core::action::RestoreItemAction;
 use velero_core::plan::{RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
+use velero_core::{ApiResource, GroupResource};
 
 use super::run::{Run, Stage};
 use crate::Error;
@@ -38,7 +39,7 @@ pub(crate) async fn apply(
         apply_wave(run, &stage, wave, &bytes, permits).await?;
     }
     if !definitions.is_empty() && !run.is_cancelled() {
-        refresh(run, &rest).await?;
+        refresh(run, &run.brought(&rest)).await?;
         stage = Arc::new(Stage::new(&run.cluster, &run.request, actions));
     }
     let mut namespaces = JoinSet::new();
@@ -109,8 +110,8 @@ fn collect(run: &Run, wave: &Wave, ended: Option<Result<(), tokio::task::JoinErr
     }
 }
 
-/// Runs discovery until it shows what the plan needs, or has been given time enough.
-async fn refresh(run: &Arc<Run>, waves: &[&Wave]) -> Result<(), Error> {
+/// Runs discovery until it shows what definitions have brought, or has been given time enough.
+async fn refresh(run: &Arc<Run>, brought: &[GroupResource]) -> Result<(), Error> {
     let deadline = Instant::now() + DISCOVERY_LAG.min(run.options.resource_timeout);
     let mut pause = Duration::from_millis(50);
     loop {
@@ -120,14 +121,28 @@ async fn refresh(run: &Arc<Run>, waves: &[&Wave]) -> Result<(), Error> {
             .await
             .map_err(|source| Error::Cluster {
                 operation: "discover what the cluster serves",
-                source,
+                source: Box::new(source),
             })?;
-        let complete = waves
-            .iter()
-            .all(|wave| catalog.get(&wave.resource).is_some());
+        let complete = brought.iter().all(|gr| catalog.get(gr).is_some());
         if complete || !run.pause(deadline, pause).await {
             return Ok(());
         }
         pause = (pause * 2).min(run.options.poll_interval);
+    }
+}
+
+impl Run {
+    /// The resources of waves whose definition is in the archive and in the cluster by now.
+    fn brought(&self, waves: &[&Wave]) -> Vec<GroupResource> {
+        let defined = self
+            .index
+            .definitions()
+            .iter()
+            .filter(|(id, _)| self.states.exists(*id));
+        let resources =
+            defined.flat_map(|(_, brings)| brings.iter().map(ApiResource::group_resource));
+        resources
+            .filter(|gr| waves.iter().any(|wave| wave.resource == *gr))
+            .collect()
     }
 }
