@@ -60,6 +60,11 @@ pub const ALLOWED: &[AllowedDifference] = &[
     ),
     allow(
         "*",
+        &["metadata", "generateName"],
+        "only of use at creation, when the name is given",
+    ),
+    allow(
+        "*",
         &["metadata", "ownerReferences", "[]", "uid"],
         "uid of the restored owner",
     ),
@@ -82,6 +87,30 @@ pub const ALLOWED: &[AllowedDifference] = &[
         "*",
         &["metadata", "managedFields", "[subresource=status]"],
         "status is not restored, nor who wrote it",
+    ),
+    allow(
+        "*",
+        &[
+            "metadata",
+            "managedFields",
+            "[]",
+            "fieldsV1",
+            "f:metadata",
+            "f:generateName",
+        ],
+        "as the field",
+    ),
+    allow(
+        "*",
+        &[
+            "metadata",
+            "managedFields",
+            "[]",
+            "fieldsV1",
+            "f:metadata",
+            "f:ownerReferences",
+        ],
+        "keys are uids",
     ),
     allow(
         "*",
@@ -129,11 +158,6 @@ pub const ALLOWED: &[AllowedDifference] = &[
     ),
     allow(
         "PersistentVolumeClaim",
-        &["spec", "volumeName"],
-        "volumes with reclaim policy Delete are provisioned anew",
-    ),
-    allow(
-        "PersistentVolumeClaim",
         &["metadata", "annotations", "pv.kubernetes.io/bind-completed"],
         "written at binding",
     ),
@@ -169,11 +193,6 @@ pub const ALLOWED: &[AllowedDifference] = &[
     allow(
         "Service",
         &["spec", "ports", "[]", "nodePort"],
-        "given by the API server unless the user chose it",
-    ),
-    allow(
-        "Service",
-        &["spec", "healthCheckNodePort"],
         "given by the API server unless the user chose it",
     ),
     allow("Pod", &["spec", "nodeName"], "given by the scheduler"),

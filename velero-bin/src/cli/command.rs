@@ -66,7 +66,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum BackupCommand {
     /// Create a backup
-    Create(CreateBackup),
+    Create(Box<CreateBackup>),
     /// List backups
     Get(GetBackup),
     /// Tell all about backups
@@ -81,7 +81,7 @@ pub(super) enum BackupCommand {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum RestoreCommand {
     /// Create a restore
-    Create(CreateRestore),
+    Create(Box<CreateRestore>),
     /// List restores
     Get(GetRestore),
     /// Tell all about restores
@@ -96,9 +96,9 @@ pub(super) enum RestoreCommand {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum CreateCommand {
     /// Create a backup
-    Backup(CreateBackup),
+    Backup(Box<CreateBackup>),
     /// Create a restore
-    Restore(CreateRestore),
+    Restore(Box<CreateRestore>),
 }
 
 /// `velero get ...`
@@ -173,7 +173,7 @@ impl Command {
             Self::Install(args) => args.run(environment).await,
             Self::Version(args) => args.run(environment).await,
             Self::Server(args) => {
-                let client = super::client(&environment.global, "server").await?;
+                let client = super::client(&environment.global, "").await?;
                 crate::server::run(args, client, &environment.namespace()).await?;
                 Ok(Exit::Success)
             }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use velero_cluster::Cluster;
 
-use super::GlobalArgs;
+use super::{GlobalArgs, explain};
 
 /// How long a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +45,26 @@ pub async fn kube_config(global: &GlobalArgs) -> Result<Config> {
 pub async fn client(global: &GlobalArgs, component: &str) -> Result<Client> {
     let config = kube_config(global).await?;
     Ok(velero_cluster::client_from(config, component)?)
+}
+
+/// Finds out what a cluster serves, after one call that tells quickly whether it can be used at all.
+///
+/// # Errors
+/// As [`client`], and when the API server does not answer within seconds.
+pub(crate) async fn cluster(global: &GlobalArgs) -> Result<Cluster> {
+    let config = kube_config(global).await?;
+    let url = config.cluster_url.to_string();
+    let client = velero_cluster::client_from(config, "")?;
+    let failed = || format!("cannot use the cluster at {url}");
+    match tokio::time::timeout(CONNECT_TIMEOUT, client.apiserver_version()).await {
+        Ok(answer) => drop(answer.map_err(explain).with_context(failed)?),
+        Err(_) => bail!(
+            "{}: no answer within {}s",
+            failed(),
+            CONNECT_TIMEOUT.as_secs()
+        ),
+    }
+    Cluster::connect(client).await.with_context(failed)
 }
 
 fn find_kubeconfig(global: &GlobalArgs) -> Result<Option<(Kubeconfig, String)>> {

@@ -29,6 +29,7 @@ use anyhow::Result;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
+pub(crate) use connect::cluster;
 pub use connect::{client, kube_config};
 pub use exit::Exit;
 pub use global::GlobalArgs;

@@ -10,7 +10,7 @@ use velero_core::api::{Backup, BackupSpec};
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{BackupFilterArgs, MetadataArgs};
-use crate::cli::{Environment, Exit, console, names};
+use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
@@ -34,10 +34,7 @@ impl DirectBackup {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
-        let client = environment.client().await?;
-        let cluster = Cluster::connect(client)
-            .await
-            .context("cannot use the cluster")?;
+        let cluster = cli::cluster(&environment.global).await?;
         let store = self.store.open_for_writing().await?;
         let backup = self.backup(environment, spec, &cluster).await?;
 

@@ -18,9 +18,9 @@ pub(crate) use stop::stop_on_interrupt;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Direct {
     /// Back a cluster up into a store
-    Backup(backup::DirectBackup),
+    Backup(Box<backup::DirectBackup>),
     /// Restore a backup of a store
-    Restore(restore::DirectRestore),
+    Restore(Box<restore::DirectRestore>),
     /// List the backups of a store, or the objects of one
     Ls(ls::DirectLs),
     /// Print one object of a backup

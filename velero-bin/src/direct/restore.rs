@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::Zoned;
-use velero_cluster::Cluster;
 use velero_core::api::Restore;
 
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{MetadataArgs, RestoreFilterArgs};
-use crate::cli::{Environment, Exit, console, names};
+use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{RestoreDone, RestoreRun, prepare_direct_restore, run_restore, system_clock};
@@ -42,11 +41,8 @@ impl DirectRestore {
         names::check("restore", &name)?;
         let mut spec = self.filters.spec()?;
         spec.backup_name = self.name.clone();
-        let client = environment.client().await?;
         let store = self.store.open_for_reading().await?;
-        let cluster = Cluster::connect(client)
-            .await
-            .context("cannot use the cluster")?;
+        let cluster = cli::cluster(&environment.global).await?;
         let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
         self.metadata.apply(&mut restore.metadata);
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());

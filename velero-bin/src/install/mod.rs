@@ -119,6 +119,7 @@ async fn install(
 ///
 /// # Errors
 /// When the API server refuses one, or does not serve them within a minute.
+#[cfg(feature = "sandbox")]
 pub(crate) async fn install_definitions(client: Client) -> Result<()> {
     let definitions = definitions();
     for definition in &definitions {

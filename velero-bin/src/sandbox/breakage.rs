@@ -28,7 +28,7 @@ impl Breakage {
             bail!("ConfigMap {VICTIM} cannot be removed");
         }
         if self == Self::Change {
-            object["data"]["color"] = json!("broken");
+            object["data"]["theme"] = json!("broken");
             store
                 .seed_value(object)
                 .context("the changed object cannot be put back")?;

@@ -14,10 +14,10 @@ use velero_core::NoProgress;
 use velero_core::api::{Backup, BackupSpec, Restore, RestoreSpec};
 use velero_persistence::{BackupStore, Location};
 use velero_testkit::ApiServer;
-use velero_testkit::compare::{ALLOWED, compare};
+use velero_testkit::compare::{ALLOWED, compare, name_volumes_by_claim};
 
 use super::breakage::Breakage;
-use super::{Folder, NAMESPACE, PATIENCE, application, settled, start};
+use super::{Folder, NAMESPACE, PATIENCE, settled, start};
 use crate::cli::{Environment, Exit, console};
 use crate::direct::stop_on_interrupt;
 use crate::logfile::{LogOptions, RunLogs};
@@ -49,7 +49,7 @@ impl Demo {
 
         let step = Instant::now();
         let (server, seeded) = start().await?;
-        let before = server.store().all();
+        let before = state_of(&server);
         steps.done(
             step,
             format_args!(
@@ -118,6 +118,13 @@ fn counts_of(backup: &BackupDone) -> String {
     )
 }
 
+/// All objects of the cluster; provisioned volumes go by the name of their claim.
+fn state_of(server: &ApiServer) -> Vec<Value> {
+    let mut objects = server.store().all();
+    name_volumes_by_claim(&mut objects);
+    objects
+}
+
 /// Numbered lines with the time that each took.
 #[derive(Debug, Default)]
 struct Steps {
@@ -142,7 +149,7 @@ impl Steps {
         began: Instant,
     ) -> Exit {
         let step = Instant::now();
-        let after = server.store().all();
+        let after = state_of(server);
         let differences = compare(before, &after, ALLOWED);
         self.done(
             step,
@@ -253,7 +260,7 @@ impl World {
                 "apiextensions.k8s.io",
                 "v1",
                 "CustomResourceDefinition",
-                "metadata.name=orders.shop.example.com".to_owned(),
+                "metadata.name=offers.shop.example.io".to_owned(),
             ),
         ];
         let mut deleted = Vec::new();
@@ -263,9 +270,6 @@ impl World {
             let params = ListParams::default().fields(&fields);
             for object in api.list(&params).await?.items {
                 let name = object.metadata.name.unwrap_or_default();
-                if kind == "PersistentVolume" {
-                    application::release(&self.client, &name).await?;
-                }
                 api.delete(&name, &DeleteParams::default()).await?;
                 gone(&api, &name).await?;
                 deleted.push(format!("{kind} {name:?}"));

@@ -3,6 +3,7 @@
 //! Each change of an object asks for one look at it, after the request that made the change. A look changes only what
 //! is not as it should be, so looks come to an end.
 
+mod adopt;
 mod pods;
 mod volumes;
 mod workloads;

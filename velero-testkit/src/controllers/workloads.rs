@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::adopt::adopt;
 use super::{controlled_by, make, save};
 use crate::registry::Resource;
 use crate::server::Inner;
@@ -75,6 +76,7 @@ pub(super) fn deployment(
     let template = tree["spec"]["template"].clone();
     let hash = hash(&template);
     let name = format!("{}-{hash}", live.name());
+    adopt(inner, state, resource, live, "replicasets.apps");
     let sets = controlled(state, "replicasets.apps", live);
     let Some(set_resource) = state.registry.by_table("replicasets.apps") else {
         return;
@@ -158,6 +160,7 @@ pub(super) fn replica_set(
 ) {
     let mut tree = live.full(resource);
     let namespace = live.identity().0.to_owned();
+    adopt(inner, state, resource, live, "pods");
     let pods = controlled(state, "pods", live);
     let wanted = replicas(&tree);
     for _ in pods.len()..wanted {
@@ -190,6 +193,7 @@ pub(super) fn stateful_set(
 ) {
     let mut tree = live.full(resource);
     let namespace = live.identity().0.to_owned();
+    adopt(inner, state, resource, live, "pods");
     let wanted = replicas(&tree);
     let revision = format!("{}-{}", live.name(), hash(&tree["spec"]["template"]));
     for index in 0..wanted {
@@ -281,6 +285,7 @@ pub(super) fn daemon_set(
 ) {
     let mut tree = live.full(resource);
     let namespace = live.identity().0.to_owned();
+    adopt(inner, state, resource, live, "pods");
     if controlled(state, "pods", live).is_empty() {
         let made = pod(&tree["spec"]["template"], Value::Null, resource, live);
         make(inner, state, "v1", "Pod", Some(&namespace), made);

@@ -37,7 +37,7 @@ impl GetBackup {
         let objects = Objects::new(environment.client().await?, &environment.namespace());
         let mut backups: Vec<Backup> = self.list.fetch(&objects).await?;
         if self.output.output == Format::Table {
-            backups.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+            backups.sort_by_cached_key(sort_key);
             let now = Timestamp::now();
             output::print_table(
                 &self
@@ -122,7 +122,7 @@ mod tests {
     fn backups_of_a_schedule_are_sorted_newest_first() {
         let mut names = ["b", "a-20260101000000", "a-20260102000000", "a-x", "a"]
             .map(|name| Backup::new("velero", name, BackupSpec::default()));
-        names.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+        names.sort_by_cached_key(sort_key);
         let sorted: Vec<_> = names
             .iter()
             .map(|backup| backup.metadata.name.as_deref().unwrap())

@@ -1,0 +1,208 @@
+//! Commands that need no operator.
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Cluster, command, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_printed_installed_and_kept() {
+    let cluster = Cluster::start().await;
+    let before = cluster.server.calls().total();
+    let text = cluster
+        .velero("install --crds-only --dry-run -o yaml")
+        .await
+        .exits(0);
+    assert!(
+        text.contains("kind: List") && text.contains("name: backups.velero.io"),
+        "{text}"
+    );
+    assert_eq!(cluster.server.calls().total(), before);
+    let text = cluster.velero("install --crds-only").await.exits(0);
+    assert!(
+        text.contains("CustomResourceDefinition/backups.velero.io: created\n"),
+        "{text}"
+    );
+    let text = cluster.velero("install --crds-only").await.exits(0);
+    assert!(
+        text.contains("backups.velero.io: already exists, kept as it is\n"),
+        "{text}"
+    );
+    let ran = cluster.velero("install").await;
+    assert!(
+        ran.code == 1 && ran.stderr.contains("--crds-only"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_prints_and_sends_nothing_when_asked_to() {
+    let cluster = Cluster::start().await;
+    cluster.velero("install --crds-only").await.exits(0);
+    let line = "create backup first --include-namespaces a,b --ttl 1h -l app=web --include-cluster-resources=false -o json";
+    let backup: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    assert_eq!(backup["metadata"]["namespace"], "velero");
+    assert_eq!(
+        backup["spec"]["includedNamespaces"],
+        serde_json::json!(["a", "b"])
+    );
+    assert_eq!(backup["spec"]["ttl"], "1h0m0s");
+    assert_eq!(backup["spec"]["labelSelector"]["matchLabels"]["app"], "web");
+    assert_eq!(backup["spec"]["includeClusterResources"], false);
+    // A repeated list replaces the earlier one, repeated pairs are merged.
+    let line = "backup create first --include-namespaces a --include-namespaces b --labels a=1 --labels b=2 -o json";
+    let backup: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    assert_eq!(
+        backup["spec"]["includedNamespaces"],
+        serde_json::json!(["b"])
+    );
+    assert_eq!(
+        backup["metadata"]["labels"],
+        serde_json::json!({"a": "1", "b": "2"})
+    );
+    let table = cluster
+        .velero("backup create first -o table")
+        .await
+        .exits(0);
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert_eq!(cluster.velero("backup get").await.exits(0), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_namespace_comes_from_flag_file_environment_default() {
+    let cluster = Cluster::start().await;
+    cluster.velero("install --crds-only").await.exits(0);
+    let namespace = async |args: &[&str], environment: Option<&str>| {
+        let mut command =
+            cluster.command([&["backup", "create", "b", "-o", "json"], args].concat());
+        if let Some(value) = environment {
+            command.env("VELERO_NAMESPACE", value);
+        }
+        let backup: Value = serde_json::from_str(&run(command).await.exits(0)).unwrap();
+        backup["metadata"]["namespace"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(namespace(&[], None).await, "velero");
+    assert_eq!(namespace(&[], Some("env")).await, "env");
+    std::fs::create_dir_all(cluster.home.path().join(".config/velero")).unwrap();
+    std::fs::write(
+        cluster.home.path().join(".config/velero/config.json"),
+        r#"{"namespace":"file"}"#,
+    )
+    .unwrap();
+    assert_eq!(namespace(&[], Some("env")).await, "file");
+    assert_eq!(namespace(&["-n", "flag"], Some("env")).await, "flag");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_words_are_usage_and_exit_with_one() {
+    let home = TempDir::new().unwrap();
+    for (line, expected) in [
+        ("backup foo", "foo"),
+        ("frobnicate", "frobnicate"),
+        (
+            "backup create b --snapshot-volumes=true",
+            "--snapshot-volumes",
+        ),
+        ("backup create b --ttl 1d", "unknown unit"),
+        ("backup get -o toml", "toml"),
+        ("backup logs", "<NAME>"),
+    ] {
+        let ran = run(command(home.path(), line.split(' '))).await;
+        assert_eq!(ran.code, 1, "{line}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains(expected) && ran.stderr.contains("An error occurred: "),
+            "{line}: {}",
+            ran.stderr
+        );
+    }
+    for (line, expected) in [
+        ("backup create", "a backup name is required"),
+        (
+            "backup create No_Good",
+            "backup name \"No_Good\" is not valid",
+        ),
+        (
+            "restore create",
+            "either a backup or schedule must be specified",
+        ),
+        (
+            "restore create --from-backup a --from-schedule b",
+            "but not both",
+        ),
+        (
+            "backup delete",
+            "exactly one of names, --all and --selector",
+        ),
+        (
+            "backup delete a --all",
+            "exactly one of names, --all and --selector",
+        ),
+        ("backup get", "no kubeconfig was found"),
+    ] {
+        let message = run(command(home.path(), line.split(' '))).await.fails();
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_of_the_log_library_are_taken_with_one_warning() {
+    let home = TempDir::new().unwrap();
+    let ran = run(command(
+        home.path(),
+        ["version", "--client-only", "-v", "5", "--logtostderr"],
+    ))
+    .await;
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.stdout.starts_with("Client:\n\tVersion: v"),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(
+        ran.stderr,
+        "warning: --v, --logtostderr have no effect here; use RUST_LOG=debug for details\n"
+    );
+    let ran = run(command(home.path(), ["--help"])).await;
+    assert!(
+        ran.code == 0 && ran.stdout.contains("direct") && !ran.stdout.contains("--vmodule"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_that_nobody_answers_are_answered_no() {
+    let cluster = Cluster::start().await;
+    cluster.velero("install --crds-only").await.exits(0);
+    cluster
+        .server
+        .store()
+        .seed("{apiVersion: velero.io/v1, kind: Backup, metadata: {name: b, namespace: velero}}")
+        .unwrap();
+    let ran = cluster.velero("backup delete b").await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
+    assert!(
+        ran.stderr
+            .contains("Are you sure you want to continue (Y/N)?"),
+        "{}",
+        ran.stderr
+    );
+    let ran = cluster.velero("backup delete b nothing --confirm").await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stdout.contains("backup \"b\" submitted")
+            && ran.stderr.contains("\"nothing\" not found"),
+        "{ran:?}"
+    );
+    let requests = cluster
+        .server
+        .store()
+        .list("velero.io/v1", "DeleteBackupRequest", None);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0]["spec"]["backupName"], "b");
+    assert_eq!(
+        requests[0]["metadata"]["labels"]["velero.io/backup-name"],
+        "b"
+    );
+}

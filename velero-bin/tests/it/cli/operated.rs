@@ -1,0 +1,206 @@
+//! Commands whose work the operator does.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use velero_bin::logfile::{LogOptions, RunLogs};
+use velero_bin::server::{Server, Settings};
+
+use crate::program::Cluster;
+
+/// A cluster with an operator and a folder as its location.
+struct Operated {
+    cluster: Cluster,
+    _operator: Server,
+    folder: TempDir,
+}
+
+impl Operated {
+    async fn start() -> Self {
+        let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+        cluster.velero("install --crds-only").await.exits(0);
+        std::fs::create_dir(folder.path().join("bucket")).unwrap();
+        let store = cluster.server.store();
+        store
+            .seed("{apiVersion: v1, kind: Namespace, metadata: {name: velero}}")
+            .unwrap();
+        let location = json!({"apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
+            "metadata": {"name": "default", "namespace": "velero"},
+            "spec": {"provider": "filesystem", "default": true, "objectStorage": {"bucket": "bucket"},
+                "config": {"fspath": folder.path().display().to_string()}}});
+        store.seed_value(location).unwrap();
+        let settings = Settings {
+            tick: Duration::from_millis(50),
+            ..Settings::default()
+        };
+        let logs = RunLogs::install(&LogOptions::default());
+        let operator = Server::start(cluster.server.client(), settings, logs)
+            .await
+            .unwrap();
+        Self {
+            cluster,
+            _operator: operator,
+            folder,
+        }
+    }
+
+    async fn velero(&self, line: &str) -> crate::program::Ran {
+        self.cluster.velero(line).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_and_a_restore_from_the_command_line() {
+    let world = Operated::start().await;
+    let text = world
+        .velero("backup create first --include-namespaces shop --labels a=b --wait")
+        .await
+        .exits(0);
+    assert!(
+        text.starts_with("Backup request \"first\" submitted successfully.\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Backup completed with status: Completed."),
+        "{text}"
+    );
+
+    let table = world
+        .velero("get backups --show-labels -L a")
+        .await
+        .exits(0);
+    assert!(
+        table.starts_with("NAME    STATUS      ERRORS   WARNINGS   CREATED"),
+        "{table}"
+    );
+    assert!(
+        table.contains("29d") && table.contains("default") && table.contains("a=b"),
+        "{table}"
+    );
+    let one: Value =
+        serde_json::from_str(&world.velero("backup get first -o json").await.exits(0)).unwrap();
+    assert_eq!(
+        (one["kind"].as_str(), one["status"]["phase"].as_str()),
+        (Some("Backup"), Some("Completed"))
+    );
+
+    let text = world
+        .velero("backup describe first --details")
+        .await
+        .exits(0);
+    for part in [
+        "Name:         first\n",
+        "Phase:  Completed\n",
+        "  Included:  shop\n",
+        "Storage Location:  default\n",
+        "v1/ConfigMap:\n",
+        "- shop/settings\n",
+    ] {
+        assert!(text.contains(part), "{part:?}: {text}");
+    }
+    let described: Value =
+        serde_json::from_str(&world.velero("describe backup first -o json").await.exits(0))
+            .unwrap();
+    assert_eq!(described["spec"]["namespaces"]["included"], "shop");
+    let log = world.velero("backup logs first").await.exits(0);
+    assert!(
+        log.contains("msg=\"backup completed\" backup=velero/first"),
+        "{log}"
+    );
+
+    world
+        .cluster
+        .server
+        .store()
+        .remove("v1", "ConfigMap", Some("shop"), "settings");
+    let text = world
+        .velero("create restore back --from-backup first --wait")
+        .await
+        .exits(0);
+    assert!(
+        text.contains("Restore completed with status: Completed."),
+        "{text}"
+    );
+    assert!(
+        world
+            .cluster
+            .server
+            .store()
+            .get("v1", "ConfigMap", Some("shop"), "settings")
+            .is_some()
+    );
+    let table = world.velero("restore get").await.exits(0);
+    assert!(table.contains("back   first    Completed"), "{table}");
+    let text = world
+        .velero("restore describe back --details")
+        .await
+        .exits(0);
+    assert!(
+        text.contains("Backup:  first\n") && text.contains("- shop/settings(created)\n"),
+        "{text}"
+    );
+    assert!(
+        world
+            .velero("restore logs back")
+            .await
+            .exits(0)
+            .contains("restore=velero/back")
+    );
+
+    let text = world.velero("restore delete back --confirm").await.exits(0);
+    assert_eq!(
+        text,
+        "Request to delete restore \"back\" submitted successfully.\n"
+    );
+    let text = world.velero("backup delete first --confirm").await.exits(0);
+    assert!(
+        text.starts_with("Request to delete backup \"first\" submitted successfully.\n"),
+        "{text}"
+    );
+    for _ in 0..400 {
+        if crate::program::files(world.folder.path()).is_empty()
+            && world.velero("backup get").await.exits(0).is_empty()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("left: {:?}", crate::program::files(world.folder.path()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_tells_how_it_ended() {
+    let world = Operated::start().await;
+    let text = world
+        .velero("backup create lost --include-namespaces gone --wait")
+        .await
+        .exits(2);
+    assert!(
+        text.contains("Backup completed with status: PartiallyFailed."),
+        "{text}"
+    );
+    let text = world.velero("backup describe lost").await.exits(0);
+    assert!(
+        text.contains("Errors:") && text.contains("run `velero backup logs lost`"),
+        "{text}"
+    );
+    let message = world
+        .velero("restore create --from-backup nothing --wait")
+        .await
+        .fails();
+    assert_eq!(
+        message,
+        "backups.velero.io \"nothing\" not found in namespace \"velero\""
+    );
+    let message = world
+        .velero("backup create first --storage-location nowhere")
+        .await
+        .fails();
+    assert_eq!(
+        message,
+        "backupstoragelocations.velero.io \"nowhere\" not found in namespace \"velero\""
+    );
+    let message = world.velero("backup logs nothing").await.fails();
+    assert!(message.contains("\"nothing\" not found"), "{message}");
+}

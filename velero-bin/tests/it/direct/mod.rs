@@ -1,0 +1,6 @@
+//! Direct mode.
+
+mod faults;
+mod round_trip;
+mod s3;
+mod selection;

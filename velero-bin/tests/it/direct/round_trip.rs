@@ -1,0 +1,215 @@
+//! Backups and restores that go well.
+
+use serde_json::Value;
+use tempfile::TempDir;
+use velero_testkit::compare::{ALLOWED, compare};
+
+use crate::program::{Cluster, files};
+
+fn store(folder: &TempDir) -> String {
+    format!("file://{}", folder.path().display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_listed_read_and_restored_into_another_cluster() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = store(&folder);
+    let text = source
+        .velero(&format!(
+            "direct backup first --store {store} --include-namespaces shop"
+        ))
+        .await
+        .exits(0);
+    assert!(
+        text.starts_with("Backup \"first\" Completed.\n") && text.contains("Warnings:  0"),
+        "{text}"
+    );
+    let dir = "backups/first/";
+    let expected = [
+        "first-itemoperations.json.gz",
+        "first-logs.gz",
+        "first-podvolumebackups.json.gz",
+        "first-resource-list.json.gz",
+        "first-results.gz",
+        "first-volumeinfo.json.gz",
+        "first-volumesnapshots.json.gz",
+        "first.tar.gz",
+        "velero-backup.json",
+    ];
+    assert_eq!(
+        files(folder.path()),
+        expected.map(|name| format!("{dir}{name}"))
+    );
+
+    let listed = source
+        .velero(&format!("direct ls --store {store}"))
+        .await
+        .exits(0);
+    assert!(
+        listed.starts_with("NAME    STATUS") && listed.contains("first   Completed   0"),
+        "{listed}"
+    );
+    let objects = source
+        .velero(&format!("direct ls first --store {store}"))
+        .await
+        .exits(0);
+    assert!(
+        objects.contains("v1/ConfigMap        shop        settings"),
+        "{objects}"
+    );
+    let shown = source
+        .velero(&format!(
+            "direct cat first cm/shop/settings --store {store}"
+        ))
+        .await
+        .exits(0);
+    assert!(
+        shown.contains("color: blue") && shown.contains("kind: ConfigMap"),
+        "{shown}"
+    );
+
+    let target = Cluster::start().await;
+    let text = target
+        .velero(&format!(
+            "direct restore first --store {store} --restore-name back"
+        ))
+        .await
+        .exits(0);
+    assert!(
+        text.starts_with("Restore \"back\" of backup \"first\" Completed.\n"),
+        "{text}"
+    );
+    let all = |cluster: &Cluster| -> Vec<Value> {
+        let store = cluster.server.store();
+        ["ConfigMap", "Secret", "ServiceAccount"]
+            .iter()
+            .flat_map(|kind| store.list("v1", kind, Some("shop")))
+            .collect()
+    };
+    // Objects put in without a call have no owners of fields.
+    let without_owners = |objects: Vec<Value>| -> Vec<Value> {
+        objects
+            .into_iter()
+            .map(|mut object| {
+                object["metadata"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("managedFields");
+                object
+            })
+            .collect()
+    };
+    assert_eq!(
+        compare(
+            &without_owners(all(&source)),
+            &without_owners(all(&target)),
+            ALLOWED
+        ),
+        []
+    );
+    let names = [
+        "back-itemoperations.json.gz",
+        "back-resource-list.json.gz",
+        "back-results.gz",
+    ];
+    for name in names.map(|name| format!("restores/back/restore-{name}")) {
+        assert!(files(folder.path()).contains(&name), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_is_what_the_peer_would_serve() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let line = format!(
+        "direct backup first --store {} -n backup --ttl 24h --labels a=b --annotations c=d",
+        store(&folder)
+    );
+    source.velero(&line).await.exits(0);
+    let bytes = std::fs::read(folder.path().join("backups/first/velero-backup.json")).unwrap();
+    let backup: Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(bytes.starts_with(b"{\n  \"") && !bytes.ends_with(b"\n"));
+    for (pointer, expected) in [
+        ("/kind", "Backup"),
+        ("/apiVersion", "velero.io/v1"),
+        ("/metadata/name", "first"),
+        ("/metadata/namespace", "backup"),
+        ("/metadata/labels/a", "b"),
+        ("/metadata/annotations/c", "d"),
+        ("/metadata/labels/velero.io~1storage-location", "default"),
+        ("/spec/ttl", "24h0m0s"),
+        ("/spec/includedNamespaces/0", "*"),
+        ("/status/phase", "Completed"),
+        ("/status/formatVersion", "1.1.0"),
+    ] {
+        assert_eq!(
+            backup.pointer(pointer).and_then(Value::as_str),
+            Some(expected),
+            "{pointer}"
+        );
+    }
+    for pointer in [
+        "/metadata/uid",
+        "/metadata/creationTimestamp",
+        "/status/expiration",
+        "/status/startTimestamp",
+        "/status/completionTimestamp",
+    ] {
+        assert!(
+            backup.pointer(pointer).is_some_and(Value::is_string),
+            "{pointer}"
+        );
+    }
+    assert_eq!(
+        backup["status"]["progress"]["totalItems"],
+        backup["status"]["progress"]["itemsBackedUp"]
+    );
+    let log = std::fs::read(folder.path().join("backups/first/first-logs.gz")).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(log.as_slice()), &mut text)
+        .unwrap();
+    assert!(
+        text.contains("level=info msg=\"starting the backup\" backup=backup/first"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_are_buckets_as_well() {
+    let (source, s3) = (
+        Cluster::with_shop().await,
+        super::s3::S3Server::start().await,
+    );
+    let url = s3.url("backups", "clusters/a");
+    let with_keys = |line: String| {
+        let mut command = source.command(line.split(' '));
+        command
+            .env("AWS_ACCESS_KEY_ID", super::s3::ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", super::s3::SECRET_KEY);
+        command
+    };
+    let run = |line: String| crate::program::run(with_keys(line));
+    run(format!(
+        "direct backup first --store {url} --include-namespaces shop"
+    ))
+    .await
+    .exits(0);
+    assert!(
+        files(&s3.bucket())
+            .iter()
+            .any(|file| file == "clusters/a/backups/first/first.tar.gz")
+    );
+    source
+        .server
+        .store()
+        .remove("v1", "ConfigMap", Some("shop"), "settings");
+    run(format!("direct restore first --store {url}"))
+        .await
+        .exits(0);
+    assert!(
+        source
+            .server
+            .store()
+            .get("v1", "ConfigMap", Some("shop"), "settings")
+            .is_some()
+    );
+}

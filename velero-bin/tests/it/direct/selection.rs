@@ -1,0 +1,140 @@
+//! Filters and mappings of direct mode.
+
+use tempfile::TempDir;
+
+use crate::program::Cluster;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_hold_what_the_filters_say() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    for (name, filters, has, has_not) in [
+        ("by-label", "-l app=web", "settings", "other"),
+        ("by-labels", "--or-selector app=web", "settings", "other"),
+        (
+            "by-kind",
+            "--include-namespaces shop --include-resources secrets",
+            "key",
+            "settings",
+        ),
+        (
+            "without-kind",
+            "--include-namespaces shop --exclude-resources cm",
+            "key",
+            "settings",
+        ),
+        (
+            "by-pattern",
+            "--include-namespaces sh*",
+            "settings",
+            "kube-system",
+        ),
+        (
+            "without-cluster",
+            "--include-namespaces shop --include-cluster-resources=false",
+            "settings",
+            "v1/Namespace",
+        ),
+    ] {
+        let filters: Vec<&str> = filters.split(' ').collect();
+        let args = [&["direct", "backup", name, "--store", &store][..], &filters].concat();
+        source.run(args).await.exits(0);
+        let listed = source
+            .run(["direct", "ls", name, "--store", &store])
+            .await
+            .exits(0);
+        assert!(
+            listed.contains(has) && !listed.contains(has_not),
+            "{name}: {listed}"
+        );
+    }
+    let listed = source
+        .run(["direct", "ls", "--store", &store, "-o", "json"])
+        .await
+        .exits(0);
+    let list: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (
+            list["kind"].as_str(),
+            list["items"].as_array().map(Vec::len)
+        ),
+        (Some("BackupList"), Some(6))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_map_namespaces_and_filter() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    source
+        .velero(&format!(
+            "direct backup first --store {store} --include-namespaces shop"
+        ))
+        .await
+        .exits(0);
+    let line = format!(
+        "direct restore first --store {store} --namespace-mappings shop:copy --include-resources configmaps"
+    );
+    source.velero(&line).await.exits(0);
+    let objects = source.server.store();
+    assert!(
+        objects
+            .get("v1", "ConfigMap", Some("copy"), "settings")
+            .is_some()
+    );
+    assert!(objects.get("v1", "Secret", Some("copy"), "key").is_none());
+    let again = source.velero(&line).await.exits(0);
+    assert!(again.contains("Created:   0"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_found_by_their_names() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    source
+        .server
+        .store()
+        .seed("{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop-two}}")
+        .unwrap();
+    let store = format!("file://{}", folder.path().display());
+    source
+        .velero(&format!("direct backup first --store {store}"))
+        .await
+        .exits(0);
+    let cat = async |object: &str| {
+        source
+            .run([
+                "direct", "cat", "first", object, "--store", &store, "-o", "json",
+            ])
+            .await
+    };
+    assert!(
+        cat("namespace/shop")
+            .await
+            .exits(0)
+            .contains("\"team\": \"commerce\"")
+    );
+    assert!(
+        cat("secret/key")
+            .await
+            .exits(0)
+            .contains("\"kind\": \"Secret\"")
+    );
+    assert!(
+        cat("cm/settings")
+            .await
+            .fails()
+            .contains("configmaps/shop-two/settings, configmaps/shop/settings")
+    );
+    assert!(
+        cat("cm/nothing")
+            .await
+            .fails()
+            .contains("holds no \"cm/nothing\"")
+    );
+    assert!(
+        cat("nothing")
+            .await
+            .fails()
+            .contains("RESOURCE/NAMESPACE/NAME is needed")
+    );
+}
