@@ -17,10 +17,15 @@
 
 mod audit;
 mod controlplane;
+mod kubectl;
 mod s3server;
 mod scenario;
 mod scenarios;
+mod site;
+mod state;
+mod velero;
 mod wait;
+mod world;
 
 pub use audit::{
     AuditCounts, AuditEvent, AuditFilter, AuditLog, AuditObject, AuditStatus, AuditUser,
@@ -28,7 +33,10 @@ pub use audit::{
 pub use controlplane::{Assets, Component, ControlPlane, Options};
 pub use k8s_openapi;
 pub use kube;
+pub use kubectl::Kubectl;
 pub use s3server::S3Server;
 pub use scenario::{Context, RunOptions, Running, Scenario, Summary, run_scenarios};
 pub use scenarios::all as all_scenarios;
+pub use site::Site;
+pub use velero::{Operator, Outcome, Velero};
 pub use wait::eventually;

@@ -5,15 +5,14 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     pin::Pin,
-    process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use futures::FutureExt;
 use tempfile::TempDir;
 
-use crate::{ControlPlane, Options};
+use crate::{ControlPlane, Options, Velero};
 
 /// What a scenario gets: the binary under test, a folder of its own, a seed.
 #[derive(Debug)]
@@ -74,39 +73,13 @@ impl Context {
         ControlPlane::start(Options { keep, ..options }).await
     }
 
-    /// Runs `velero` to its end against a control plane and returns its standard output.
-    ///
-    /// # Errors
-    /// When it is not done within `deadline` (it is killed), or fails; the text has its standard error.
-    pub async fn run_velero(
-        &self,
-        plane: &ControlPlane,
-        args: &[&str],
-        deadline: Duration,
-    ) -> Result<String> {
-        let child = tokio::process::Command::new(self.velero()?)
-            .args(args)
-            .env("KUBECONFIG", plane.kubeconfig())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start velero")?;
-        let output = tokio::time::timeout(deadline, child.wait_with_output())
-            .await
-            .map_err(|_| anyhow!("velero {} not done within {deadline:?}", args.join(" ")))??;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if !output.status.success() {
-            bail!(
-                "velero {} failed ({})\n{}{}",
-                args.join(" "),
-                output.status,
-                text(&output.stdout),
-                text(&output.stderr)
-            );
-        }
-        Ok(text(&output.stdout))
+    /// The command line of `velero` against a control plane, with a home folder of its own.
+    pub fn cli(&self, plane: &ControlPlane) -> Result<Velero> {
+        Ok(Velero::new(
+            self.velero()?,
+            plane.kubeconfig(),
+            self.scratch(),
+        ))
     }
 }
 

@@ -1,0 +1,190 @@
+//! A control plane on which Velero is installed: definitions, namespace, location, running operator.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::Client;
+use serde_json::{Value, json};
+
+use crate::{
+    AuditLog, Context, ControlPlane, Kubectl, Operator, Options, S3Server, Velero, eventually,
+};
+
+/// Namespace of the operator.
+pub(crate) const NAMESPACE: &str = "velero";
+/// How long single steps of the operator may take.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// One cluster with an operator of ours.
+pub struct Site {
+    /// The command line against this cluster.
+    pub velero: Velero,
+    /// `kubectl` against this cluster.
+    pub kubectl: Kubectl,
+    /// The operator.
+    pub operator: Operator,
+    /// All rights, not the operator's.
+    pub client: Client,
+    // After the operator, which would complain about its loss.
+    plane: ControlPlane,
+}
+
+impl Site {
+    /// Starts a control plane and installs Velero on it, with `bucket` as its default location.
+    pub async fn start(cx: &Context, name: &str, store: &S3Server, bucket: &str) -> Result<Self> {
+        let plane = cx.control_plane(Options::default()).await?;
+        Self::install(cx, name, plane, store, bucket).await
+    }
+
+    /// Installs Velero on a control plane, with `bucket` as its default location.
+    pub async fn install(
+        cx: &Context,
+        name: &str,
+        plane: ControlPlane,
+        store: &S3Server,
+        bucket: &str,
+    ) -> Result<Self> {
+        let velero = cx.cli(&plane)?;
+        let kubectl = Kubectl::new(&plane)?;
+        velero.ok(&["install", "--crds-only"]).await?;
+        let mut objects =
+            vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})];
+        objects.extend(location("default", store, bucket));
+        kubectl.apply(&objects, &[]).await?;
+        let operator = Operator::start(&velero, log(cx, name), FLAGS).await?;
+        let site = Self {
+            client: plane.client().await?,
+            velero,
+            kubectl,
+            operator,
+            plane,
+        };
+        site.available("default").await?;
+        Ok(site)
+    }
+
+    /// The control plane.
+    #[must_use]
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// The audit log of the control plane.
+    pub fn audit(&self) -> Result<AuditLog> {
+        self.plane.audit().context("no audit log")
+    }
+
+    /// Waits until the operator calls a location available.
+    pub async fn available(&self, name: &str) -> Result<()> {
+        let what = format!("location {name} is available");
+        let waited = eventually(&what, SOON, || async {
+            let location = self.object("backupstoragelocations", name).await?;
+            Ok((location["status"]["phase"] == "Available").then_some(()))
+        });
+        waited.await.with_context(|| self.operator.tail())
+    }
+
+    /// Waits until the operator has found a backup in the store.
+    pub async fn synchronised(&self, backup: &str) -> Result<Value> {
+        let what = format!("backup {backup} is found by synchronisation");
+        let waited = eventually(&what, SOON, || async {
+            Ok(Some(self.object("backups", backup).await?))
+        });
+        waited.await.with_context(|| self.operator.tail())
+    }
+
+    /// Reads one of the operator's custom resources.
+    pub async fn object(&self, plural: &str, name: &str) -> Result<Value> {
+        let path = format!("/apis/velero.io/v1/namespaces/{NAMESPACE}/{plural}/{name}");
+        let request = http::Request::get(path).body(Vec::new())?;
+        Ok(self.client.request(request).await?)
+    }
+
+    /// Creates a backup by the command line, waits for it, and checks that it is complete.
+    pub async fn back_up(&self, name: &str, flags: &[&str]) -> Result<Value> {
+        let args = [&["backup", "create", name, "--wait"], flags].concat();
+        let ran = self.velero.ok(&args).await;
+        let printed = self.explained(ran, "backup", name).await?;
+        ensure!(
+            printed.contains("Backup completed with status: Completed"),
+            "unexpected: {printed}"
+        );
+        self.object("backups", name).await
+    }
+
+    /// Creates a restore by the command line, waits for it, and checks that it is complete.
+    pub async fn restore(&self, name: &str, backup: &str, flags: &[&str]) -> Result<Value> {
+        let create = ["restore", "create", name, "--from-backup", backup, "--wait"];
+        let args = [&create[..], flags].concat();
+        let ran = self.velero.ok(&args).await;
+        let printed = self.explained(ran, "restore", name).await?;
+        ensure!(
+            printed.contains("Restore completed with status: Completed"),
+            "unexpected: {printed}"
+        );
+        self.object("restores", name).await
+    }
+
+    /// A failed run with what `describe` and the operator say about it.
+    async fn explained(&self, ran: Result<String>, kind: &str, name: &str) -> Result<String> {
+        let Err(err) = ran else { return ran };
+        let details = self
+            .velero
+            .run(&[kind, "describe", name, "--details"])
+            .await
+            .map(|outcome| outcome.stdout);
+        Err(err.context(format!(
+            "{}\n{}",
+            details.unwrap_or_default(),
+            self.operator.tail()
+        )))
+    }
+
+    /// Stops the operator as a user would, then the control plane.
+    pub async fn stop(self) -> Result<()> {
+        self.operator.stop().await?;
+        self.plane.stop().await;
+        Ok(())
+    }
+}
+
+/// Short periods, so that no scenario waits for a minute.
+const FLAGS: &[&str] = &[
+    "--backup-sync-period",
+    "2s",
+    "--store-validation-frequency",
+    "5s",
+];
+
+/// The default location as users of the AWS plugin write it, and the Secret it names.
+#[must_use]
+pub(crate) fn location(name: &str, store: &S3Server, bucket: &str) -> Vec<Value> {
+    let secret = format!("{name}-credentials");
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": secret, "namespace": NAMESPACE},
+            "stringData": {"cloud": store.credentials()},
+        }),
+        json!({
+            "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {
+                "provider": "aws",
+                "default": name == "default",
+                "objectStorage": {"bucket": bucket},
+                "credential": {"name": secret, "key": "cloud"},
+                "config": {
+                    "region": S3Server::REGION,
+                    "s3ForcePathStyle": "true",
+                    "s3Url": store.endpoint(),
+                    "checksumAlgorithm": "",
+                },
+            },
+        }),
+    ]
+}
+
+fn log(cx: &Context, name: &str) -> PathBuf {
+    cx.scratch().join(format!("operator-{name}.log"))
+}

@@ -1,0 +1,217 @@
+//! The state of a cluster as a list of objects, in a form that can be compared with that of another.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::{
+    Client,
+    discovery::{ApiResource, Discovery, verbs},
+};
+use serde_json::{Value, json};
+use velero_testkit::compare::{ALLOWED, compare};
+
+/// Kinds that tell about the running of a cluster and not about what users have put into it.
+const OF_THE_CLUSTER: &[&str] = &[
+    "APIService",
+    "CSINode",
+    "ComponentStatus",
+    "Event",
+    "FlowSchema",
+    "IPAddress",
+    "Lease",
+    "Node",
+    "PriorityLevelConfiguration",
+    "ServiceCIDR",
+    "VolumeAttachment",
+];
+/// Namespaces that each cluster fills by itself, and that of the operator.
+const SYSTEM_NAMESPACES: &[&str] = &["kube-node-lease", "kube-public", "kube-system", "velero"];
+
+/// How long nothing may change until a cluster counts as at rest.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Reads all objects of a cluster that users have put into it, or controllers on their behalf.
+pub(crate) async fn read(client: &Client) -> Result<Vec<Value>> {
+    let discovery = Discovery::new(client.clone())
+        .run()
+        .await
+        .context("discovery")?;
+    let mut objects = Vec::new();
+    for group in discovery.groups() {
+        for (kind, capabilities) in group.recommended_resources() {
+            if capabilities.supports_operation(verbs::LIST)
+                && !OF_THE_CLUSTER.contains(&kind.kind.as_str())
+                && kind.group != "velero.io"
+            {
+                objects.extend(list(client, &kind).await?);
+            }
+        }
+    }
+    objects.retain(|object| !is_of_the_cluster(object));
+    Ok(objects)
+}
+
+async fn list(client: &Client, kind: &ApiResource) -> Result<Vec<Value>> {
+    let prefix = match kind.group.is_empty() {
+        true => format!("/api/{}", kind.version),
+        false => format!("/apis/{}/{}", kind.group, kind.version),
+    };
+    let request = http::Request::get(format!("{prefix}/{}", kind.plural)).body(Vec::new())?;
+    let mut answer: Value = client
+        .request(request)
+        .await
+        .with_context(|| format!("cannot list {}", kind.plural))?;
+    let Value::Array(mut items) = answer["items"].take() else {
+        return Ok(Vec::new());
+    };
+    for item in &mut items {
+        item["apiVersion"] = json!(kind.api_version);
+        item["kind"] = json!(kind.kind);
+    }
+    Ok(items)
+}
+
+fn is_of_the_cluster(object: &Value) -> bool {
+    let (namespace, name) = (text(object, "/metadata/namespace"), name(object));
+    let kind = text(object, "/kind");
+    SYSTEM_NAMESPACES.contains(&namespace)
+        || (kind == "Namespace" && SYSTEM_NAMESPACES.contains(&name))
+        // The certificate of the cluster's own authority.
+        || (kind == "ConfigMap" && name == "kube-root-ca.crt")
+        // The API server's own Service with its address and port.
+        || (namespace == "default" && (name == "kubernetes" || text(object, "/metadata/generateName") == "kubernetes"))
+        || (kind == "CustomResourceDefinition" && name.ends_with(".velero.io"))
+}
+
+/// Puts names in the place of identities, wherever they occur: the uid of the claim `shop/data` becomes
+/// `<PersistentVolumeClaim shop/data>`, also inside the name of its volume.
+///
+/// What refers to the same thing in two clusters is equal then.
+#[must_use]
+pub(crate) fn by_name(objects: &[Value]) -> Vec<Value> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for object in objects {
+        let uid = text(object, "/metadata/uid");
+        // A volume is named after its claim's uid.
+        if !uid.is_empty() && text(object, "/kind") != "PersistentVolume" {
+            names.insert(uid.to_owned(), format!("<{}>", identity(object)));
+        }
+    }
+    objects
+        .iter()
+        .map(|object| replaced(object, &names))
+        .collect()
+}
+
+fn replaced(value: &Value, names: &BTreeMap<String, String>) -> Value {
+    match value {
+        Value::String(text) => Value::String(without_uids(text, names)),
+        Value::Array(all) => all.iter().map(|one| replaced(one, names)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (without_uids(key, names), replaced(value, names)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+fn without_uids(text: &str, names: &BTreeMap<String, String>) -> String {
+    const UID: usize = 36;
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        match rest.get(..UID).and_then(|uid| names.get(uid)) {
+            Some(name) => {
+                out.push_str(name);
+                rest = &rest[UID..];
+            }
+            None => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    out
+}
+
+/// Waits until controllers have come to rest, and gives the state then.
+///
+/// At rest means: workloads have all their pods ready, claims are bound, and nothing has changed for two seconds.
+///
+/// # Errors
+/// When they do not within `deadline`; the text names what is not ready or still changes.
+pub(crate) async fn at_rest(client: &Client, deadline: Duration) -> Result<Vec<Value>> {
+    let end = Instant::now() + deadline;
+    let mut last = read(client).await?;
+    loop {
+        tokio::time::sleep(QUIET).await;
+        let now = read(client).await?;
+        let mut restless: Vec<String> = now
+            .iter()
+            .filter(|object| !is_at_rest(object))
+            .map(|object| format!("{} is not ready", identity(object)))
+            .collect();
+        restless.extend(
+            compare(&last, &now, ALLOWED)
+                .iter()
+                .map(ToString::to_string),
+        );
+        if restless.is_empty() {
+            return Ok(now);
+        }
+        ensure!(
+            Instant::now() < end,
+            "the cluster has not come to rest within {deadline:?}: {}",
+            restless.join(", ")
+        );
+        last = now;
+    }
+}
+
+fn is_at_rest(object: &Value) -> bool {
+    let status = &object["status"];
+    let wanted = object["spec"]["replicas"].as_i64();
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    match text(object, "/kind") {
+        "Deployment" | "StatefulSet" | "ReplicaSet" => {
+            wanted.is_none_or(|wanted| count("readyReplicas") == wanted)
+        }
+        "DaemonSet" => count("numberReady") == count("desiredNumberScheduled"),
+        "Pod" => matches!(text(object, "/status/phase"), "Running" | "Succeeded"),
+        "PersistentVolumeClaim" | "PersistentVolume" => text(object, "/status/phase") == "Bound",
+        "Job" => {
+            object["spec"]["suspend"] == json!(true)
+                || !text(object, "/status/completionTime").is_empty()
+        }
+        "Namespace" => text(object, "/status/phase") == "Active",
+        _ => true,
+    }
+}
+
+/// `Kind namespace/name`.
+#[must_use]
+pub(crate) fn identity(object: &Value) -> String {
+    let (kind, namespace) = (text(object, "/kind"), text(object, "/metadata/namespace"));
+    match namespace {
+        "" => format!("{kind} {}", name(object)),
+        _ => format!("{kind} {namespace}/{}", name(object)),
+    }
+}
+
+/// The string at a JSON pointer, empty when there is none.
+#[must_use]
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// `metadata.name`.
+#[must_use]
+pub(crate) fn name(object: &Value) -> &str {
+    text(object, "/metadata/name")
+}
