@@ -112,7 +112,7 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
         moved.status.queue_position = position;
         if let Err(error) = context.objects.patch(other, &moved, Lock::Unchanged).await {
             // Only the number is off; the order stays right.
-            tracing::warn!(backup = other.metadata.name.as_deref().unwrap_or_default(), %error, "was not renumbered");
+            tracing::warn!(backup = other.metadata.name.as_deref().unwrap_or_default(), %error, "the place of the backup in the queue was not renumbered");
         }
     }
     Ok(())
@@ -146,7 +146,7 @@ async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
         tracing::warn!(
             backup = name,
             errors = checked.status.validation_errors.join("; "),
-            "the spec is at fault"
+            "the spec of the backup is at fault"
         );
         context.backup_slot.notify_one();
         return Ok(());

@@ -28,7 +28,7 @@ pub(super) async fn recover(context: &Context, backup: &Backup) -> Result<(), Re
         .objects
         .patch(backup, &ended, Lock::SameObject)
         .await?;
-    tracing::warn!(backup = name, phase = %ended.phase(), "was left behind by a server that has stopped");
+    tracing::warn!(backup = name, phase = %ended.phase(), "the backup was left behind by a server that has stopped");
     Ok(())
 }
 

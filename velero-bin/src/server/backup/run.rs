@@ -38,11 +38,14 @@ pub(super) fn start(
         let ended = ended(&context, &backup, outcome);
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
-        match context.patch_surely(&backup, &ended).await {
-            Ok(_) => tracing::info!(backup = name, phase = %ended.phase(), "ended"),
-            Err(error) => {
-                tracing::error!(backup = name, phase = %ended.phase(), %error, "the end could not be written")
-            }
+        let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
+        if reason.is_empty() {
+            tracing::info!(backup = name, %phase, "the backup has ended");
+        } else {
+            tracing::warn!(backup = name, %phase, reason, "the backup has ended");
+        }
+        if let Err(error) = context.patch_surely(&backup, &ended).await {
+            tracing::error!(backup = name, %phase, %error, "the end of the backup could not be written");
         }
         drop(running);
         context.backup_slot.notify_one();

@@ -84,7 +84,7 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         context
             .metrics
             .count(Count::BackupDeletionSuccess, &schedule);
-        tracing::info!(backup = name, "deleted");
+        tracing::info!(backup = name, "the backup is deleted");
         return remove_requests(context, &request, &backup).await;
     }
     context

@@ -120,7 +120,7 @@ async fn begin(context: &Context, restore: &Restore) -> Result<(), Retry> {
         tracing::warn!(
             restore = name,
             errors = checked.status.validation_errors.join("; "),
-            "the spec is at fault"
+            "the spec of the restore is at fault"
         );
         context.restore_slot.notify_one();
         return Ok(());
@@ -157,7 +157,7 @@ async fn recover(context: &Context, restore: &Restore) -> Result<(), Retry> {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(
         restore = name,
-        "was left behind by a server that has stopped"
+        "the restore was left behind by a server that has stopped"
     );
     Ok(())
 }
@@ -181,7 +181,7 @@ async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
         }
     }
     match context.objects.patch(restore, &free, Lock::Unchanged).await {
-        Ok(_) => tracing::info!(restore = name, "deleted with its files"),
+        Ok(_) => tracing::info!(restore = name, "the restore is deleted, with its files"),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }

@@ -41,11 +41,14 @@ pub(super) fn start(
         };
         context.metrics.count(count, &ended.spec.schedule_name);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
-        match context.patch_surely(&restore, &ended).await {
-            Ok(_) => tracing::info!(restore = name, phase = %ended.phase(), "ended"),
-            Err(error) => {
-                tracing::error!(restore = name, phase = %ended.phase(), %error, "the end could not be written")
-            }
+        let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
+        if reason.is_empty() {
+            tracing::info!(restore = name, %phase, "the restore has ended");
+        } else {
+            tracing::warn!(restore = name, %phase, reason, "the restore has ended");
+        }
+        if let Err(error) = context.patch_surely(&restore, &ended).await {
+            tracing::error!(restore = name, %phase, %error, "the end of the restore could not be written");
         }
         drop(running);
         context.restore_slot.notify_one();

@@ -379,3 +379,33 @@ async fn a_read_only_location_takes_no_backup() {
         backup.status
     );
 }
+
+/// Answers that fail, and one that is lost after the write has happened.
+#[tokio::test]
+async fn the_end_is_written_in_spite_of_faults() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    hold(&world, Duration::from_millis(500));
+    let spec = json!({"includedNamespaces": ["shop"]});
+    world
+        .create::<Backup>(json!({"metadata": {"name": "b"}, "spec": spec}))
+        .await;
+    world
+        .wait::<Backup>("b", "is under way", |backup| {
+            *backup.phase() == BackupPhase::InProgress
+        })
+        .await;
+    let faults = world.api.faults();
+    let on_patch = |action: FaultAction| Fault::new(action).verb("patch").resource("backups");
+    faults.add(on_patch(FaultAction::Unavailable).times(3));
+    faults.add(on_patch(FaultAction::ConnectionReset).times(2));
+    faults.add(on_patch(FaultAction::ConnectionReset).times(1).after());
+    let backup = world.backup_ended("b").await;
+    assert_eq!(
+        *backup.phase(),
+        BackupPhase::Completed,
+        "{:#?}",
+        backup.status
+    );
+}

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use velero_core::api::{Backup, Restore, RestorePhase};
+use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
+use velero_testkit::{Fault, FaultAction};
 
 use super::s3::{S3Server, SECRET_KEY, secret};
 use super::world::{World, files, folder, gunzip, settings};
@@ -83,16 +86,10 @@ async fn a_second_cluster_restores_from_s3() {
             .seed_value(secret("cloud-credentials", SECRET_KEY))
             .unwrap();
         world
-            .create::<velero_core::api::BackupStorageLocation>(s3.location(
-                "main",
-                "fleet/one",
-                "cloud-credentials",
-            ))
+            .create::<BackupStorageLocation>(s3.location("main", "fleet/one", "cloud-credentials"))
             .await;
         world
-            .wait::<velero_core::api::BackupStorageLocation>("main", "is available", |l| {
-                l.is_available()
-            })
+            .wait::<BackupStorageLocation>("main", "is available", |l| l.is_available())
             .await;
         clusters.push(world);
     }
@@ -105,7 +102,7 @@ async fn a_second_cluster_restores_from_s3() {
     );
 
     let patch = json!({"spec": {"backupSyncPeriod": "1s"}});
-    let api = clusters[1].kind::<velero_core::api::BackupStorageLocation>();
+    let api = clusters[1].kind::<BackupStorageLocation>();
     api.patch(
         "main",
         &Default::default(),
@@ -188,12 +185,16 @@ async fn faults_of_the_spec_are_told() {
         world.delete::<Restore>(name).await;
         world.wait_gone::<Restore>(name).await;
     }
-    world
-        .wait_metric("velero_restore_validation_failed_total{schedule=\"\"} 3")
-        .await;
-    world
-        .wait_metric("velero_restore_attempt_total{schedule=\"\"} 3")
-        .await;
+    for (schedule, count) in [("", 2), ("daily", 1)] {
+        for metric in [
+            "velero_restore_attempt_total",
+            "velero_restore_validation_failed_total",
+        ] {
+            world
+                .wait_metric(&format!("{metric}{{schedule=\"{schedule}\"}} {count}"))
+                .await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -261,5 +262,76 @@ async fn what_a_killed_server_left_is_failed() {
             .status
             .failure_reason
             .contains("stopped while the restore was InProgress")
+    );
+}
+
+#[tokio::test]
+async fn a_restore_that_is_deleted_is_cancelled_first() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    let slow = FaultAction::Slow(Duration::from_secs(2));
+    world
+        .api
+        .faults()
+        .add(Fault::new(slow).verb("create").resource("configmaps"));
+    let spec = json!({"backupName": "b", "namespaceMapping": {"shop": "copy"}});
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": spec}))
+        .await;
+    world
+        .wait::<Restore>("r", "is under way", |restore| {
+            *restore.phase() == RestorePhase::InProgress
+        })
+        .await;
+    world.delete::<Restore>("r").await;
+    world.wait_gone::<Restore>("r").await;
+    world
+        .wait_metric("velero_restore_failed_total{schedule=\"\"} 1")
+        .await;
+    assert_eq!(
+        files(&folder.path().join("bucket/restores")),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test]
+async fn a_restore_stays_while_its_files_cannot_be_deleted() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": {"backupName": "b"}}))
+        .await;
+    world.restore_ended("r").await;
+    let bucket = |name: &'static str| {
+        let api = world.kind::<BackupStorageLocation>();
+        let patch = json!({"spec": {"objectStorage": {"bucket": name}}});
+        async move {
+            api.patch(
+                "default",
+                &Default::default(),
+                &kube::api::Patch::Merge(&patch),
+            )
+            .await
+            .unwrap();
+        }
+    };
+    bucket("elsewhere").await;
+    world
+        .wait::<BackupStorageLocation>("default", "is unavailable", |location| {
+            !location.is_available()
+        })
+        .await;
+    world.delete::<Restore>("r").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(world.get::<Restore>("r").await.is_some());
+    bucket("bucket").await;
+    world.wait_gone::<Restore>("r").await;
+    assert_eq!(
+        files(&folder.path().join("bucket/restores")),
+        Vec::<String>::new()
     );
 }
