@@ -196,6 +196,25 @@ pub const ALLOWED: &[AllowedDifference] = &[
         "given by the API server unless the user chose it",
     ),
     allow("Pod", &["spec", "nodeName"], "given by the scheduler"),
+    allow(
+        "Endpoints",
+        &[
+            "metadata",
+            "annotations",
+            "endpoints.kubernetes.io/last-change-trigger-time",
+        ],
+        "time of the last change of a pod",
+    ),
+    allow(
+        "Job",
+        &["metadata", "labels", "controller-uid"],
+        "tells the uid of the Job that was backed up",
+    ),
+    allow(
+        "Job",
+        &["metadata", "labels", "batch.kubernetes.io/controller-uid"],
+        "tells the uid of the Job that was backed up",
+    ),
 ];
 
 /// One thing that differs although it may not.

@@ -9,269 +9,8 @@ use serde_json::{Value, json};
 use crate::registry::Resource;
 use crate::schema::{Schema, Ty, TypeId};
 
-/// (type, field, JSON): set where the field is absent.
-const TABLE: &[(&str, &str, &str)] = &[
-    (
-        "core.v1.Container",
-        "terminationMessagePath",
-        "\"/dev/termination-log\"",
-    ),
-    ("core.v1.Container", "terminationMessagePolicy", "\"File\""),
-    (
-        "core.v1.EphemeralContainer",
-        "terminationMessagePath",
-        "\"/dev/termination-log\"",
-    ),
-    (
-        "core.v1.EphemeralContainer",
-        "terminationMessagePolicy",
-        "\"File\"",
-    ),
-    ("core.v1.ContainerPort", "protocol", "\"TCP\""),
-    ("core.v1.PodSpec", "dnsPolicy", "\"ClusterFirst\""),
-    ("core.v1.PodSpec", "restartPolicy", "\"Always\""),
-    ("core.v1.PodSpec", "securityContext", "{}"),
-    ("core.v1.PodSpec", "terminationGracePeriodSeconds", "30"),
-    ("core.v1.PodSpec", "schedulerName", "\"default-scheduler\""),
-    ("core.v1.Probe", "timeoutSeconds", "1"),
-    ("core.v1.Probe", "periodSeconds", "10"),
-    ("core.v1.Probe", "successThreshold", "1"),
-    ("core.v1.Probe", "failureThreshold", "3"),
-    ("core.v1.GRPCAction", "service", "\"\""),
-    ("core.v1.HTTPGetAction", "path", "\"/\""),
-    ("core.v1.HTTPGetAction", "scheme", "\"HTTP\""),
-    ("core.v1.SecretVolumeSource", "defaultMode", "420"),
-    ("core.v1.ConfigMapVolumeSource", "defaultMode", "420"),
-    ("core.v1.DownwardAPIVolumeSource", "defaultMode", "420"),
-    ("core.v1.ProjectedVolumeSource", "defaultMode", "420"),
-    (
-        "core.v1.ServiceAccountTokenProjection",
-        "expirationSeconds",
-        "3600",
-    ),
-    ("core.v1.HostPathVolumeSource", "type", "\"\""),
-    ("core.v1.ISCSIVolumeSource", "iscsiInterface", "\"default\""),
-    (
-        "core.v1.ISCSIPersistentVolumeSource",
-        "iscsiInterface",
-        "\"default\"",
-    ),
-    ("core.v1.RBDVolumeSource", "pool", "\"rbd\""),
-    ("core.v1.RBDVolumeSource", "user", "\"admin\""),
-    (
-        "core.v1.RBDVolumeSource",
-        "keyring",
-        "\"/etc/ceph/keyring\"",
-    ),
-    ("core.v1.RBDPersistentVolumeSource", "pool", "\"rbd\""),
-    ("core.v1.RBDPersistentVolumeSource", "user", "\"admin\""),
-    (
-        "core.v1.RBDPersistentVolumeSource",
-        "keyring",
-        "\"/etc/ceph/keyring\"",
-    ),
-    (
-        "core.v1.AzureDiskVolumeSource",
-        "cachingMode",
-        "\"ReadWrite\"",
-    ),
-    ("core.v1.AzureDiskVolumeSource", "fsType", "\"ext4\""),
-    ("core.v1.AzureDiskVolumeSource", "kind", "\"Shared\""),
-    ("core.v1.AzureDiskVolumeSource", "readOnly", "false"),
-    ("core.v1.ObjectFieldSelector", "apiVersion", "\"v1\""),
-    ("core.v1.Secret", "type", "\"Opaque\""),
-    (
-        "core.v1.PersistentVolumeSpec",
-        "persistentVolumeReclaimPolicy",
-        "\"Retain\"",
-    ),
-    (
-        "core.v1.PersistentVolumeSpec",
-        "volumeMode",
-        "\"Filesystem\"",
-    ),
-    ("core.v1.PersistentVolumeStatus", "phase", "\"Pending\""),
-    (
-        "core.v1.PersistentVolumeClaimSpec",
-        "volumeMode",
-        "\"Filesystem\"",
-    ),
-    (
-        "core.v1.PersistentVolumeClaimStatus",
-        "phase",
-        "\"Pending\"",
-    ),
-    ("core.v1.EndpointPort", "protocol", "\"TCP\""),
-    ("core.v1.NamespaceStatus", "phase", "\"Active\""),
-    ("core.v1.ServiceSpec", "sessionAffinity", "\"None\""),
-    ("core.v1.ServiceSpec", "type", "\"ClusterIP\""),
-    ("core.v1.ServicePort", "protocol", "\"TCP\""),
-    ("core.v1.ReplicationControllerSpec", "replicas", "1"),
-    ("apps.v1.DeploymentSpec", "replicas", "1"),
-    ("apps.v1.DeploymentSpec", "revisionHistoryLimit", "10"),
-    ("apps.v1.DeploymentSpec", "progressDeadlineSeconds", "600"),
-    ("apps.v1.DeploymentStrategy", "type", "\"RollingUpdate\""),
-    ("apps.v1.DaemonSetSpec", "revisionHistoryLimit", "10"),
-    (
-        "apps.v1.DaemonSetUpdateStrategy",
-        "type",
-        "\"RollingUpdate\"",
-    ),
-    (
-        "apps.v1.StatefulSetSpec",
-        "podManagementPolicy",
-        "\"OrderedReady\"",
-    ),
-    ("apps.v1.StatefulSetSpec", "replicas", "1"),
-    ("apps.v1.StatefulSetSpec", "revisionHistoryLimit", "10"),
-    (
-        "apps.v1.StatefulSetSpec",
-        "persistentVolumeClaimRetentionPolicy",
-        "{\"whenDeleted\":\"Retain\",\"whenScaled\":\"Retain\"}",
-    ),
-    ("apps.v1.ReplicaSetSpec", "replicas", "1"),
-    ("batch.v1.CronJobSpec", "concurrencyPolicy", "\"Allow\""),
-    ("batch.v1.CronJobSpec", "suspend", "false"),
-    ("batch.v1.CronJobSpec", "successfulJobsHistoryLimit", "3"),
-    ("batch.v1.CronJobSpec", "failedJobsHistoryLimit", "1"),
-    (
-        "rbac.v1.RoleRef",
-        "apiGroup",
-        "\"rbac.authorization.k8s.io\"",
-    ),
-    ("storage.v1.StorageClass", "reclaimPolicy", "\"Delete\""),
-    (
-        "storage.v1.StorageClass",
-        "volumeBindingMode",
-        "\"Immediate\"",
-    ),
-    ("storage.v1.CSIDriverSpec", "attachRequired", "true"),
-    ("storage.v1.CSIDriverSpec", "podInfoOnMount", "false"),
-    ("storage.v1.CSIDriverSpec", "storageCapacity", "false"),
-    (
-        "storage.v1.CSIDriverSpec",
-        "fsGroupPolicy",
-        "\"ReadWriteOnceWithFSType\"",
-    ),
-    (
-        "storage.v1.CSIDriverSpec",
-        "volumeLifecycleModes",
-        "[\"Persistent\"]",
-    ),
-    ("storage.v1.CSIDriverSpec", "requiresRepublish", "false"),
-    ("storage.v1.CSIDriverSpec", "seLinuxMount", "false"),
-    ("networking.v1.NetworkPolicyPort", "protocol", "\"TCP\""),
-    (
-        "networking.v1.IngressClassParametersReference",
-        "scope",
-        "\"Cluster\"",
-    ),
-    (
-        "scheduling.v1.PriorityClass",
-        "preemptionPolicy",
-        "\"PreemptLowerPriority\"",
-    ),
-    ("discovery.v1.EndpointPort", "name", "\"\""),
-    ("discovery.v1.EndpointPort", "protocol", "\"TCP\""),
-    (
-        "admissionregistration.v1.ValidatingWebhook",
-        "failurePolicy",
-        "\"Fail\"",
-    ),
-    (
-        "admissionregistration.v1.ValidatingWebhook",
-        "matchPolicy",
-        "\"Equivalent\"",
-    ),
-    (
-        "admissionregistration.v1.ValidatingWebhook",
-        "namespaceSelector",
-        "{}",
-    ),
-    (
-        "admissionregistration.v1.ValidatingWebhook",
-        "objectSelector",
-        "{}",
-    ),
-    (
-        "admissionregistration.v1.ValidatingWebhook",
-        "timeoutSeconds",
-        "10",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "failurePolicy",
-        "\"Fail\"",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "matchPolicy",
-        "\"Equivalent\"",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "namespaceSelector",
-        "{}",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "objectSelector",
-        "{}",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "timeoutSeconds",
-        "10",
-    ),
-    (
-        "admissionregistration.v1.MutatingWebhook",
-        "reinvocationPolicy",
-        "\"Never\"",
-    ),
-    (
-        "admissionregistration.v1.RuleWithOperations",
-        "scope",
-        "\"*\"",
-    ),
-    ("admissionregistration.v1.ServiceReference", "port", "443"),
-    (
-        "admissionregistration.v1.ValidatingAdmissionPolicySpec",
-        "failurePolicy",
-        "\"Fail\"",
-    ),
-    (
-        "admissionregistration.v1.MatchResources",
-        "matchPolicy",
-        "\"Equivalent\"",
-    ),
-    (
-        "admissionregistration.v1.MatchResources",
-        "namespaceSelector",
-        "{}",
-    ),
-    (
-        "admissionregistration.v1.MatchResources",
-        "objectSelector",
-        "{}",
-    ),
-    (
-        "autoscaling.v2.HorizontalPodAutoscalerSpec",
-        "minReplicas",
-        "1",
-    ),
-    (
-        "autoscaling.v2.HorizontalPodAutoscalerSpec",
-        "metrics",
-        "[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":{\"type\":\"Utilization\",\"averageUtilization\":80}}}]",
-    ),
-    (
-        "apiextensions.v1.CustomResourceDefinitionSpec",
-        "conversion",
-        "{\"strategy\":\"None\"}",
-    ),
-    ("apiextensions.v1.ServiceReference", "port", "443"),
-    ("apiregistration.v1.ServiceReference", "port", "443"),
-];
+/// One line each: type, field, JSON; set where the field is absent.
+const TABLE: &str = include_str!("defaults.txt");
 
 type Defaults = HashMap<&'static str, Vec<(&'static str, Value)>>;
 
@@ -279,10 +18,14 @@ fn table() -> &'static Defaults {
     static PARSED: OnceLock<Defaults> = OnceLock::new();
     PARSED.get_or_init(|| {
         let mut map: Defaults = HashMap::new();
-        for (ty, field, text) in TABLE {
-            map.entry(ty)
-                .or_default()
-                .push((field, serde_json::from_str(text).unwrap_or_default()));
+        for line in TABLE.lines() {
+            let mut words = line.splitn(3, ' ');
+            if let (Some(ty), Some(field), Some(text)) = (words.next(), words.next(), words.next())
+            {
+                map.entry(ty)
+                    .or_default()
+                    .push((field, serde_json::from_str(text).unwrap_or_default()));
+            }
         }
         map
     })
@@ -354,10 +97,8 @@ fn special(name: &str, tree: &mut Value) {
                 tree["serviceAccountName"] = old;
             }
         }
-        "core.v1.Volume" => {
-            if tree.as_object().is_some_and(|v| v.len() <= 1) {
-                tree["emptyDir"] = json!({});
-            }
+        "core.v1.Volume" if tree.as_object().is_some_and(|v| v.len() <= 1) => {
+            tree["emptyDir"] = json!({});
         }
         "core.v1.ServiceSpec" => service(tree),
         "core.v1.ReplicationController" => {
@@ -367,13 +108,28 @@ fn special(name: &str, tree: &mut Value) {
                 set(&mut tree["metadata"], "labels", labels);
             }
         }
-        "core.v1.NodeStatus" => {
-            if tree["capacity"].is_object() {
-                let capacity = tree["capacity"].clone();
-                set(tree, "allocatable", capacity);
-            }
+        "core.v1.NodeStatus" if tree["capacity"].is_object() => {
+            let capacity = tree["capacity"].clone();
+            set(tree, "allocatable", capacity);
         }
         "core.v1.LimitRangeItem" if tree["type"] == "Container" => limit_range(tree),
+        "core.v1.Namespace" => {
+            let name = tree["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if !name.is_empty() {
+                tree["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
+            }
+        }
+        "core.v1.Secret" => string_data(tree),
+        _ => special_elsewhere(name, tree),
+    }
+}
+
+/// Rules outside the core group.
+fn special_elsewhere(name: &str, tree: &mut Value) {
+    match name {
         "apps.v1.DeploymentStrategy" if tree["type"] == "RollingUpdate" => {
             set(tree, "rollingUpdate", json!({}));
             set(&mut tree["rollingUpdate"], "maxUnavailable", "25%");
@@ -413,16 +169,6 @@ fn special(name: &str, tree: &mut Value) {
                 job(&mut tree["spec"]);
             }
         }
-        "core.v1.Namespace" => {
-            let name = tree["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            if !name.is_empty() {
-                tree["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
-            }
-        }
-        "core.v1.Secret" => string_data(tree),
         "apps.v1.DaemonSet" => {
             let annotations = &mut tree["metadata"]["annotations"];
             set_new(annotations, "deprecated.daemonset.template.generation", "0");
@@ -439,15 +185,14 @@ fn special(name: &str, tree: &mut Value) {
                 set(tree, "apiGroup", "rbac.authorization.k8s.io");
             }
         }
-        "networking.v1.NetworkPolicySpec" => {
-            if absent(tree.get("policyTypes")) {
-                let egress = tree["egress"].as_array().is_some_and(|e| !e.is_empty());
-                tree["policyTypes"] = if egress {
-                    json!(["Ingress", "Egress"])
-                } else {
-                    json!(["Ingress"])
-                };
-            }
+        "networking.v1.NetworkPolicySpec" if absent(tree.get("policyTypes")) => {
+            let egress = tree["egress"].as_array().is_some_and(|e| !e.is_empty());
+            let types = if egress {
+                json!(["Ingress", "Egress"])
+            } else {
+                json!(["Ingress"])
+            };
+            tree["policyTypes"] = types;
         }
         _ => {}
     }
@@ -608,5 +353,28 @@ fn pod(tree: &mut Value) {
                 drop_null(resources, "requests");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TABLE, table};
+    use crate::schema::builtin;
+
+    #[test]
+    fn every_line_names_a_field() {
+        let schema = builtin();
+        for line in TABLE.lines() {
+            let words: Vec<&str> = line.splitn(3, ' ').collect();
+            let id = schema
+                .named(words[0])
+                .unwrap_or_else(|| panic!("{line}: no such type"));
+            assert!(schema.declares(id, words[1]), "{line}: no such field");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(words[2]).is_ok(),
+                "{line}: no JSON"
+            );
+        }
+        assert!(table().len() > 30);
     }
 }

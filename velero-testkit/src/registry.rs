@@ -125,10 +125,9 @@ impl Registry {
     }
 
     pub(crate) fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
-        self.resources
-            .iter()
-            .find(|r| r.kind == kind && r.api_version() == api_version)
-            .cloned()
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let same = |r: &&Arc<Resource>| r.kind == kind && r.group == group && r.version == version;
+        self.resources.iter().find(same).cloned()
     }
 
     /// The resource in which objects of a table are written.
@@ -247,32 +246,35 @@ fn versions(name: &str, crd: &Value) -> Vec<Resource> {
         if version["subresources"]["status"].is_object() {
             sub("status", "", "", &kind);
         }
-        let openapi = version["schema"]
-            .get("openAPIV3Schema")
-            .filter(|s| s.is_object())
-            .cloned();
-        let open = crd["spec"]["preserveUnknownFields"] == Value::Bool(true);
-        resource.root = Some(from_openapi(if open { None } else { openapi.as_ref() }));
-        resource.custom = Some(Custom {
-            crd: name.to_owned(),
-            columns: version["additionalPrinterColumns"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default(),
-            selectable: version["selectableFields"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|f| f["jsonPath"].as_str())
-                .map(|p| p.trim_start_matches('.').to_owned())
-                .collect(),
-            scale: version["subresources"]
-                .get("scale")
-                .filter(|s| s.is_object())
-                .cloned(),
-            openapi,
-        });
+        let open = spec["preserveUnknownFields"] == Value::Bool(true);
+        let custom = custom(name, version);
+        resource.root = Some(from_openapi(custom.openapi.as_ref().filter(|_| !open)));
+        resource.custom = Some(custom);
         found.push(resource);
     }
     found
+}
+
+/// What one version of a definition says beyond the resource itself.
+fn custom(name: &str, version: &Value) -> Custom {
+    let selectable = version["selectableFields"].as_array().into_iter().flatten();
+    Custom {
+        crd: name.to_owned(),
+        columns: version["additionalPrinterColumns"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default(),
+        selectable: selectable
+            .filter_map(|f| f["jsonPath"].as_str())
+            .map(|p| p.trim_start_matches('.').to_owned())
+            .collect(),
+        scale: version["subresources"]
+            .get("scale")
+            .filter(|s| s.is_object())
+            .cloned(),
+        openapi: version["schema"]
+            .get("openAPIV3Schema")
+            .filter(|s| s.is_object())
+            .cloned(),
+    }
 }

@@ -17,21 +17,24 @@ use crate::status::{ApiError, Cause};
 use crate::verbs::{CreateOptions, Writer};
 
 /// Fields that nobody owns.
-fn unowned() -> Set {
-    Set::of(&[
-        &["apiVersion"],
-        &["kind"],
-        &["metadata"],
-        &["metadata", "name"],
-        &["metadata", "namespace"],
-        &["metadata", "creationTimestamp"],
-        &["metadata", "selfLink"],
-        &["metadata", "uid"],
-        &["metadata", "clusterName"],
-        &["metadata", "generation"],
-        &["metadata", "managedFields"],
-        &["metadata", "resourceVersion"],
-    ])
+fn unowned() -> &'static Set {
+    static PATHS: std::sync::OnceLock<Set> = std::sync::OnceLock::new();
+    PATHS.get_or_init(|| {
+        Set::of(&[
+            &["apiVersion"],
+            &["kind"],
+            &["metadata"],
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "creationTimestamp"],
+            &["metadata", "selfLink"],
+            &["metadata", "uid"],
+            &["metadata", "clusterName"],
+            &["metadata", "generation"],
+            &["metadata", "managedFields"],
+            &["metadata", "resourceVersion"],
+        ])
+    })
 }
 
 /// Fields that a write through this door resets, and that its manager therefore does not own.
@@ -142,7 +145,7 @@ impl Change<'_> {
             .modified
             .union(&found.added)
             .without_trees(&self.reset);
-        own.set = touched.difference(&unowned());
+        own.set = touched.difference(unowned());
         if own.set.is_empty() {
             return entries;
         }
@@ -275,7 +278,7 @@ pub(crate) fn apply(
     };
     own.set = walk::field_set(schema, id, &applied)
         .without_trees(&change.reset)
-        .difference(&unowned());
+        .difference(unowned());
     let merged = walk::merge(schema, id, Some(&live), Some(&applied)).unwrap_or_default();
     let last = entries
         .iter()
@@ -366,7 +369,7 @@ pub(crate) fn applied_entry(
     let set = walk::field_set(&root.schema, root.id, applied);
     own.set = set
         .without_trees(&reset(resource, None))
-        .difference(&unowned());
+        .difference(unowned());
     tracing::trace!(name = meta(applied, "name"), manager, "first apply");
     if own.set.is_empty() {
         json!([])

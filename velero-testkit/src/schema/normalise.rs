@@ -16,7 +16,7 @@ pub(crate) struct Problems {
 
 /// Normalises `value` in place.
 pub(crate) fn normalise(schema: &Schema, id: TypeId, value: &mut Value, problems: &mut Problems) {
-    Walker { schema, problems }.walk(id, value, "", "");
+    Walker { schema, problems }.walk(id, value, &Path::Root, "");
 }
 
 /// Fills the defaults of a custom resource's schema.
@@ -125,16 +125,26 @@ fn without_indexes(path: &str) -> String {
         .collect()
 }
 
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
+/// Where a walk is; written out only when there is something to say.
+enum Path<'a> {
+    Root,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, key) => f.write_str(key),
+            Self::Field(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
+        }
     }
 }
 
 impl Walker<'_> {
-    fn walk(&mut self, id: TypeId, value: &mut Value, path: &str, owner: &str) {
+    fn walk(&mut self, id: TypeId, value: &mut Value, path: &Path<'_>, owner: &str) {
         if id == ANY || value.is_null() {
             return;
         }
@@ -143,7 +153,7 @@ impl Walker<'_> {
             (Ty::Struct(s), Value::Object(map)) => self.structure(s, map, path),
             (Ty::Map { elem, .. }, Value::Object(map)) => {
                 for (key, child) in map.iter_mut() {
-                    self.walk(*elem, child, &join(path, key), owner);
+                    self.walk(*elem, child, &Path::Field(path, key), owner);
                     if schema.go && child.is_null() {
                         *child = zero(schema, *elem);
                     }
@@ -154,7 +164,7 @@ impl Walker<'_> {
                     if schema.go && child.is_null() {
                         *child = zero(schema, *elem);
                     }
-                    self.walk(*elem, child, &format!("{path}[{index}]"), owner);
+                    self.walk(*elem, child, &Path::Item(path, index), owner);
                 }
             }
             (Ty::Quantity, _) => self.quantity(value, path, owner),
@@ -185,7 +195,7 @@ impl Walker<'_> {
         }
     }
 
-    fn quantity(&mut self, value: &mut Value, path: &str, owner: &str) {
+    fn quantity(&mut self, value: &mut Value, path: &Path<'_>, owner: &str) {
         let text = match &*value {
             Value::String(s) => s.clone(),
             Value::Number(n) => n.to_string(),
@@ -199,7 +209,7 @@ impl Walker<'_> {
         }
     }
 
-    fn mismatch(&mut self, id: TypeId, value: &Value, path: &str, owner: &str) {
+    fn mismatch(&mut self, id: TypeId, value: &Value, path: &Path<'_>, owner: &str) {
         let want = match self.schema.ty(id) {
             Ty::Struct(s) => s
                 .name
@@ -213,14 +223,14 @@ impl Walker<'_> {
             Ty::Bool => "bool".into(),
             _ => "string".into(),
         };
-        let path = without_indexes(path);
+        let path = without_indexes(&path.to_string());
         self.problems.mismatches.push(format!(
             "json: cannot unmarshal {} into Go struct field {owner}.{path} of type {want}",
             type_name(value)
         ));
     }
 
-    fn structure(&mut self, s: &Struct, map: &mut Map<String, Value>, path: &str) {
+    fn structure(&mut self, s: &Struct, map: &mut Map<String, Value>, path: &Path<'_>) {
         let owner = s.name.rsplit_once('.').map_or("", |(_, n)| n);
         if s.embedded {
             self.embedded(map, path);
@@ -231,19 +241,20 @@ impl Walker<'_> {
                 let kept = s.open
                     || (s.embedded && matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
                 if !kept {
-                    self.problems.unknown.push(join(path, key));
+                    self.problems
+                        .unknown
+                        .push(Path::Field(path, key).to_string());
                     drop.push(key.clone());
                 }
                 continue;
             };
-            self.walk(field.ty, child, &join(path, key), owner);
-            if self.schema.go && self.hidden(field, child) {
-                drop.push(key.clone());
-            } else if !self.schema.go
-                && child.is_null()
-                && !field.nullable
-                && field.default.is_some()
-            {
+            self.walk(field.ty, child, &Path::Field(path, key), owner);
+            let hidden = if self.schema.go {
+                self.hidden(field, child)
+            } else {
+                child.is_null() && !field.nullable && field.default.is_some()
+            };
+            if hidden {
                 drop.push(key.clone());
             }
         }
@@ -277,7 +288,7 @@ impl Walker<'_> {
         }
     }
 
-    fn embedded(&mut self, map: &mut Map<String, Value>, path: &str) {
+    fn embedded(&mut self, map: &mut Map<String, Value>, path: &Path<'_>) {
         for key in ["apiVersion", "kind"] {
             if map
                 .get(key)
@@ -287,7 +298,7 @@ impl Walker<'_> {
             {
                 self.problems.mismatches.push(format!(
                     "{}: Required value: must not be empty",
-                    join(path, key)
+                    Path::Field(path, key)
                 ));
             }
         }

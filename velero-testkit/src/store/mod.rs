@@ -59,6 +59,9 @@ struct Snapshot {
     items: Arc<Vec<Arc<Stored>>>,
 }
 
+/// Where an object is: table and key.
+pub(crate) type Place = (Arc<str>, Arc<str>);
+
 /// Everything that the server remembers, behind one lock.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -67,7 +70,7 @@ pub(crate) struct State {
     pub(crate) registry: Registry,
     tables: HashMap<Arc<str>, Table>,
     /// Owner uid -> dependents, as (table, key).
-    dependents: HashMap<Box<str>, HashSet<(Arc<str>, Arc<str>)>>,
+    dependents: HashMap<Box<str>, HashSet<Place>>,
     snapshots: VecDeque<Snapshot>,
     pub(crate) allocations: Allocations,
     history: usize,
@@ -236,7 +239,7 @@ impl State {
     }
 
     /// Objects that name `uid` as an owner, as (table, key), in order.
-    pub(crate) fn dependents_of(&self, uid: &str) -> Vec<(Arc<str>, Arc<str>)> {
+    pub(crate) fn dependents_of(&self, uid: &str) -> Vec<Place> {
         let mut found: Vec<_> = self
             .dependents
             .get(uid)

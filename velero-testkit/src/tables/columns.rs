@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::builtin::{containers, core, default_class, others, selector, storage, workloads};
 use super::jsonpath;
 use crate::registry::Resource;
 
@@ -72,7 +73,7 @@ fn age(seconds: i64) -> String {
     }
 }
 
-fn path(name: &str, path: &str) -> Column {
+pub(super) fn path(name: &str, path: &str) -> Column {
     Column {
         name: name.into(),
         kind: "string".into(),
@@ -81,7 +82,7 @@ fn path(name: &str, path: &str) -> Column {
     }
 }
 
-fn since(name: &str, path: &str) -> Column {
+pub(super) fn since(name: &str, path: &str) -> Column {
     Column {
         name: name.into(),
         kind: "string".into(),
@@ -90,7 +91,7 @@ fn since(name: &str, path: &str) -> Column {
     }
 }
 
-fn made(name: &str, make: fn(&Value) -> Value) -> Column {
+pub(super) fn made(name: &str, make: fn(&Value) -> Value) -> Column {
     Column {
         name: name.into(),
         kind: "string".into(),
@@ -99,237 +100,9 @@ fn made(name: &str, make: fn(&Value) -> Value) -> Column {
     }
 }
 
-fn wide(mut column: Column) -> Column {
+pub(super) fn wide(mut column: Column) -> Column {
     column.priority = 1;
     column
-}
-
-fn length(value: &Value) -> usize {
-    value.as_object().map_or_else(
-        || value.as_array().map_or(0, Vec::len),
-        serde_json::Map::len,
-    )
-}
-
-fn words(value: &Value) -> String {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-fn or_none(text: &str) -> Value {
-    if text.is_empty() {
-        "<none>".into()
-    } else {
-        text.into()
-    }
-}
-
-fn of_total(ready: &Value, total: &Value) -> Value {
-    format!(
-        "{}/{}",
-        ready.as_i64().unwrap_or(0),
-        total.as_i64().unwrap_or(0)
-    )
-    .into()
-}
-
-fn pod_ready(tree: &Value) -> Value {
-    let statuses = tree["status"]["containerStatuses"].as_array();
-    let ready = statuses
-        .into_iter()
-        .flatten()
-        .filter(|s| s["ready"] == Value::Bool(true))
-        .count();
-    format!("{ready}/{}", length(&tree["spec"]["containers"])).into()
-}
-
-fn pod_status(tree: &Value) -> Value {
-    if tree["metadata"]["deletionTimestamp"].is_string() {
-        return "Terminating".into();
-    }
-    let reason = tree["status"]["reason"].as_str().filter(|r| !r.is_empty());
-    reason
-        .or_else(|| tree["status"]["phase"].as_str())
-        .unwrap_or("Unknown")
-        .into()
-}
-
-fn pod_restarts(tree: &Value) -> Value {
-    let statuses = tree["status"]["containerStatuses"].as_array();
-    let sum: i64 = statuses
-        .into_iter()
-        .flatten()
-        .filter_map(|s| s["restartCount"].as_i64())
-        .sum();
-    sum.to_string().into()
-}
-
-fn service_ports(tree: &Value) -> Value {
-    let ports = tree["spec"]["ports"].as_array().into_iter().flatten();
-    let texts: Vec<String> = ports
-        .map(|p| {
-            let protocol = p["protocol"].as_str().unwrap_or("TCP");
-            match p["nodePort"].as_u64().filter(|n| *n > 0) {
-                Some(node) => format!("{}:{node}/{protocol}", p["port"]),
-                None => format!("{}/{protocol}", p["port"]),
-            }
-        })
-        .collect();
-    or_none(&texts.join(","))
-}
-
-fn external_ip(tree: &Value) -> Value {
-    let spec = &tree["spec"];
-    if spec["type"] == "ExternalName" {
-        return spec["externalName"].clone();
-    }
-    let ingress = tree["status"]["loadBalancer"]["ingress"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let mut all: Vec<&str> = ingress
-        .filter_map(|i| i["ip"].as_str().or_else(|| i["hostname"].as_str()))
-        .collect();
-    all.extend(
-        spec["externalIPs"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str),
-    );
-    match (all.is_empty(), spec["type"] == "LoadBalancer") {
-        (true, true) => "<pending>".into(),
-        (true, false) => "<none>".into(),
-        (false, _) => all.join(",").into(),
-    }
-}
-
-fn selector(tree: &Value) -> Value {
-    let spec = &tree["spec"]["selector"];
-    let labels = spec
-        .get("matchLabels")
-        .unwrap_or(spec)
-        .as_object()
-        .into_iter()
-        .flatten();
-    or_none(
-        &labels
-            .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join(","),
-    )
-}
-
-fn containers(tree: &Value, field: &str) -> Value {
-    let spec = tree
-        .pointer("/spec/template/spec/containers")
-        .and_then(Value::as_array);
-    spec.into_iter()
-        .flatten()
-        .filter_map(|c| c[field].as_str())
-        .collect::<Vec<_>>()
-        .join(",")
-        .into()
-}
-
-fn modes(value: &Value) -> Value {
-    let short = |mode: &str| match mode {
-        "ReadWriteOnce" => "RWO",
-        "ReadOnlyMany" => "ROX",
-        "ReadWriteMany" => "RWX",
-        _ => "RWOP",
-    };
-    let all = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    all.map(short).collect::<Vec<_>>().join(",").into()
-}
-
-fn claim_of(tree: &Value) -> Value {
-    let claim = &tree["spec"]["claimRef"];
-    match (claim["namespace"].as_str(), claim["name"].as_str()) {
-        (Some(namespace), Some(name)) => format!("{namespace}/{name}").into(),
-        _ => "".into(),
-    }
-}
-
-fn terminating_or(tree: &Value) -> Value {
-    if tree["metadata"]["deletionTimestamp"].is_string() {
-        "Terminating".into()
-    } else {
-        tree["status"]["phase"].clone()
-    }
-}
-
-fn node_status(tree: &Value) -> Value {
-    let conditions = tree["status"]["conditions"].as_array();
-    let ready = conditions
-        .into_iter()
-        .flatten()
-        .find(|c| c["type"] == "Ready");
-    match ready.and_then(|c| c["status"].as_str()) {
-        Some("True") => "Ready".into(),
-        Some("False") => "NotReady".into(),
-        _ => "Unknown".into(),
-    }
-}
-
-fn job_status(tree: &Value) -> Value {
-    let conditions = tree["status"]["conditions"].as_array();
-    let holds = |kind: &str| {
-        conditions
-            .into_iter()
-            .flatten()
-            .any(|c| c["type"] == kind && c["status"] == "True")
-    };
-    for (kind, text) in [
-        ("Complete", "Complete"),
-        ("Failed", "Failed"),
-        ("Suspended", "Suspended"),
-    ] {
-        if holds(kind) {
-            return text.into();
-        }
-    }
-    "Running".into()
-}
-
-fn default_class(tree: &Value) -> Value {
-    let name = tree["metadata"]["name"].as_str().unwrap_or_default();
-    let marked =
-        tree["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true";
-    if marked {
-        format!("{name} (default)").into()
-    } else {
-        name.into()
-    }
-}
-
-fn event_object(tree: &Value) -> Value {
-    let object = if tree["involvedObject"].is_object() {
-        &tree["involvedObject"]
-    } else {
-        &tree["regarding"]
-    };
-    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-    format!("{kind}/{}", object["name"].as_str().unwrap_or_default()).into()
-}
-
-fn hosts(tree: &Value) -> Value {
-    let rules = tree["spec"]["rules"].as_array().into_iter().flatten();
-    let all: Vec<&str> = rules.filter_map(|r| r["host"].as_str()).collect();
-    if all.is_empty() {
-        "*".into()
-    } else {
-        all.join(",").into()
-    }
 }
 
 /// The columns of a resource.
@@ -387,222 +160,9 @@ fn custom_column(spec: &Value) -> Column {
 
 /// Columns between name and age.
 fn own(resource: &Resource) -> Vec<Column> {
-    match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "pods") => vec![
-            made("Ready", pod_ready),
-            made("Status", pod_status),
-            made("Restarts", pod_restarts),
-            wide(path("IP", ".status.podIP")),
-            wide(path("Node", ".spec.nodeName")),
-        ],
-        ("", "services") => vec![
-            path("Type", ".spec.type"),
-            path("Cluster-IP", ".spec.clusterIP"),
-            made("External-IP", external_ip),
-            made("Port(s)", service_ports),
-            wide(made("Selector", selector)),
-        ],
-        ("", "namespaces") => vec![path("Status", ".status.phase")],
-        ("", "nodes") => vec![
-            made("Status", node_status),
-            path("Version", ".status.nodeInfo.kubeletVersion"),
-        ],
-        ("", "configmaps") => {
-            vec![made("Data", |t| {
-                (length(&t["data"]) + length(&t["binaryData"]))
-                    .to_string()
-                    .into()
-            })]
-        }
-        ("", "secrets") => vec![
-            path("Type", ".type"),
-            made("Data", |t| length(&t["data"]).to_string().into()),
-        ],
-        ("", "persistentvolumeclaims") => vec![
-            made("Status", terminating_or),
-            path("Volume", ".spec.volumeName"),
-            path("Capacity", ".status.capacity.storage"),
-            made("Access Modes", |t| modes(&t["status"]["accessModes"])),
-            path("StorageClass", ".spec.storageClassName"),
-            wide(path("VolumeMode", ".spec.volumeMode")),
-        ],
-        ("", "persistentvolumes") => vec![
-            path("Capacity", ".spec.capacity.storage"),
-            made("Access Modes", |t| modes(&t["spec"]["accessModes"])),
-            path("Reclaim Policy", ".spec.persistentVolumeReclaimPolicy"),
-            made("Status", terminating_or),
-            made("Claim", claim_of),
-            path("StorageClass", ".spec.storageClassName"),
-        ],
-        ("" | "events.k8s.io", "events") => vec![
-            since("Last Seen", ".metadata.creationTimestamp"),
-            path("Type", ".type"),
-            path("Reason", ".reason"),
-            made("Object", event_object),
-            made("Message", |t| {
-                t.get("message")
-                    .or_else(|| t.get("note"))
-                    .cloned()
-                    .unwrap_or_default()
-            }),
-        ],
-        ("apps", "deployments") => vec![
-            made("Ready", |t| {
-                of_total(&t["status"]["readyReplicas"], &t["spec"]["replicas"])
-            }),
-            made("Up-to-date", |t| {
-                t["status"]["updatedReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Available", |t| {
-                t["status"]["availableReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-        ],
-        ("apps", "statefulsets") => {
-            vec![made("Ready", |t| {
-                of_total(&t["status"]["readyReplicas"], &t["spec"]["replicas"])
-            })]
-        }
-        ("apps", "replicasets") => vec![
-            made("Desired", |t| t["spec"]["replicas"].to_string().into()),
-            made("Current", |t| {
-                t["status"]["replicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Ready", |t| {
-                t["status"]["readyReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-        ],
-        ("apps", "daemonsets") => vec![
-            made("Desired", |t| {
-                t["status"]["desiredNumberScheduled"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Ready", |t| {
-                t["status"]["numberReady"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-        ],
-        ("batch", "jobs") => vec![
-            made("Status", job_status),
-            made("Completions", |t| {
-                of_total(&t["status"]["succeeded"], &t["spec"]["completions"])
-            }),
-        ],
-        ("batch", "cronjobs") => vec![
-            path("Schedule", ".spec.schedule"),
-            made("Suspend", |t| {
-                if t["spec"]["suspend"] == Value::Bool(true) {
-                    "True".into()
-                } else {
-                    "False".into()
-                }
-            }),
-            made("Active", |t| {
-                length(&t["status"]["active"]).to_string().into()
-            }),
-            since("Last Schedule", ".status.lastScheduleTime"),
-        ],
-        ("networking.k8s.io", "ingresses") => {
-            vec![
-                path("Class", ".spec.ingressClassName"),
-                made("Hosts", hosts),
-            ]
-        }
-        ("storage.k8s.io", "storageclasses") => vec![
-            path("Provisioner", ".provisioner"),
-            path("ReclaimPolicy", ".reclaimPolicy"),
-            path("VolumeBindingMode", ".volumeBindingMode"),
-        ],
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
-            vec![made("Role", |t| {
-                let role = &t["roleRef"];
-                format!(
-                    "{}/{}",
-                    role["kind"].as_str().unwrap_or_default(),
-                    role["name"].as_str().unwrap_or_default()
-                )
-                .into()
-            })]
-        }
-        ("rbac.authorization.k8s.io", "roles" | "clusterroles") | ("apiextensions.k8s.io", _) => {
-            vec![path("Created At", ".metadata.creationTimestamp")]
-        }
-        ("scheduling.k8s.io", "priorityclasses") => vec![path("Value", ".value")],
-        ("apiregistration.k8s.io", "apiservices") => vec![path("Service", ".spec.service.name")],
-        ("networking.k8s.io", "networkpolicies") => {
-            vec![made("Pod-Selector", |t| {
-                or_none(&selector_text(&t["spec"]["podSelector"]))
-            })]
-        }
-        ("policy", "poddisruptionbudgets") => {
-            vec![
-                path("Min Available", ".spec.minAvailable"),
-                path("Max Unavailable", ".spec.maxUnavailable"),
-            ]
-        }
-        ("", "endpoints") => vec![made("Endpoints", |t| {
-            let subsets = t["subsets"].as_array().into_iter().flatten();
-            let all: Vec<&str> = subsets
-                .flat_map(|s| s["addresses"].as_array().into_iter().flatten())
-                .filter_map(|a| a["ip"].as_str())
-                .collect();
-            or_none(&all.join(","))
-        })],
-        ("discovery.k8s.io", "endpointslices") => vec![path("AddressType", ".addressType")],
-        ("coordination.k8s.io", "leases") => vec![path("Holder", ".spec.holderIdentity")],
-        ("", "replicationcontrollers") => vec![made("Desired", |t| {
-            t["spec"]["replicas"].to_string().into()
-        })],
-        ("autoscaling", _) => vec![
-            made("Reference", |t| {
-                let target = &t["spec"]["scaleTargetRef"];
-                format!(
-                    "{}/{}",
-                    target["kind"].as_str().unwrap_or_default(),
-                    target["name"].as_str().unwrap_or_default()
-                )
-                .into()
-            }),
-            made("MinPods", |t| t["spec"]["minReplicas"].to_string().into()),
-            made("MaxPods", |t| t["spec"]["maxReplicas"].to_string().into()),
-        ],
-        ("storage.k8s.io", "csinodes") => vec![made("Drivers", |t| {
-            length(&t["spec"]["drivers"]).to_string().into()
-        })],
-        ("storage.k8s.io", "csidrivers") => vec![made("Modes", |t| {
-            words(&t["spec"]["volumeLifecycleModes"]).into()
-        })],
-        _ => Vec::new(),
-    }
-}
-
-fn selector_text(value: &Value) -> String {
-    let labels = value["matchLabels"].as_object().into_iter().flatten();
-    labels
-        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
-        .collect::<Vec<_>>()
-        .join(",")
+    let named = (resource.group.as_str(), resource.plural.as_str());
+    let tried = [core(named), storage(named), workloads(named), others(named)];
+    tried.into_iter().flatten().next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -92,9 +92,9 @@ pub(crate) fn first(tree: &Value, path: &str) -> Option<Value> {
                     let items = value.as_array().into_iter().flatten();
                     let holds = |item: &&Value| {
                         let at = path.iter().try_fold(*item, |v, key| v.get(key));
-                        at.is_some_and(|v| {
-                            v.as_str()
-                                .map_or_else(|| v.to_string() == *text, |s| s == text)
+                        at.is_some_and(|v| match v {
+                            Value::String(have) => have == text,
+                            other => matches!(other.to_string(), have if have == *text),
                         })
                     };
                     items.filter(holds).collect()

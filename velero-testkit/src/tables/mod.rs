@@ -1,5 +1,6 @@
 //! The other forms in which objects are sent: `Table` for people, `PartialObjectMetadata` for controllers.
 
+mod builtin;
 mod columns;
 mod jsonpath;
 
@@ -24,9 +25,7 @@ pub(crate) fn wanted(accept: &str) -> Option<Form> {
             continue;
         }
         let parameters: Vec<&str> = parameters.collect();
-        let Some(form) = parameters.iter().find_map(|p| p.strip_prefix("as=")) else {
-            return None;
-        };
+        let form = parameters.iter().find_map(|p| p.strip_prefix("as="))?;
         let current = parameters.contains(&"v=v1");
         match form {
             "Table" if current => return Some(Form::Table),

@@ -146,16 +146,6 @@ pub(crate) fn page(
     };
     check_version(&state, request)?;
     let limit = request.query.limit.unwrap_or(usize::MAX);
-    let collected = |source: &mut dyn Iterator<Item = &Arc<Stored>>| -> (Vec<Arc<Stored>>, bool) {
-        let mut items = Vec::new();
-        for object in source.filter(|o| selection.matches(o)) {
-            if items.len() == limit {
-                return (items, true);
-            }
-            items.push(object.clone());
-        }
-        (items, false)
-    };
     let snapshot = if limit == usize::MAX && after.is_none() {
         None
     } else if rv == state.rv {
@@ -170,7 +160,7 @@ pub(crate) fn page(
         found
     };
     let Some(all) = snapshot else {
-        let (items, _) = collected(&mut state.range(table, &prefix));
+        let (items, _) = collect(selection, limit, state.range(table, &prefix));
         return Ok(Page {
             items,
             rv,
@@ -182,7 +172,7 @@ pub(crate) fn page(
     let start = after.map_or(0, |after| {
         all.partition_point(|o| o.key.as_ref() <= after.as_str())
     });
-    let (items, more) = collected(&mut all[start..].iter());
+    let (items, more) = collect(selection, limit, all[start..].iter());
     let last = items.last().map(|o| o.key.to_string());
     let token = last
         .filter(|_| more)
@@ -194,6 +184,22 @@ pub(crate) fn page(
         token,
         remaining,
     })
+}
+
+/// The first objects of a source that are selected, and whether more follow.
+fn collect<'a>(
+    selection: &Selection,
+    limit: usize,
+    source: impl Iterator<Item = &'a Arc<Stored>>,
+) -> (Vec<Arc<Stored>>, bool) {
+    let mut items = Vec::new();
+    for object in source.filter(|o| selection.matches(o)) {
+        if items.len() == limit {
+            return (items, true);
+        }
+        items.push(object.clone());
+    }
+    (items, false)
 }
 
 /// Refuses versions that the server has not reached or, asked for exactly, no longer holds.

@@ -326,10 +326,10 @@ async fn definitions_and_namespaces_can_take_their_time() {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_objects() {
+async fn many_objects() {
     let server = ApiServer::new();
     let begun = Instant::now();
-    world::seed_config_maps(&server.store(), 100_000, 50, 200).unwrap();
+    world::seed_config_maps(&server.store(), 20_000, 50, 200).unwrap();
     let seeded = begun.elapsed();
     let begun = Instant::now();
     let client = server.client();
@@ -349,5 +349,5 @@ async fn a_hundred_thousand_objects() {
         }
     }
     println!("seeded in {seeded:?}, listed in {:?}", begun.elapsed());
-    assert!(count >= 100_000, "{count}");
+    assert!(count >= 20_000, "{count}");
 }
