@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
-use velero_core::result::chain;
+use velero_core::result::{Severity, chain};
 use velero_core::{ApiResource, ItemTree, RawItem};
 
 use super::item::{Work, ownership_of};
@@ -114,9 +114,31 @@ impl Run {
         &self,
         work: &mut Work<'_>,
         resource: &ApiResource,
-        mut live: RawItem,
+        live: RawItem,
         archived: Vec<Value>,
     ) {
+        let set = self.set_managed_fields(resource, work.namespace, live, archived);
+        match set.await {
+            Ok(()) => {}
+            Err((Severity::Warning, message)) => work.warn(message),
+            Err((Severity::Error, message)) => work.fail(message),
+        }
+    }
+
+    /// Sets the managedFields of an object that was just created.
+    ///
+    /// The error says how bad it is: an object that others delete or keep changing meanwhile is worth a warning.
+    pub(super) async fn set_managed_fields(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        mut live: RawItem,
+        archived: Vec<Value>,
+    ) -> Result<(), (Severity, String)> {
+        let failed = |error: &velero_cluster::Error| {
+            let message = format!("its managed fields cannot be set: {}", chain(error));
+            (Severity::Error, message)
+        };
         let mut entries = archived.clone();
         for _ in 0..PATCH_TRIES {
             let head = live.head();
@@ -126,7 +148,7 @@ impl Run {
                 .cluster
                 .patch(
                     resource,
-                    work.namespace,
+                    namespace,
                     &head.name,
                     PatchKind::Merge,
                     None,
@@ -134,47 +156,38 @@ impl Run {
                     &options,
                 )
                 .await;
-            let error = match patched {
-                Ok(_) => return,
-                Err(error) => error,
-            };
-            match error.kind() {
-                ErrorKind::Conflict => {}
-                ErrorKind::NotFound => {
-                    return work.warn(format!(
-                        "was deleted before its managed fields were set: {}",
-                        chain(&error)
-                    ));
+            match patched {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let message = "was deleted before its managed fields were set";
+                    return Err((Severity::Warning, format!("{message}: {}", chain(&error))));
                 }
-                _ => {
-                    return work.fail(format!(
-                        "its managed fields cannot be set: {}",
-                        chain(&error)
-                    ));
-                }
+                Err(error) => return Err(failed(&error)),
             }
             let uid = live.head().uid.clone();
             live = match self
                 .cluster
-                .get(resource, work.namespace, &live.head().name)
+                .get(resource, namespace, &live.head().name)
                 .await
             {
                 Ok(Some(now)) if now.head().uid == uid => now,
-                Ok(_) => return work.warn("was deleted before its managed fields were set"),
-                Err(error) => {
-                    return work.fail(format!(
-                        "its managed fields cannot be set: {}",
-                        chain(&error)
-                    ));
+                Ok(_) => {
+                    let message = "was deleted before its managed fields were set";
+                    return Err((Severity::Warning, message.to_owned()));
                 }
+                Err(error) => return Err(failed(&error)),
             };
             if let Ok(tree) = live.tree() {
                 entries = after_conflict(&tree, &archived);
             }
         }
-        work.warn(format!(
-            "its managed fields are not set: others changed it {PATCH_TRIES} times meanwhile"
-        ));
+        Err((
+            Severity::Warning,
+            format!(
+                "its managed fields are not set: others changed it {PATCH_TRIES} times meanwhile"
+            ),
+        ))
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use velero_cluster::{ErrorKind, WriteOptions};
-use velero_core::result::chain;
-use velero_core::{GroupResource, ItemTree, RawItem};
+use velero_core::result::{Record, chain};
+use velero_core::{ApiResource, GroupResource, ItemTree, RawItem};
 
 use super::run::{Run, Stage};
 use crate::ownership::{self, Ownership};
@@ -71,10 +71,9 @@ impl Run {
             .ok_or_else(|| "the cluster serves no namespaces".to_owned())?;
         let deadline = Instant::now() + self.options.terminating_timeout;
         let mut body = self.namespace_body(target, source).await?;
-        // A patch for managedFields is not worth a second call here: labels and annotations of namespaces have one owner.
-        let options = match ownership::decide(&mut body, &[]) {
-            Ownership::Create(manager) => WriteOptions::default().field_manager(manager),
-            Ownership::CreateThenPatch(_) => WriteOptions::default(),
+        let (options, owners) = match ownership::decide(&mut body, &[]) {
+            Ownership::Create(manager) => (WriteOptions::default().field_manager(manager), None),
+            Ownership::CreateThenPatch(owners) => (WriteOptions::default(), Some(owners)),
         };
         let body = Bytes::from(body.as_value().to_string());
         let mut look = ALWAYS_THERE.contains(&target);
@@ -107,7 +106,12 @@ impl Run {
                 .create(resource, "", body.clone(), &options)
                 .await
             {
-                Ok(_) => return Ok(true),
+                Ok(live) => {
+                    if let Some(owners) = owners {
+                        self.give_namespace_to(resource, live, owners).await;
+                    }
+                    return Ok(true);
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && error.maybe_done() => {
                     return Ok(true);
                 }
@@ -123,6 +127,16 @@ impl Run {
                     ));
                 }
             }
+        }
+    }
+
+    /// Sets who owns the fields of a new namespace; it can be used whether that works or not.
+    async fn give_namespace_to(&self, resource: &ApiResource, live: RawItem, owners: Vec<Value>) {
+        let name = live.head().name.clone();
+        let set = self.set_managed_fields(resource, "", live, owners);
+        if let Err((severity, message)) = set.await {
+            let namespaces = &GroupResource::core("namespaces");
+            self.record(Record::item(severity, namespaces, "", &name, message));
         }
     }
 

@@ -1,5 +1,7 @@
 //! Integration tests of the restore engine, on the in-process API server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
 mod actions;
 mod common;
 mod definitions;

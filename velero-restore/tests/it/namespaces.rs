@@ -146,3 +146,19 @@ async fn the_default_account_waits_for_kubernetes() {
         .unwrap();
     assert_eq!(live["imagePullSecrets"], json!([{"name": "pull"}]));
 }
+
+#[tokio::test]
+async fn an_applied_namespace_keeps_its_owners() {
+    let server = ApiServer::new();
+    let fields = json!({"f:metadata": {"f:labels": {"f:team": {}}}});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "green"},
+        "managedFields": [{"manager": "gitops", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "time": "2026-01-01T00:00:00Z", "fieldsV1": fields}]}});
+    assert_clean(&restore(&server, &[namespace, config_map("shop", "a")], json!({})).await);
+    let shop = server.store().get("v1", "Namespace", None, "shop").unwrap();
+    let owners = shop["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(owners.len(), 1, "{owners:?}");
+    assert_eq!(owners[0]["manager"], "gitops");
+    assert_eq!(owners[0]["operation"], "Apply");
+    assert_eq!(owners[0]["fieldsV1"], fields);
+}

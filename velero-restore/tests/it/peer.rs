@@ -79,7 +79,8 @@ fn is_controllers_work(difference: &Difference) -> bool {
     path.starts_with("metadata.ownerReferences")
         || path.starts_with("metadata.managedFields")
         || (kind == "v1/Pod" && path.contains("topology.kubernetes.io"))
-        || (kind == "v1/PersistentVolumeClaim" && path.contains("storage-provisioner"))
+        || (kind == "v1/PersistentVolumeClaim"
+            && (path.contains("storage-provisioner") || path == "spec.volumeName"))
         || (kind == "v1/Endpoints"
             && (path.starts_with("subsets") || path.starts_with("metadata.annotations")))
 }
