@@ -1,5 +1,6 @@
 //! The registry: one module for each scenario, one line for each in [`all`].
 
+mod api_conformance;
 mod control_plane_up;
 mod migrate;
 
@@ -15,6 +16,13 @@ pub fn all() -> Vec<Scenario> {
             smoke: true,
             minutes: 5,
             control_plane_up::run
+        ),
+        scenario!(
+            "api-conformance",
+            "the checks of the in-process API server hold on the real one",
+            smoke: true,
+            minutes: 5,
+            api_conformance::run
         ),
         scenario!(
             "migrate",
