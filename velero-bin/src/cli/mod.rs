@@ -11,6 +11,7 @@ mod download;
 mod exit;
 pub(crate) mod filters;
 mod global;
+mod grammar;
 mod http;
 pub(crate) mod names;
 mod objects;
@@ -26,7 +27,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 
 pub(crate) use connect::cluster;
@@ -65,7 +66,7 @@ impl Environment {
 /// Exit codes: 0 when all went well, 1 on errors and on backups and restores that failed, 2 when one ended
 /// `PartiallyFailed`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -92,6 +93,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => failed(&error),
     }
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = grammar::command();
+    let mut matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 async fn dispatch(command: Command, environment: Environment) -> Result<Exit> {

@@ -10,7 +10,7 @@ pub(crate) fn stop_on_interrupt() -> CancellationToken {
     let fired = cancel.clone();
     tokio::spawn(async move {
         asked_to_stop().await;
-        console::note("stopping; what is half-written is removed");
+        console::note("stopping");
         fired.cancel();
         asked_to_stop().await;
         console::note("stopped without cleaning up");

@@ -1,6 +1,7 @@
 //! Direct mode.
 
 mod faults;
+mod peer;
 mod round_trip;
 mod s3;
 mod selection;

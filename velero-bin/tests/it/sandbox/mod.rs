@@ -17,7 +17,9 @@ async fn the_demo_loses_nothing() {
         text.contains("\nnothing missing, nothing changed"),
         "{text}"
     );
-    let steps = text.lines().filter(|line| line.starts_with(char::is_numeric));
+    let steps = text
+        .lines()
+        .filter(|line| line.starts_with(char::is_numeric));
     assert_eq!(steps.count(), 5, "{text}");
 }
 
