@@ -338,9 +338,7 @@ pub(crate) fn removed(
     if resource.is("", "pods") {
         release_claims(inner, state, last);
     }
-    for owner in &last.owners {
-        finish_owner(inner, state, owner);
-    }
+    finish_owners(inner, state, last);
     let (namespace, _) = last.identity();
     if !namespace.is_empty() {
         let namespace = namespace.to_owned();
@@ -378,20 +376,32 @@ fn collect_dependents(inner: &Arc<Inner>, state: &mut State, owner: &Stored) {
 }
 
 /// A foreground deletion ends when the last dependent is gone.
-fn finish_owner(inner: &Arc<Inner>, state: &mut State, uid: &str) {
-    if !state.dependents_of(uid).is_empty() {
+fn finish_owners(inner: &Arc<Inner>, state: &mut State, last: &Stored) {
+    if last.owners.is_empty() {
         return;
     }
-    let found = state.table_names().into_iter().find_map(|table| {
-        let object = state
-            .range(&table, "")
-            .find(|o| o.deleting && o.uid.as_ref() == uid)?;
-        Some((table.clone(), object.key.clone()))
-    });
-    if let Some((table, key)) = found
-        && let Some(resource) = state.registry.by_table(&table)
+    let namespace = last.identity().0;
+    let tree = last.tree();
+    for owner in tree["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
     {
-        propagate(inner, state, &resource, &key);
+        let text = |key: &str| owner[key].as_str().unwrap_or_default();
+        if !state.dependents_of(text("uid")).is_empty() {
+            continue;
+        }
+        let Some(resource) = state.registry.by_kind(text("apiVersion"), text("kind")) else {
+            continue;
+        };
+        let key = crate::store::key(
+            Some(namespace).filter(|_| resource.namespaced),
+            text("name"),
+        );
+        let waits = state.get(&resource.table, &key);
+        if waits.is_some_and(|o| o.deleting && o.uid.as_ref() == text("uid")) {
+            propagate(inner, state, &resource, &key);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::registry::{Registry, Resource};
+use crate::reply::Reply;
 use crate::schema::{ListKind, Schema, Ty, TypeId};
 use crate::status::ApiError;
 
@@ -27,6 +28,19 @@ pub(crate) fn index(registry: &Registry) -> Value {
         paths.insert(path, json!({"serverRelativeURL": url}));
     }
     json!({"paths": paths})
+}
+
+/// `/openapi/v2`: a document without definitions. Without bytes it is also valid in protobuf.
+pub(crate) fn version_two(accept: &str) -> Reply {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    if accept.contains("proto-openapi.spec.v2") {
+        return Reply::bytes(200, Vec::new()).with_content_type(PROTOBUF);
+    }
+    let info = json!({"title": "Kubernetes", "version": crate::discovery::VERSION});
+    Reply::json(
+        200,
+        &json!({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}),
+    )
 }
 
 /// `/openapi/v3/apis/GROUP/VERSION`

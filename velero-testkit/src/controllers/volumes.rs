@@ -1,10 +1,10 @@
-//! Claims and volumes find each other; claims of the default class get volumes.
+//! Claims and volumes find each other; claims that find none get new volumes.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{PROVISIONER, make, save};
+use super::{make, save};
 use crate::registry::Resource;
 use crate::server::Inner;
 use crate::store::{State, Stored};
@@ -163,7 +163,7 @@ fn bind(
     save(inner, state, claims, claim, tree);
 }
 
-/// Makes a volume for a claim whose class is served here.
+/// Makes a volume for a claim of any class that has a provisioner.
 fn provision(inner: &Arc<Inner>, state: &mut State, live: &Arc<Stored>, claim: &Value) {
     let class = claim["spec"]["storageClassName"]
         .as_str()
@@ -172,18 +172,19 @@ fn provision(inner: &Arc<Inner>, state: &mut State, live: &Arc<Stored>, claim: &
         return;
     };
     let found = found.tree();
-    if found["provisioner"] != PROVISIONER {
+    let provisioner = found["provisioner"].as_str().unwrap_or_default();
+    if matches!(provisioner, "" | "kubernetes.io/no-provisioner") {
         return;
     }
     let (namespace, name) = live.identity();
     let volume = format!("pvc-{}", live.uid);
     let body = json!({
-        "metadata": {"name": volume, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}},
+        "metadata": {"name": volume, "annotations": {"pv.kubernetes.io/provisioned-by": provisioner}},
         "spec": {
             "accessModes": claim["spec"]["accessModes"], "volumeMode": claim["spec"]["volumeMode"],
             "capacity": claim["spec"]["resources"]["requests"], "storageClassName": class,
             "persistentVolumeReclaimPolicy": found["reclaimPolicy"],
-            "csi": {"driver": PROVISIONER, "volumeHandle": live.uid.as_ref()},
+            "csi": {"driver": provisioner, "volumeHandle": live.uid.as_ref()},
             "claimRef": {
                 "kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": namespace, "name": name,
                 "uid": live.uid.as_ref(),

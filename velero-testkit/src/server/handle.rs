@@ -257,7 +257,8 @@ fn answer(
             200,
             &openapi::document(&inner.lock().registry, &path)?,
         )),
-        Target::OpenApiV2 => Err(ApiError::not_implemented("get", "openapi/v2")),
+        // Only older clients, and kubectl for kinds it does not find elsewhere, ask for this form.
+        Target::OpenApiV2 => Ok(openapi::version_two(&accept)),
         Target::Unknown => Err(ApiError::no_such_path()),
     }
 }

@@ -52,6 +52,9 @@ fn pod_status(tree: &Value) -> Value {
     if tree["metadata"]["deletionTimestamp"].is_string() {
         return "Terminating".into();
     }
+    if tree["status"]["phase"] == "Succeeded" {
+        return "Completed".into();
+    }
     let reason = tree["status"]["reason"].as_str().filter(|r| !r.is_empty());
     reason
         .or_else(|| tree["status"]["phase"].as_str())
@@ -244,7 +247,9 @@ pub(super) fn core(named: (&str, &str)) -> Option<Vec<Column>> {
         ],
         ("", "services") => vec![
             path("Type", ".spec.type"),
-            path("Cluster-IP", ".spec.clusterIP"),
+            made("Cluster-IP", |t| {
+                or_none(t["spec"]["clusterIP"].as_str().unwrap_or_default())
+            }),
             made("External-IP", external_ip),
             made("Port(s)", service_ports),
             wide(made("Selector", selector)),
