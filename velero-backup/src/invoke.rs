@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 use velero_cluster::Reader;
 use velero_core::action::{ActionContext, BackupItemAction, BackupOutcome, BoundSelector};
 use velero_core::api::Backup;
@@ -155,7 +156,7 @@ impl Actions {
     ) -> Result<BackupOutcome, String> {
         let context = Arc::clone(&self.context);
         let timeout = context.timeout;
-        let task = tokio::spawn(async move {
+        let call = async move {
             let cx = ActionContext {
                 run: &*context.backup,
                 now: (context.clock)(),
@@ -163,7 +164,8 @@ impl Actions {
                 cluster: &context.reader,
             };
             action.execute(item, &cx).await
-        });
+        };
+        let task = tokio::spawn(call.in_current_span());
         let _guard = AbortOnDrop(task.abort_handle());
         match tokio::time::timeout(timeout, task).await {
             Ok(Ok(Ok(outcome))) => Ok(outcome),

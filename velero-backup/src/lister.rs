@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use velero_cluster::{BadElement, Cluster, Error, ErrorKind, ListOptions, ListScope};
 use velero_core::RawItem;
 
@@ -46,7 +47,7 @@ impl Listing {
             options: options.clone(),
             sender,
         };
-        let task = tokio::spawn(lister.run());
+        let task = tokio::spawn(lister.run().in_current_span());
         Self {
             events,
             _task: AbortOnDrop(task.abort_handle()),

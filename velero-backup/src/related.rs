@@ -229,9 +229,17 @@ impl Run<'_> {
         if at <= self.current {
             return Ok(None);
         }
-        while self.held_bytes < self.options.held_bytes {
+        let key = (id.namespace.clone(), id.name.clone());
+        loop {
+            let source = &self.sources[at];
+            if let Some(place) = source.index.get(&key) {
+                return Ok(Some(source.held[*place].clone()));
+            }
+            if self.held_bytes >= self.options.held_bytes {
+                return Ok(None);
+            }
             let Some(items) = self.next_items(at).await? else {
-                break;
+                return Ok(None);
             };
             let source = &mut self.sources[at];
             for item in items {
@@ -244,11 +252,6 @@ impl Run<'_> {
                 source.held.push(item);
             }
         }
-        let source = &self.sources[at];
-        Ok(source
-            .index
-            .get(&(id.namespace.clone(), id.name.clone()))
-            .map(|at| source.held[*at].clone()))
     }
 
     /// Reads items one by one, several at a time; the order stays.

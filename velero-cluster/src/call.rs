@@ -22,6 +22,8 @@ const MAX_WRITE_FAILURES: u32 = 3;
 pub(crate) enum Repeat {
     /// A read: repeating changes nothing.
     Free,
+    /// A read that is better made smaller than repeated when no answer came in time.
+    Smaller,
     /// A write that has the same outcome when repeated, or complains in a way that callers can tell apart.
     Telling,
     /// A write that must not be sent again unless the API server says that it did nothing.
@@ -171,7 +173,8 @@ impl Caller {
                 .unwrap_or_else(|| backoff(failures, &call.uri));
             let again =
                 may_repeat(call.repeat, failure.kind, failures) && Instant::now() + wait < deadline;
-            unclear |= is_unclear(failure.kind) && call.repeat != Repeat::Free;
+            unclear |=
+                is_unclear(failure.kind) && !matches!(call.repeat, Repeat::Free | Repeat::Smaller);
             if !again {
                 failure.maybe_done = unclear;
                 return Err(Ended::Failed(failure.into()));
@@ -339,7 +342,8 @@ fn is_unclear(kind: ErrorKind) -> bool {
 fn may_repeat(repeat: Repeat, kind: ErrorKind, failures: u32) -> bool {
     match (repeat, kind) {
         (_, ErrorKind::TooManyRequests) => true,
-        (Repeat::Free, kind) => kind.is_retryable(),
+        (Repeat::Smaller, ErrorKind::Timeout) => false,
+        (Repeat::Free | Repeat::Smaller, kind) => kind.is_retryable(),
         // A failing admission webhook answers 500 each time: no use in waiting for it until the deadline.
         (Repeat::Telling, ErrorKind::Unavailable) => failures < MAX_WRITE_FAILURES,
         (Repeat::Telling, kind) => kind.is_retryable(),
@@ -370,6 +374,8 @@ mod tests {
             (Repeat::Free, Unavailable, 50, true),
             (Repeat::Free, NotFound, 1, false),
             (Repeat::Free, Gone, 1, false),
+            (Repeat::Smaller, Timeout, 1, false),
+            (Repeat::Smaller, Unavailable, 9, true),
             (Repeat::Telling, Unreachable, 5, true),
             (Repeat::Telling, Unavailable, 2, true),
             (Repeat::Telling, Unavailable, 3, false),

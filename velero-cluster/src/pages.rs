@@ -1,8 +1,11 @@
 //! Lists, page by page.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use velero_core::{ApiResource, RawItem, Selector};
 
-use crate::call::{Call, Caller, Ended, Sink, TooBig};
+use crate::call::{Call, Caller, Ended, Repeat, Sink, TooBig};
 use crate::list_body::{ListBody, Splitter};
 use crate::{BadElement, Error, ErrorKind, Target, cluster};
 
@@ -116,10 +119,18 @@ pub struct Pages {
     restarts: u32,
     restarted: bool,
     inconsistent: bool,
+    /// Good pages to come before the size grows again, and how many they were last time.
+    patience: (u32, u32),
 }
+
+/// Good pages after the first late answer before the size grows again; twice as many after each further one.
+const FIRST_PATIENCE: u32 = 8;
 
 /// How often one list begins again before it is given up.
 const MAX_RESTARTS: u32 = 5;
+
+/// Longest wait before a list that was too late is asked for again.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 struct PageSink {
     splitter: Splitter,
@@ -172,6 +183,7 @@ impl Pages {
             restarts: 0,
             restarted: false,
             inconsistent: false,
+            patience: (0, 0),
         }
     }
 
@@ -180,6 +192,7 @@ impl Pages {
     /// # Errors
     /// When the API server refuses or does not answer until the deadline. The same page can be asked for again.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        let deadline = Instant::now() + self.caller.deadlines.total;
         loop {
             if self.ended {
                 return Ok(None);
@@ -199,16 +212,28 @@ impl Pages {
                 Err(Ended::Failed(error))
                     if error.kind() == ErrorKind::Gone && self.token.is_some() =>
                 {
-                    self.renew(error)?
+                    self.renew(error)?;
                 }
-                Err(Ended::Failed(error)) => {
-                    if error.kind() == ErrorKind::Timeout {
-                        self.shrink();
+                Err(Ended::Failed(error)) if error.kind() == ErrorKind::Timeout => {
+                    self.be_patient();
+                    let wait = Duration::from_millis(20)
+                        .saturating_mul(self.patience.1)
+                        .min(MAX_WAIT);
+                    if Instant::now() + wait >= deadline {
+                        return Err(error);
                     }
-                    return Err(error);
+                    tokio::time::sleep(wait).await;
                 }
+                Err(Ended::Failed(error)) => return Err(error),
             }
         }
+    }
+
+    /// Asks for less after a late answer, and for some time.
+    fn be_patient(&mut self) {
+        self.shrink();
+        let pages = self.patience.1.saturating_mul(2).max(FIRST_PATIENCE);
+        self.patience = (pages, pages);
     }
 
     /// Objects that the next page asks for.
@@ -231,12 +256,15 @@ impl Pages {
         };
         let mut call = Call::read(self.target.clone(), uri);
         call.comparable = false;
+        call.repeat = Repeat::Smaller;
         call
     }
 
     fn page(&mut self, body: ListBody) -> Page {
         if body.bytes > self.options.large_page {
             self.shrink();
+        } else if self.patience.0 > 0 {
+            self.patience.0 -= 1;
         } else if self.size < self.options.page_size && body.bytes < self.options.large_page / 2 {
             self.size = self.size.saturating_mul(2).min(self.options.page_size);
         }

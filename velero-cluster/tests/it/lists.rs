@@ -211,3 +211,22 @@ async fn trees_of_a_small_kind() {
         .unwrap();
     assert_eq!(trees.len(), 6);
 }
+
+#[tokio::test]
+async fn late_answers_are_asked_for_in_smaller_pages() {
+    let server = server_with(&["a"], 39);
+    let cluster = connect_with(&server, short()).await;
+    let mut pages = cluster.pages(
+        &core(&cluster, "configmaps"),
+        ListScope::namespace("a"),
+        ListOptions::default().page_size(8),
+    );
+    server.faults().add(
+        Fault::new(FaultAction::Slow(Duration::from_secs(5)))
+            .verb("list")
+            .query("limit=8"),
+    );
+    assert_eq!(names(&all(&mut pages).await).len(), 40);
+    // Late twice: at the beginning, and when the size had grown again after eight good pages.
+    assert_eq!((server.faults().acted(), pages.page_size()), (vec![2], 4));
+}
