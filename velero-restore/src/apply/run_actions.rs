@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 use velero_core::action::{ActionContext, RestoreInput, RestoreItemAction, RestoreOutcome};
 use velero_core::result::chain;
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
@@ -130,7 +131,7 @@ impl Run {
         T: Send + 'static,
         F: Future<Output = Result<T, String>> + Send + 'static,
     {
-        let mut task = tokio::spawn(call);
+        let mut task = tokio::spawn(call.in_current_span());
         let limit = self.options.action_timeout;
         let answer = tokio::select! {
             answer = timeout(limit, &mut task) => answer,

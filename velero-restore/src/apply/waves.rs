@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use velero_core::action::RestoreItemAction;
 use velero_core::plan::{RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
@@ -46,8 +47,10 @@ pub(crate) async fn apply(
     for (target, source) in plan.namespaces.clone() {
         let (run, stage) = (Arc::clone(run), Arc::clone(&stage));
         // A failure shows at the items of the namespace.
-        namespaces
-            .spawn(async move { run.ensure_namespace(&stage, &target, &source).await.is_ok() });
+        namespaces.spawn(
+            async move { run.ensure_namespace(&stage, &target, &source).await.is_ok() }
+                .in_current_span(),
+        );
     }
     for wave in rest {
         apply_wave(run, &stage, wave, &bytes, permits).await?;
@@ -87,10 +90,11 @@ async fn apply_wave(
             })?;
         let json = run.load(item.location).await?;
         let (run, stage, id) = (Arc::clone(run), Arc::clone(stage), *id);
-        tasks.spawn(async move {
+        let restored = async move {
             run.restore_planned(&stage, id, json).await;
             drop(permit);
-        });
+        };
+        tasks.spawn(restored.in_current_span());
     }
     while let Some(ended) = tasks.join_next().await {
         collect(run, wave, Some(ended));

@@ -213,3 +213,35 @@ async fn stores_are_buckets_as_well() {
             .is_some()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_of_a_run_is_a_line_of_its_log() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = store(&folder);
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    let objects = source.server.store();
+    for name in ["settings", "other"] {
+        let mut map = objects.get("v1", "ConfigMap", Some("shop"), name).unwrap();
+        assert!(objects.remove("v1", "ConfigMap", Some("shop"), name));
+        map["data"] = serde_json::json!({"something": "else"});
+        objects.seed_value(map).unwrap();
+    }
+    let line = format!("direct restore first --store {store} --restore-name back");
+    let text = source.velero(&line).await.exits(0);
+    assert!(text.contains("Warnings:  2"), "{text}");
+    let log = std::fs::read(folder.path().join("restores/back/restore-back-logs.gz")).unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(log.as_slice()), &mut text)
+        .unwrap();
+    let warnings: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("level=warning"))
+        .collect();
+    assert_eq!(warnings.len(), 2, "{text}");
+    assert!(
+        warnings
+            .iter()
+            .all(|line| line.contains("restore=velero/back") && line.contains("namespace=shop"))
+    );
+}
