@@ -18,6 +18,7 @@
 mod audit;
 mod controlplane;
 mod kubectl;
+mod normalise;
 mod s3server;
 mod scenario;
 mod scenarios;

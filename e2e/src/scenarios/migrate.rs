@@ -6,6 +6,7 @@ use velero_testkit::compare::{ALLOWED, compare};
 
 use crate::{
     Context, S3Server, Site,
+    normalise::normalise,
     site::SOON,
     state::{self, identity, text},
     world,
@@ -93,7 +94,9 @@ fn differences(before: &[Value], after: &[Value]) -> Vec<String> {
 
 /// The objects that a restore has to bring back, with names for identities.
 fn comparable(objects: &[Value]) -> Vec<Value> {
-    state::by_name(objects)
+    let mut objects = state::by_name(objects);
+    normalise(&mut objects);
+    objects
         .into_iter()
         .filter(|object| !is_made_anew(object) && !has_ended(object))
         .collect()
