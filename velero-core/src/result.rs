@@ -71,7 +71,7 @@ impl Record {
         }
     }
 
-    /// The record as one line of a results file: `resource: /pods name: /web error: /...`.
+    /// The record as one line: `resource: /pods name: /web error: /...`.
     pub fn line(&self) -> String {
         let word = match self.severity {
             Severity::Warning => "message",
@@ -82,10 +82,12 @@ impl Record {
             About::Item { resource, name, .. } if name.is_empty() => {
                 format!("resource: /{resource} {word}: /{}", self.message)
             }
-            About::Item { resource, name, .. } => format!(
-                "resource: /{resource} name: /{name} {word}: /{}",
-                self.message
-            ),
+            About::Item { resource, name, .. } => {
+                format!(
+                    "resource: /{resource} name: /{name} {word}: /{}",
+                    self.message
+                )
+            }
         }
     }
 }
@@ -145,7 +147,7 @@ pub struct ResultsFile {
 }
 
 impl ResultsFile {
-    /// Sorts records into scopes, keeping their order.
+    /// Sorts records into scopes, keeping their order. Each line begins with a space, as the peer's do.
     pub fn from_records<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut out = Self::default();
         for record in records {
@@ -153,16 +155,16 @@ impl ResultsFile {
                 Severity::Warning => &mut out.warnings,
                 Severity::Error => &mut out.errors,
             };
+            let line = format!(" {}", record.line());
             match &record.about {
-                About::Run => side.velero.push(record.line()),
-                About::Item { namespace, .. } if namespace.is_empty() => {
-                    side.cluster.push(record.line())
+                About::Run => side.velero.push(line),
+                About::Item { namespace, .. } if namespace.is_empty() => side.cluster.push(line),
+                About::Item { namespace, .. } => {
+                    side.namespaces
+                        .entry(namespace.clone())
+                        .or_default()
+                        .push(line);
                 }
-                About::Item { namespace, .. } => side
-                    .namespaces
-                    .entry(namespace.clone())
-                    .or_default()
-                    .push(record.line()),
             }
         }
         out
@@ -263,7 +265,7 @@ mod tests {
         let file = serde_json::to_string(&ResultsFile::from_records(&records)).unwrap();
         assert_eq!(
             file,
-            r#"{"errors":{"velero":["error: /no backup"],"cluster":["resource: /nodes name: /n1 error: /denied"]},"warnings":{"namespaces":{"shop":["resource: /pods name: /web message: /differs"]}}}"#
+            r#"{"errors":{"velero":[" error: /no backup"],"cluster":[" resource: /nodes name: /n1 error: /denied"]},"warnings":{"namespaces":{"shop":[" resource: /pods name: /web message: /differs"]}}}"#
         );
         assert_eq!(
             serde_json::to_string(&ResultsFile::default()).unwrap(),

@@ -114,7 +114,7 @@ mod tests {
         let expected = [
             (
                 "restore-r1-results.gz",
-                "{\"errors\":{},\"warnings\":{\"namespaces\":{\"shop\":[\"resource: /pods name: /web message: /differs\"]}}}\n",
+                "{\"errors\":{},\"warnings\":{\"namespaces\":{\"shop\":[\" resource: /pods name: /web message: /differs\"]}}}\n",
             ),
             (
                 "restore-r1-resource-list.json.gz",

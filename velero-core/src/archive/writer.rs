@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use flate2::{Compression, GzBuilder, write::GzEncoder};
+use tar::{EntryType, Header};
 
 use super::{FORMAT_VERSION, ItemPath, VERSION_PATH, VersionDir};
 use crate::Error;
@@ -55,9 +56,13 @@ impl ArchiveWriterOptions {
 /// # Ok::<(), velero_core::Error>(())
 /// ```
 pub struct ArchiveWriter<W: Write> {
-    tar: tar::Builder<GzEncoder<W>>,
+    // Not `tar::Builder`: that one writes the end of the archive when it is dropped.
+    gzip: GzEncoder<W>,
     mtime: u64,
 }
+
+/// What tar counts in.
+const BLOCK: usize = 512;
 
 impl<W: Write> std::fmt::Debug for ArchiveWriter<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,9 +78,8 @@ impl<W: Write> ArchiveWriter<W> {
     /// # Errors
     /// When the sink fails.
     pub fn new(sink: W, options: ArchiveWriterOptions) -> Result<Self, Error> {
-        let gzip = GzBuilder::new().write(sink, Compression::new(options.level));
         let mut writer = Self {
-            tar: tar::Builder::new(gzip),
+            gzip: GzBuilder::new().write(sink, Compression::new(options.level)),
             mtime: options.mtime,
         };
         writer.entry(VERSION_PATH, format!("{FORMAT_VERSION}\n").as_bytes())?;
@@ -116,37 +120,40 @@ impl<W: Write> ArchiveWriter<W> {
     ///
     /// # Errors
     /// When the sink fails.
-    pub fn finish(self) -> Result<W, Error> {
-        self.tar
-            .into_inner()
-            .and_then(GzEncoder::finish)
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.gzip
+            .write_all(&[0; 2 * BLOCK])
+            .and_then(|()| self.gzip.finish())
             .map_err(failed)
     }
 
     fn entry(&mut self, path: &str, data: &[u8]) -> Result<(), Error> {
-        let mut header = self.header(data.len());
-        if set_ustar_path(&mut header, path) {
-            header.set_cksum();
-            return self.tar.append(&header, data).map_err(failed);
+        let mut header = self.header(EntryType::Regular, data.len());
+        if !set_ustar_path(&mut header, path) {
+            // Names that no ustar header holds go into a pax record, as Go's writer does; the header keeps their end.
+            let record = pax_record("path", path);
+            let mut extension = self.header(EntryType::XHeader, record.len());
+            set_ustar_path(&mut extension, "PaxHeaders.0/item");
+            self.blocks(&mut extension, record.as_bytes())?;
+            set_ustar_path(&mut header, &ascii_end(path));
         }
-        // Names that no ustar header holds go into a pax record, as Go's writer does; the header keeps their end.
-        self.tar
-            .append_pax_extensions([("path", path.as_bytes())])
-            .map_err(failed)?;
-        let mut cut = path.len().saturating_sub(90);
-        while !path.is_char_boundary(cut) {
-            cut += 1;
-        }
-        let short = path[cut..].trim_start_matches('/');
-        set_ustar_path(&mut header, short);
+        self.blocks(&mut header, data)
+    }
+
+    fn blocks(&mut self, header: &mut Header, data: &[u8]) -> Result<(), Error> {
         header.set_cksum();
-        self.tar.append(&header, data).map_err(failed)
+        let padding = data.len().next_multiple_of(BLOCK) - data.len();
+        self.gzip
+            .write_all(header.as_bytes())
+            .and_then(|()| self.gzip.write_all(data))
+            .and_then(|()| self.gzip.write_all(&[0; BLOCK][..padding]))
+            .map_err(failed)
     }
 
     /// Mode 0755 on files: the peer's extractor gives each entry's mode to the folders it makes for it.
-    fn header(&self, size: usize) -> tar::Header {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(tar::EntryType::Regular);
+    fn header(&self, entry_type: EntryType, size: usize) -> Header {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(entry_type);
         header.set_mode(0o755);
         header.set_uid(0);
         header.set_gid(0);
@@ -156,7 +163,28 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-fn set_ustar_path(header: &mut tar::Header, path: &str) -> bool {
+/// One pax record: its own length in decimal, a space, `key=value` and a line end.
+fn pax_record(key: &str, value: &str) -> String {
+    let rest = key.len() + value.len() + 3;
+    let mut digits = 1;
+    while (rest + digits).to_string().len() > digits {
+        digits += 1;
+    }
+    format!("{} {key}={value}\n", rest + digits)
+}
+
+/// The end of a path that is too long or not plain, in a form that fits a header.
+fn ascii_end(path: &str) -> String {
+    let plain: String = path
+        .chars()
+        .map(|c| if c.is_ascii_graphic() { c } else { '_' })
+        .collect();
+    plain[plain.len().saturating_sub(90)..]
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+fn set_ustar_path(header: &mut Header, path: &str) -> bool {
     path.is_ascii() && header.set_path(path).is_ok()
 }
 

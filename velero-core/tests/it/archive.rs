@@ -230,3 +230,30 @@ fn archives_in_several_gzip_members_are_read_whole() {
     }
     assert_eq!(read(&members).unwrap().1, expected(&one()));
 }
+
+/// A sink that can be looked into while the writer holds it.
+#[derive(Clone, Default)]
+struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Shared {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_no_complete_archive() {
+    let sink = Shared::default();
+    let mut archive = ArchiveWriter::new(sink.clone(), ArchiveWriterOptions::default()).unwrap();
+    for (path, version, preferred, json) in one() {
+        archive.append(&path, &version, preferred, &json).unwrap();
+    }
+    drop(archive);
+    let error = read(&sink.0.lock().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("cut short"), "{error}");
+}
