@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use jiff::Zoned;
 use velero_core::api::Restore;
+use velero_persistence::RestoreFile;
 
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
@@ -13,7 +14,9 @@ use crate::cli::filters::{MetadataArgs, RestoreFilterArgs};
 use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
-use crate::runs::{RestoreDone, RestoreRun, prepare_direct_restore, run_restore, system_clock};
+use crate::runs::{
+    RestoreDone, RestoreRun, RunError, prepare_direct_restore, run_restore, system_clock,
+};
 
 /// Flags of `direct restore`.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,6 +45,16 @@ impl DirectRestore {
         let mut spec = self.filters.spec()?;
         spec.backup_name = self.name.clone();
         let store = self.store.open_for_reading().await?;
+        if store.exists(&RestoreFile::Results.of(&name)).await? {
+            // Its log and results would be overwritten.
+            let store = store.store().describe();
+            return Err(RunError::AlreadyExists {
+                what: "restore",
+                name,
+                store,
+            }
+            .into());
+        }
         let cluster = cli::cluster(&environment.global).await?;
         let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
         self.metadata.apply(&mut restore.metadata);

@@ -194,7 +194,7 @@ impl World {
         let client = server.client_with_user_agent(&agent);
         Ok(Self {
             cluster: Cluster::connect(client.clone()).await?,
-            store: BackupStore::open(&Location::from_url(&folder.store_url()?)?).await?,
+            store: BackupStore::open(&Location::from_url(&folder.store_url("")?)?).await?,
             logs: RunLogs::install(&LogOptions::default()),
             namespace: namespace.to_owned(),
             client,

@@ -70,7 +70,7 @@ impl Keep {
         } else {
             console::line(format_args!(
                 "  velero direct backup first --include-namespaces {NAMESPACE} --store {}",
-                folder.store_url()?
+                folder.store_url("direct")?
             ));
         }
         console::line("Ctrl-C ends it.");

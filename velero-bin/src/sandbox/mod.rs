@@ -103,11 +103,11 @@ impl Folder {
         }
     }
 
-    /// The folder as the URL of a store.
-    fn store_url(&self) -> Result<String> {
-        let url = url::Url::from_directory_path(&self.path).map_err(|()| {
-            anyhow::anyhow!("the folder {} is no absolute path", self.path.display())
-        })?;
-        Ok(url.to_string())
+    /// The folder, or one in it, as the URL of a store.
+    fn store_url(&self, inner: &str) -> Result<String> {
+        let path = self.path.join(inner);
+        let url = url::Url::from_directory_path(&path)
+            .map_err(|()| anyhow::anyhow!("the folder {} is no absolute path", path.display()))?;
+        Ok(url.as_str().trim_end_matches('/').to_owned())
     }
 }

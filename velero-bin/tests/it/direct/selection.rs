@@ -83,8 +83,14 @@ async fn restores_map_namespaces_and_filter() {
             .is_some()
     );
     assert!(objects.get("v1", "Secret", Some("copy"), "key").is_none());
+    let line = format!("{line} --restore-name again");
     let again = source.velero(&line).await.exits(0);
     assert!(again.contains("Created:   0"), "{again}");
+    let message = source.velero(&line).await.fails();
+    assert!(
+        message.contains("restore \"again\" exists already"),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
