@@ -121,7 +121,8 @@ pub fn compare(
 }
 
 /// Renames volumes that were provisioned, and so named after the uid of their claim, to `pvc:<namespace>/<claim>`, also
-/// in the claims that name them: a claim that is restored has another uid.
+/// in the claims that name them: a claim that is restored has another uid. The handle that the provisioner has given to
+/// such a volume goes; other volumes keep theirs.
 pub fn name_volumes_by_claim(objects: &mut [Value]) {
     let text = |object: &Value, pointer: &str| {
         object
@@ -145,6 +146,12 @@ pub fn name_volumes_by_claim(objects: &mut [Value]) {
                 text(object, "/spec/claimRef/namespace"),
                 text(object, "/spec/claimRef/name")
             );
+            if let Some(csi) = object
+                .pointer_mut("/spec/csi")
+                .and_then(Value::as_object_mut)
+            {
+                csi.remove("volumeHandle");
+            }
             object["metadata"]["name"] = claim.clone().into();
             names.insert(name, claim);
         }

@@ -132,9 +132,9 @@ fn provisioned_volumes_are_named_by_their_claims() {
     let state = |uid: &str| {
         let mut objects = [
             json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("pvc-{uid}")},
-                "spec": {"claimRef": {"namespace": "shop", "name": "data", "uid": uid}}}),
+                "spec": {"claimRef": {"namespace": "shop", "name": "data", "uid": uid}, "csi": {"volumeHandle": uid}}}),
             json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "made-by-hand"},
-                "spec": {"claimRef": {"namespace": "shop", "name": "photos", "uid": uid}}}),
+                "spec": {"claimRef": {"namespace": "shop", "name": "photos", "uid": uid}, "csi": {"volumeHandle": "by-hand"}}}),
             json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data", "namespace": "shop"},
                 "spec": {"volumeName": format!("pvc-{uid}")}}),
         ];
@@ -144,6 +144,7 @@ fn provisioned_volumes_are_named_by_their_claims() {
     assert_eq!(state("1")[0]["metadata"]["name"], "pvc:shop/data");
     assert_eq!(state("1")[2]["spec"]["volumeName"], "pvc:shop/data");
     assert_eq!(state("1")[1]["metadata"]["name"], "made-by-hand");
+    assert_eq!(state("1")[1]["spec"]["csi"]["volumeHandle"], "by-hand");
     assert_eq!(compare(&state("1"), &state("2"), ALLOWED), []);
 }
 
