@@ -1,5 +1,6 @@
 //! Creating an object.
 
+use bytes::Bytes;
 use serde_json::Value;
 use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
 use velero_core::result::{Severity, chain};
@@ -35,7 +36,7 @@ impl Run {
             Ownership::CreateThenPatch(_) => crate::ownership::OWN_MANAGER,
         };
         let options = WriteOptions::default().field_manager(manager);
-        let body = item.as_value().to_string().into();
+        let body = json_of(&item);
         match self
             .cluster
             .create(resource, work.namespace, body, &options)
@@ -189,6 +190,14 @@ impl Run {
             ),
         ))
     }
+}
+
+/// The object as it is sent.
+fn json_of(item: &ItemTree) -> Bytes {
+    // Keys of a tree are text and its numbers are finite, so that it always has a JSON form.
+    serde_json::to_vec(item.as_value())
+        .unwrap_or_default()
+        .into()
 }
 
 /// Kubernetes puts this account into each namespace a moment after it was created.

@@ -37,7 +37,8 @@ impl Run {
             return work.warn("not restored: the object in the cluster is being deleted");
         }
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
-        if same(&live, wanted) || same(&live, &self.moved(work)) || is_made_by_clusters(&live) {
+        if same(&live, wanted) || Self::same_as_backed_up(work, &live) || is_made_by_clusters(&live)
+        {
             return work.set(ItemAction::Skipped);
         }
         if live.api_version() == "v1" && live.kind() == "ServiceAccount" {
@@ -53,11 +54,14 @@ impl Run {
         ));
     }
 
-    /// The item as it was backed up, in its target namespace.
-    fn moved(&self, work: &Work<'_>) -> ItemTree {
-        let mut item = (*work.archived).clone();
+    /// Whether a live object is still what was backed up, its namespace aside.
+    fn same_as_backed_up(work: &mut Work<'_>, live: &ItemTree) -> bool {
+        let Some(archived) = work.archived() else {
+            return false;
+        };
+        let mut item = (*archived).clone();
         set_namespace(&mut item, work.namespace);
-        item
+        same(live, &item)
     }
 
     async fn merge_account(

@@ -32,8 +32,10 @@ pub(super) struct Work<'a> {
     pub(super) item: IndexedItem<'a>,
     /// Namespace in the cluster, empty for cluster-scoped items.
     pub(super) namespace: &'a str,
-    /// The item as the archive has it.
-    pub(super) archived: Arc<ItemTree>,
+    /// The bytes of the archive, which parse.
+    bytes: Bytes,
+    /// The tree of these bytes, where somebody has asked for it.
+    archived: Option<Arc<ItemTree>>,
     pub(super) action: Option<ItemAction>,
     /// Name in the cluster, where it differs from the archive's.
     pub(super) name: Option<String>,
@@ -42,6 +44,14 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// The item as the archive has it.
+    pub(super) fn archived(&mut self) -> Option<Arc<ItemTree>> {
+        if self.archived.is_none() {
+            self.archived = ItemTree::parse(&self.bytes).ok().map(Arc::new);
+        }
+        self.archived.clone()
+    }
+
     pub(super) fn warn(&mut self, message: impl std::fmt::Display) {
         self.say(Severity::Warning, &message);
     }
@@ -128,8 +138,8 @@ impl Run {
             self.request.target_namespace(item.namespace)
         };
         let kind = format!("{}/{}", item.api_version, item.kind);
-        let archived = match self.tree_of(&item, bytes).await {
-            Ok(tree) => Arc::new(tree),
+        let (tree, bytes) = match self.tree_of(&item, bytes).await {
+            Ok(both) => both,
             Err(message) => {
                 self.record(Record::item(
                     Severity::Error,
@@ -153,13 +163,14 @@ impl Run {
             stage,
             item,
             namespace,
-            archived,
+            bytes,
+            archived: None,
             action: None,
             name: None,
             exists: false,
             records: false,
         };
-        self.restore_tree(stage, &mut work).await;
+        self.restore_tree(stage, &mut work, tree).await;
         if work.exists {
             ticket.set_exists();
         }
@@ -187,12 +198,14 @@ impl Run {
         &self,
         item: &IndexedItem<'_>,
         bytes: Option<Bytes>,
-    ) -> Result<ItemTree, String> {
+    ) -> Result<(ItemTree, Bytes), String> {
         let bytes = match bytes {
             Some(bytes) => bytes,
             None => self.load(item.location).await.map_err(|e| e.chain())?,
         };
-        ItemTree::parse(&bytes).map_err(|e| chain(&e))
+        ItemTree::parse(&bytes)
+            .map(|tree| (tree, bytes))
+            .map_err(|e| chain(&e))
     }
 
     async fn restore_namespace(
@@ -231,7 +244,12 @@ impl Run {
         }
     }
 
-    async fn restore_tree(self: &Arc<Self>, stage: &Arc<Stage>, work: &mut Work<'_>) {
+    async fn restore_tree(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        work: &mut Work<'_>,
+        mut item: ItemTree,
+    ) {
         if !work.namespace.is_empty()
             && let Err(message) = self
                 .ensure_namespace(stage, work.namespace, work.item.namespace)
@@ -242,7 +260,6 @@ impl Run {
         if is_made_in_every_namespace(&work.item) {
             return;
         }
-        let mut item = (*work.archived).clone();
         let is_volume = work.item.resource.is("", "persistentvolumes");
         if is_volume && fate(work.item.name, &self.index, &self.request).is_provisioned() {
             return;
@@ -273,11 +290,14 @@ impl Run {
     }
 
     /// Frees a claim of its binding; gives the method of the backup that has data which does not come back.
-    fn prepare_claim(&self, work: &Work<'_>, item: &mut ItemTree) -> Option<String> {
+    fn prepare_claim(&self, work: &mut Work<'_>, item: &mut ItemTree) -> Option<String> {
         if !work.item.resource.is("", "persistentvolumeclaims") {
             return None;
         }
-        let volume = work.archived.str_at("/spec/volumeName").to_owned();
+        let volume = work
+            .archived()
+            .map(|archived| archived.str_at("/spec/volumeName").to_owned())
+            .unwrap_or_default();
         if volume.is_empty() {
             return None;
         }

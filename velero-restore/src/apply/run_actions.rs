@@ -32,10 +32,11 @@ impl Run {
                 continue;
             }
             labels = None;
-            let input = RestoreInput {
-                item,
-                archived: Arc::clone(&work.archived),
+            let Some(archived) = work.archived() else {
+                work.fail("cannot be decoded a second time");
+                return None;
             };
+            let input = RestoreInput { item, archived };
             let outcome = match self.call(stage, &bound.action, input).await {
                 Ok(outcome) => outcome,
                 Err(message) => {

@@ -18,118 +18,152 @@ pub(crate) type Path = Vec<Step>;
 /// Metadata that no manager owns.
 const NOT_OWNED: [&str; 4] = ["name", "namespace", "managedFields", "generateName"];
 
+/// A [`Step`] that has not been written down yet: most fields have an owner.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    Field(&'a str),
+    Element(usize),
+}
+
+/// A walk through an object beside a set of field names.
+#[derive(Default)]
+struct Walk<'a> {
+    path: Vec<At<'a>>,
+    key: String,
+    out: Vec<Path>,
+}
+
 /// The paths of all values that are sent but are not in `set`, which has the form of `fieldsV1`.
 ///
 /// Nulls and empty objects and lists are no values. Of a list only the elements that are not in the set are named.
 pub(crate) fn unowned(item: &ItemTree, set: &Value, restore_labels: &[&str]) -> Vec<Path> {
-    let mut out = Vec::new();
+    let mut walk = Walk::default();
     let Some(object) = item.as_value().as_object() else {
-        return out;
+        return Vec::new();
     };
-    let mut path = Vec::new();
+    let set = set.as_object();
     for (key, value) in object
         .iter()
         .filter(|(key, _)| *key != "apiVersion" && *key != "kind")
     {
-        path.push(Step::Field(key.clone()));
-        let part = set.get(format!("f:{key}"));
+        let part = walk.part(set, key);
         match (key.as_str(), value) {
             ("metadata", Value::Object(metadata)) => {
-                walk_metadata(metadata, part, restore_labels, &mut path, &mut out)
+                walk.path.push(At::Field(key));
+                walk.metadata(metadata, part.and_then(Value::as_object), restore_labels);
+                walk.path.pop();
             }
-            _ => walk(value, part, &mut path, &mut out),
+            _ => walk.field(key, value, part),
         }
-        path.pop();
     }
-    out
+    walk.out
 }
 
-fn walk_metadata(
-    metadata: &Map<String, Value>,
-    set: Option<&Value>,
-    restore_labels: &[&str],
-    path: &mut Path,
-    out: &mut Vec<Path>,
-) {
-    for (key, value) in metadata
-        .iter()
-        .filter(|(key, _)| !NOT_OWNED.contains(&key.as_str()))
-    {
-        path.push(Step::Field(key.clone()));
-        let part = set.and_then(|s| s.get(format!("f:{key}")));
-        let (Value::Object(labels), "labels") = (value, key.as_str()) else {
-            walk(value, part, path, out);
-            path.pop();
-            continue;
-        };
-        for (label, value) in labels
+impl<'a> Walk<'a> {
+    /// What the set says about a field.
+    fn part<'s>(&mut self, set: Option<&'s Map<String, Value>>, field: &str) -> Option<&'s Value> {
+        self.key.clear();
+        self.key.push_str("f:");
+        self.key.push_str(field);
+        set?.get(&self.key)
+    }
+
+    fn metadata(
+        &mut self,
+        metadata: &'a Map<String, Value>,
+        set: Option<&Map<String, Value>>,
+        restore_labels: &[&str],
+    ) {
+        for (key, value) in metadata
             .iter()
-            .filter(|(label, _)| !restore_labels.contains(&label.as_str()))
+            .filter(|(key, _)| !NOT_OWNED.contains(&key.as_str()))
         {
-            path.push(Step::Field(label.clone()));
-            walk(
-                value,
-                part.and_then(|s| s.get(format!("f:{label}"))),
-                path,
-                out,
-            );
-            path.pop();
+            let part = self.part(set, key);
+            let (Value::Object(labels), "labels") = (value, key.as_str()) else {
+                self.field(key, value, part);
+                continue;
+            };
+            self.path.push(At::Field(key));
+            for (label, value) in labels
+                .iter()
+                .filter(|(label, _)| !restore_labels.contains(&label.as_str()))
+            {
+                let part = self.part(part.and_then(Value::as_object), label);
+                self.field(label, value, part);
+            }
+            self.path.pop();
         }
-        path.pop();
+    }
+
+    fn field(&mut self, key: &'a str, value: &'a Value, set: Option<&Value>) {
+        self.path.push(At::Field(key));
+        self.value(value, set);
+        self.path.pop();
+    }
+
+    fn value(&mut self, value: &'a Value, set: Option<&Value>) {
+        if is_nothing(value) {
+            return;
+        }
+        let Some(Value::Object(set)) = set else {
+            return self.unowned_leaves(value);
+        };
+        // An empty set stands for the whole value.
+        if set.is_empty() {
+            return;
+        }
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let part = self.part(Some(set), key);
+                    self.field(key, value, part);
+                }
+            }
+            Value::Array(list) => {
+                for (at, element) in list
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, element)| !owns_value(set, element))
+                {
+                    self.path.push(At::Element(at));
+                    self.value(element, element_set(set, element));
+                    self.path.pop();
+                }
+            }
+            _ => self.note(),
+        }
+    }
+
+    /// Names the value itself, or the fields in it when it is an object: those may be in a table of defaults.
+    fn unowned_leaves(&mut self, value: &'a Value) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, value) in map {
+                    self.path.push(At::Field(key));
+                    self.unowned_leaves(value);
+                    self.path.pop();
+                }
+            }
+            Value::Null => {}
+            _ => self.note(),
+        }
+    }
+
+    fn note(&mut self) {
+        let steps = self.path.iter().map(|at| match at {
+            At::Field(field) => Step::Field((*field).to_owned()),
+            At::Element(n) => Step::Element(*n),
+        });
+        self.out.push(steps.collect());
     }
 }
 
-fn walk(value: &Value, set: Option<&Value>, path: &mut Path, out: &mut Vec<Path>) {
-    let is_nothing = match value {
+fn is_nothing(value: &Value) -> bool {
+    match value {
         Value::Null => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),
         _ => false,
-    };
-    if is_nothing {
-        return;
-    }
-    let Some(Value::Object(set)) = set else {
-        unowned_leaves(value, path, out);
-        return;
-    };
-    // An empty set stands for the whole value.
-    if set.is_empty() {
-        return;
-    }
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                path.push(Step::Field(key.clone()));
-                walk(value, set.get(&format!("f:{key}")), path, out);
-                path.pop();
-            }
-        }
-        Value::Array(list) => {
-            for (at, element) in list.iter().enumerate() {
-                path.push(Step::Element(at));
-                if !owns_value(set, element) {
-                    walk(element, element_set(set, element), path, out);
-                }
-                path.pop();
-            }
-        }
-        _ => out.push(path.clone()),
-    }
-}
-
-/// Names the value itself, or the fields in it when it is an object: those may be in a table of defaults.
-fn unowned_leaves(value: &Value, path: &mut Path, out: &mut Vec<Path>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                path.push(Step::Field(key.clone()));
-                unowned_leaves(value, path, out);
-                path.pop();
-            }
-        }
-        Value::Null => {}
-        _ => out.push(path.clone()),
     }
 }
 
