@@ -146,18 +146,13 @@ pub(crate) fn lines(result: &RestoreResult, severity: Severity) -> Vec<String> {
     } else {
         file.warnings
     };
-    let mut out: Vec<String> = scoped
-        .velero
-        .iter()
-        .map(|l| format!("velero: {l}"))
-        .collect();
-    out.extend(scoped.cluster.iter().map(|l| format!("cluster: {l}")));
-    out.extend(
-        scoped
-            .namespaces
-            .iter()
-            .flat_map(|(ns, ls)| ls.iter().map(move |l| format!("{ns}: {l}"))),
-    );
+    // Lines of a results file begin with a space, as the peer's do.
+    let line = |scope: &str, text: &String| format!("{scope}: {}", text.trim_start());
+    let mut out: Vec<String> = scoped.velero.iter().map(|l| line("velero", l)).collect();
+    out.extend(scoped.cluster.iter().map(|l| line("cluster", l)));
+    for (namespace, lines) in &scoped.namespaces {
+        out.extend(lines.iter().map(|l| line(namespace, l)));
+    }
     out.sort();
     out
 }
