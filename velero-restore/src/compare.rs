@@ -133,7 +133,7 @@ const DEFAULTED: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Whether an object of the cluster means the same as a wanted one: what the cluster writes or chooses by itself, who
-/// owns which field, the labels of a restore and the difference between an empty and an absent field aside.
+/// owns which field, the labels of a restore and nulls aside.
 pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
     let mut live = live.clone();
     let kind = live.kind().to_owned();
@@ -188,19 +188,31 @@ fn content(item: &ItemTree) -> Option<Value> {
     squeeze(item.into_value())
 }
 
-/// Drops nulls and what is empty; `None` when nothing is left.
+/// Fields that mean the same whether they are empty or absent. Elsewhere the difference counts: an empty selector takes
+/// everything, an absent one nothing.
+const EMPTY_IS_ABSENT: [&str; 9] = [
+    "annotations",
+    "finalizers",
+    "labels",
+    "matchLabels",
+    "metadata",
+    "ownerReferences",
+    "resources",
+    "securityContext",
+    "volumes",
+];
+
+/// Drops nulls, and fields of [`EMPTY_IS_ABSENT`] that hold nothing; `None` when the value is null itself.
 fn squeeze(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,
-        Value::Object(map) => {
-            let kept: Map<String, Value> = map
-                .into_iter()
+        Value::Object(map) => Some(Value::Object(
+            map.into_iter()
                 .filter_map(|(k, v)| Some((k, squeeze(v)?)))
-                .collect();
-            (!kept.is_empty()).then_some(Value::Object(kept))
-        }
-        // Elements keep their places: an empty one still counts.
-        Value::Array(list) if list.is_empty() => None,
+                .filter(|(k, v)| !(is_empty(v) && EMPTY_IS_ABSENT.contains(&k.as_str())))
+                .collect::<Map<String, Value>>(),
+        )),
+        // Elements keep their places: a null one still counts.
         Value::Array(list) => Some(Value::Array(
             list.into_iter()
                 .map(|v| squeeze(v).unwrap_or(Value::Null))
@@ -208,6 +220,10 @@ fn squeeze(value: Value) -> Option<Value> {
         )),
         other => Some(other),
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Whether an object is one that every cluster makes and keeps in order by itself, so that a difference is no news.
@@ -268,7 +284,7 @@ mod tests {
             "status": {"x": 1},
         }));
         let mut b = tree(
-            json!({"kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"template": {}}}),
+            json!({"kind": "Deployment", "metadata": {"name": "a", "labels": {"app": "x"}}, "spec": {"template": {"spec": {}}}}),
         );
         assert!(same(&a, &b));
         b.set_label("app", "y");
@@ -285,6 +301,10 @@ mod tests {
             (
                 json!({"metadata": {"name": "a"}, "l": [1, 2]}),
                 json!({"metadata": {"name": "a"}, "l": [2, 1]}),
+            ),
+            (
+                json!({"metadata": {"name": "a"}, "spec": {"from": [{"namespaceSelector": {}}]}}),
+                json!({"metadata": {"name": "a"}, "spec": {"from": [{}]}}),
             ),
             (
                 json!({"metadata": {"name": "a"}, "n": false}),
