@@ -286,6 +286,16 @@ fn lift(
     drop_finalized(inner, state, resource, key);
 }
 
+/// Lets a volume go that is bound no more.
+pub(crate) fn unprotect_volume(
+    inner: &Arc<Inner>,
+    state: &mut State,
+    resource: &Arc<Resource>,
+    key: &str,
+) {
+    lift(inner, state, resource, key, PV_PROTECTION);
+}
+
 /// Takes an owner out of a dependent.
 fn disown(state: &mut State, table: &str, key: &str, owner: &str) {
     let (Some(resource), Some(live)) = (state.registry.by_table(table), state.get(table, key))

@@ -210,5 +210,8 @@ pub(super) fn release(inner: &Arc<Inner>, state: &mut State, claim: &Value, uid:
     save(inner, state, &volumes, &live, tree);
     if deletes {
         crate::effects::remove_quietly(inner, state, VOLUMES, name);
+    } else if live.deleting {
+        // Deleted while it was bound, it has waited for this.
+        crate::effects::unprotect_volume(inner, state, &volumes, name);
     }
 }

@@ -4,3 +4,4 @@
 mod alive;
 mod basics;
 mod conformance;
+mod controllers;
