@@ -15,10 +15,12 @@
 //! # }
 //! ```
 
+mod archive;
 mod audit;
 mod controlplane;
 mod kubectl;
 mod normalise;
+mod peer;
 mod s3server;
 mod scenario;
 mod scenarios;
@@ -39,5 +41,5 @@ pub use s3server::S3Server;
 pub use scenario::{Context, RunOptions, Running, Scenario, Summary, run_scenarios};
 pub use scenarios::all as all_scenarios;
 pub use site::Site;
-pub use velero::{Operator, Outcome, Velero};
+pub use velero::{Background, Outcome, Velero};
 pub use wait::eventually;

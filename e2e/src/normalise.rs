@@ -11,6 +11,7 @@ pub(crate) fn normalise(objects: &mut [Value]) {
     endpoints(objects);
     for object in objects {
         match text(object, "/kind") {
+            "EndpointSlice" => forget_last_change(object),
             "PersistentVolumeClaim" => binders(object),
             // kwok applies, updates, or does both.
             "PersistentVolume" if is_provisioned(object) => {
@@ -39,8 +40,13 @@ fn endpoints(objects: &mut [Value]) {
             )
         })
         .collect();
-    let endpoints = |object: &&mut Value| text(object, "/kind") == "Endpoints";
-    for object in objects.iter_mut().filter(endpoints) {
+    for object in objects.iter_mut() {
+        if text(object, "/kind") == "EndpointSlice" {
+            endpoints_of_slice(object, &places);
+        }
+        if text(object, "/kind") != "Endpoints" {
+            continue;
+        }
         forget_last_change(object);
         for subset in object["subsets"].as_array_mut().into_iter().flatten() {
             let Some(addresses) = subset["addresses"].as_array_mut() else {
@@ -61,6 +67,30 @@ fn endpoints(objects: &mut [Value]) {
             addresses.sort_by_cached_key(|address| text(address, "/targetRef/name").to_owned());
         }
     }
+}
+
+/// The same for an EndpointSlice, where an endpoint has a list of addresses.
+fn endpoints_of_slice(slice: &mut Value, places: &BTreeMap<String, (Value, Value)>) {
+    let Some(endpoints) = slice["endpoints"].as_array_mut() else {
+        return;
+    };
+    for endpoint in endpoints.iter_mut() {
+        let target = &endpoint["targetRef"];
+        let pod = format!(
+            "Pod {}/{}",
+            text(target, "/namespace"),
+            text(target, "/name")
+        );
+        let place = (
+            endpoint["addresses"][0].clone(),
+            endpoint["nodeName"].clone(),
+        );
+        if places.get(&pod) == Some(&place) {
+            endpoint["addresses"][0] = json!(format!("<ip of {pod}>"));
+            endpoint["nodeName"] = json!(format!("<node of {pod}>"));
+        }
+    }
+    endpoints.sort_by_cached_key(|endpoint| text(endpoint, "/targetRef/name").to_owned());
 }
 
 fn forget_last_change(endpoints: &mut Value) {

@@ -21,6 +21,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+use crate::Velero;
+
 /// Serves buckets until it is dropped; path style only.
 ///
 /// A bucket is a folder under [`S3Server::root`], an object a file in it.
@@ -87,6 +89,14 @@ impl S3Server {
         let dir = self.root.join(name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(dir)
+    }
+
+    /// The command line with the access key in its environment.
+    #[must_use]
+    pub fn keys(&self, velero: Velero) -> Velero {
+        velero
+            .env("AWS_ACCESS_KEY_ID", Self::ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", Self::SECRET_KEY)
     }
 
     /// A credentials file in the form of the AWS tools, for a location's Secret.

@@ -2,16 +2,20 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use kube::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    AuditLog, Context, ControlPlane, Kubectl, Operator, Options, S3Server, Velero, eventually,
+    AuditFilter, Background, Context, ControlPlane, Kubectl, Options, S3Server, Velero, eventually,
 };
 
 /// Namespace of the operator.
 pub(crate) const NAMESPACE: &str = "velero";
+/// User that the operator and the command line are; all that it calls is ours.
+const USER: &str = "velero-user";
+/// How our user agent begins.
+const AGENT: &str = "velero/";
 /// How long single steps of the operator may take.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -22,7 +26,7 @@ pub struct Site {
     /// `kubectl` against this cluster.
     pub kubectl: Kubectl,
     /// The operator.
-    pub operator: Operator,
+    pub operator: Background,
     /// All rights, not the operator's.
     pub client: Client,
     // After the operator, which would complain about its loss.
@@ -44,14 +48,15 @@ impl Site {
         store: &S3Server,
         bucket: &str,
     ) -> Result<Self> {
-        let velero = cx.cli(&plane)?;
+        let user = plane.kubeconfig_for(USER, Some("system:masters"))?;
+        let velero = Velero::new(cx.velero()?, &user, cx.scratch());
         let kubectl = Kubectl::new(&plane)?;
         velero.ok(&["install", "--crds-only"]).await?;
         let mut objects =
             vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})];
         objects.extend(location("default", store, bucket));
         kubectl.apply(&objects, &[]).await?;
-        let operator = Operator::start(&velero, log(cx, name), FLAGS).await?;
+        let operator = Background::operator(&velero, log(cx, name), FLAGS).await?;
         let site = Self {
             client: plane.client().await?,
             velero,
@@ -69,9 +74,26 @@ impl Site {
         &self.plane
     }
 
-    /// The audit log of the control plane.
-    pub fn audit(&self) -> Result<AuditLog> {
-        self.plane.audit().context("no audit log")
+    /// Checks that each call of ours carries our user agent and each write a field manager; gives the number of writes.
+    pub fn check_writes(&self) -> Result<usize> {
+        let audit = self.plane.audit().context("no audit log")?;
+        let all = AuditFilter {
+            username: USER.to_owned(),
+            ..AuditFilter::default()
+        };
+        let calls = audit.events(&all)?;
+        if let Some(other) = calls
+            .iter()
+            .find(|call| !call.user_agent.starts_with(AGENT))
+        {
+            bail!("a call of ours does not call itself {AGENT}...: {other:?}");
+        }
+        let nameless = audit.writes_without_field_manager(&all)?;
+        ensure!(
+            nameless.is_empty(),
+            "writes without a field manager: {nameless:?}"
+        );
+        Ok(calls.iter().filter(|call| call.is_write()).count())
     }
 
     /// Waits until the operator calls a location available.
@@ -89,6 +111,19 @@ impl Site {
         let what = format!("backup {backup} is found by synchronisation");
         let waited = eventually(&what, SOON, || async {
             Ok(Some(self.object("backups", backup).await?))
+        });
+        waited.await.with_context(|| self.operator.tail())
+    }
+
+    /// Waits until one of the operator's custom resources is gone.
+    pub async fn gone(&self, plural: &str, name: &str) -> Result<()> {
+        let what = format!("{plural} {name} is gone");
+        let waited = eventually(&what, SOON, || async {
+            match self.object(plural, name).await {
+                Err(err) if err.to_string().contains("not found") => Ok(Some(())),
+                Err(err) => Err(err),
+                Ok(_) => Ok(None),
+            }
         });
         waited.await.with_context(|| self.operator.tail())
     }
@@ -140,8 +175,9 @@ impl Site {
         )))
     }
 
-    /// Stops the operator as a user would, then the control plane.
+    /// Checks what it has written, stops the operator as a user would, then the control plane.
     pub async fn stop(self) -> Result<()> {
+        self.check_writes()?;
         self.operator.stop().await?;
         self.plane.stop().await;
         Ok(())

@@ -15,8 +15,6 @@ use nix::{
 };
 use tokio::process::{Child, Command};
 
-use crate::eventually;
-
 /// How much of a log an error shows, in bytes.
 const TAIL: usize = 3_000;
 /// How long the operator may take until it reconciles.
@@ -181,46 +179,52 @@ impl Velero {
     }
 }
 
-/// A running `velero server`; it is killed when dropped.
+/// A command of `velero` that runs on; it is killed when dropped.
 #[derive(Debug)]
-pub struct Operator {
+pub struct Background {
     child: Child,
     log: PathBuf,
 }
 
-impl Operator {
+impl Background {
     /// Starts the operator and waits until it reconciles; it logs to the file `log`.
     ///
     /// # Errors
-    /// When it ends, or does not say that it has started within a minute; the text has the end of its log.
-    pub async fn start(velero: &Velero, log: PathBuf, flags: &[&str]) -> Result<Self> {
-        let mut args = vec!["server", "--metrics-address", ""];
-        args.extend(flags);
-        let child = velero.spawn(&args, &log)?;
-        let mut operator = Self { child, log };
+    /// As [`Background::start`].
+    pub async fn operator(velero: &Velero, log: PathBuf, flags: &[&str]) -> Result<Self> {
+        let args = [&["server", "--metrics-address", ""], flags].concat();
+        Self::start(velero, log, &args, STARTED).await
+    }
+
+    /// Starts a command and waits until it has printed `ready`; what it prints goes to the file `log`.
+    ///
+    /// # Errors
+    /// When it ends, or does not print that within a minute; the text has the end of its log.
+    pub async fn start(velero: &Velero, log: PathBuf, args: &[&str], ready: &str) -> Result<Self> {
+        let child = velero.spawn(args, &log)?;
+        let mut started = Self { child, log };
         let deadline = tokio::time::Instant::now() + START;
-        while !operator.logged(STARTED)? {
-            if let Some(status) = operator.child.try_wait()? {
-                bail!("the operator ended ({status}):\n{}", operator.tail());
+        while !started.printed()?.contains(ready) {
+            if let Some(status) = started.child.try_wait()? {
+                bail!("{args:?} ended ({status}):\n{}", started.tail());
             }
             ensure!(
                 tokio::time::Instant::now() < deadline,
-                "the operator has not started within {START:?}:\n{}",
-                operator.tail()
+                "{args:?} has not started within {START:?}:\n{}",
+                started.tail()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(operator)
+        Ok(started)
     }
 
-    /// Whether its log holds `text`.
-    pub fn logged(&self, text: &str) -> Result<bool> {
-        let log = std::fs::read_to_string(&self.log)
-            .with_context(|| format!("cannot read {}", self.log.display()))?;
-        Ok(log.contains(text))
+    /// What it has printed until now.
+    pub fn printed(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log)
+            .with_context(|| format!("cannot read {}", self.log.display()))
     }
 
-    /// The end of its log.
+    /// The end of what it has printed.
     #[must_use]
     pub fn tail(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -228,25 +232,18 @@ impl Operator {
         log[from..].to_owned()
     }
 
-    /// Asks it to stop and waits until it has; a clean stop exits with 0.
+    /// Asks it to stop, as Ctrl-C does, and waits until it has; a clean stop exits with 0.
     ///
     /// # Errors
     /// When it does not stop within a minute, or fails.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(id) = self.child.id() {
-            let id = i32::try_from(id).context("no process id")?;
-            kill(Pid::from_raw(id), Signal::SIGTERM)?;
+            kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGINT)?;
         }
-        let child = tokio::sync::Mutex::new(&mut self.child);
-        let status = eventually("the operator stops", START, || async {
-            Ok(child.lock().await.try_wait()?)
-        })
-        .await?;
-        ensure!(
-            status.success(),
-            "the operator ended with {status}:\n{}",
-            self.tail()
-        );
+        let status = tokio::time::timeout(START, self.child.wait())
+            .await
+            .map_err(|_| anyhow!("it does not stop within {START:?}:\n{}", self.tail()))??;
+        ensure!(status.success(), "it ended with {status}:\n{}", self.tail());
         Ok(())
     }
 }

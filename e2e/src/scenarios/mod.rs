@@ -1,8 +1,15 @@
 //! The registry: one module for each scenario, one line for each in [`all`].
 
 mod api_conformance;
+mod bad_input;
+mod cli;
 mod control_plane_up;
+mod direct_s3;
 mod migrate;
+mod peer_archive;
+mod peer_paths;
+mod sandbox_kubectl;
+mod writes_audited;
 
 use crate::scenario::{Scenario, scenario};
 
@@ -30,6 +37,55 @@ pub fn all() -> Vec<Scenario> {
             smoke: true,
             minutes: 10,
             migrate::run
+        ),
+        scenario!(
+            "peer-archive",
+            "the peer's own backups give the states that the peer restored",
+            smoke: true,
+            minutes: 5,
+            peer_archive::run
+        ),
+        scenario!(
+            "peer-paths",
+            "our backups of the peer's world hold what the peer's hold, in the same form",
+            smoke: false,
+            minutes: 5,
+            peer_paths::run
+        ),
+        scenario!(
+            "writes-audited",
+            "the API server saw our name on each call and a field manager on each write",
+            smoke: false,
+            minutes: 5,
+            writes_audited::run
+        ),
+        scenario!(
+            "direct-s3",
+            "direct mode and the operator share a bucket",
+            smoke: false,
+            minutes: 10,
+            direct_s3::run
+        ),
+        scenario!(
+            "bad-input",
+            "wrong input gives one clear line, a failing exit code, and nothing half-written",
+            smoke: true,
+            minutes: 5,
+            bad_input::run
+        ),
+        scenario!(
+            "cli",
+            "the command line from installation to deletion, against an operator on S3",
+            smoke: false,
+            minutes: 5,
+            cli::run
+        ),
+        scenario!(
+            "sandbox-kubectl",
+            "kubectl and the command line work against the sandbox",
+            smoke: false,
+            minutes: 5,
+            sandbox_kubectl::run
         ),
     ]
 }

@@ -1,0 +1,186 @@
+//! Backups that the peer has written, restored by us, give the states that the peer restored.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+use velero_testkit::compare::{ALLOWED, AllowedDifference, compare};
+
+use crate::{
+    Context, S3Server, Site,
+    normalise::normalise,
+    peer,
+    site::SOON,
+    state::{self, identity, text},
+};
+
+const BUCKET: &str = "demo";
+
+/// Restores `demo-full` as it is, and `demo-ns` under another name of its namespace.
+pub(super) async fn run(cx: &Context) -> Result<()> {
+    let store = S3Server::start(cx.scratch().join("s3")).await?;
+    peer::fill(&store.create_bucket(BUCKET)?)?;
+    restored(
+        cx,
+        &store,
+        Case {
+            backup: "demo-full",
+            restore: "demo-fresh",
+            flags: &[],
+            namespace: "demo",
+            expected: "restored-state.json",
+        },
+    )
+    .await?;
+    restored(
+        cx,
+        &store,
+        Case {
+            backup: "demo-ns",
+            restore: "demo-mapped",
+            flags: &["--namespace-mappings", "demo:copy"],
+            namespace: "copy",
+            expected: "restored-mapped-state.json",
+        },
+    )
+    .await
+}
+
+struct Case {
+    backup: &'static str,
+    /// The peer's restore had the same name: it is in labels.
+    restore: &'static str,
+    flags: &'static [&'static str],
+    namespace: &'static str,
+    expected: &'static str,
+}
+
+async fn restored(cx: &Context, store: &S3Server, case: Case) -> Result<()> {
+    let site = Site::start(cx, case.restore, store, BUCKET).await?;
+    for backup in ["demo-full", "demo-ns", "demo-sched", "demo-sel"] {
+        let found = site.synchronised(backup).await?;
+        ensure!(
+            found["status"]["phase"] == "Completed",
+            "backup {backup} is {}",
+            found["status"]
+        );
+    }
+    let restore = site.restore(case.restore, case.backup, case.flags).await?;
+    ensure!(
+        restore["status"]["errors"].as_u64().unwrap_or(0) == 0,
+        "the restore has errors: {}",
+        restore["status"]
+    );
+    let now = state::at_rest(&site.client, SOON * 2).await?;
+    let expected = comparable(peer::objects(case.expected)?);
+    let known: BTreeSet<String> = expected.iter().map(identity).collect();
+    let mut got = comparable(now);
+    // The rest of the cluster is not in the peer's file.
+    got.retain(|object| {
+        text(object, "/metadata/namespace") == case.namespace || known.contains(&identity(object))
+    });
+    let allowed: Vec<AllowedDifference> = ALLOWED
+        .iter()
+        .filter(|entry| entry.path != ["status"])
+        .chain(INDEPENDENT)
+        .copied()
+        .collect();
+    let differences: Vec<String> = compare(&expected, &got, &allowed)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !differences.is_empty() {
+        bail!(
+            "{} differs from {}:\n{}",
+            case.backup,
+            case.expected,
+            differences.join("\n")
+        );
+    }
+    report(&case, expected.len(), &restore);
+    site.stop().await
+}
+
+fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
+    // The certificate of the cluster's own authority.
+    objects.retain(|object| text(object, "/metadata/name") != "kube-root-ca.crt");
+    normalise(&mut objects);
+    objects.iter_mut().for_each(peer::without_random_parts);
+    objects
+}
+
+#[allow(clippy::print_stdout)]
+fn report(case: &Case, objects: usize, restore: &Value) {
+    println!(
+        "  {}: {objects} objects as the peer restored them, {} warnings",
+        case.backup,
+        restore["status"]["warnings"].as_u64().unwrap_or(0)
+    );
+}
+
+const fn differs(
+    kind: &'static str,
+    path: &'static [&'static str],
+    reason: &'static str,
+) -> AllowedDifference {
+    AllowedDifference { kind, path, reason }
+}
+
+/// What may differ from the peer's state beside [`ALLOWED`], and why that is as good or better.
+const INDEPENDENT: &[AllowedDifference] = &[
+    differs(
+        "CustomResourceDefinition",
+        &["status", "conditions", "[]", "lastTransitionTime"],
+        "time of the restore",
+    ),
+    differs(
+        "Deployment",
+        &["status", "conditions", "[]", "lastTransitionTime"],
+        "time of the restore",
+    ),
+    differs(
+        "Deployment",
+        &["status", "conditions", "[]", "lastUpdateTime"],
+        "time of the restore",
+    ),
+    differs(
+        "PersistentVolume",
+        &["status", "lastPhaseTransitionTime"],
+        "time of the restore",
+    ),
+    differs(
+        "Pod",
+        &["status", "conditions", "[]", "lastTransitionTime"],
+        "time of the restore",
+    ),
+    differs(
+        "Pod",
+        &[
+            "status",
+            "containerStatuses",
+            "[]",
+            "state",
+            "running",
+            "startedAt",
+        ],
+        "time of the restore",
+    ),
+    differs("Pod", &["status", "startTime"], "time of the restore"),
+    differs("Pod", &["status", "podIP"], "given by kwok"),
+    differs("Pod", &["status", "podIPs"], "given by kwok"),
+    differs(
+        "Pod",
+        &["metadata", "labels", "topology.kubernetes.io/zone"],
+        "that of the old node, a random one; the nodes here have none",
+    ),
+    differs(
+        "EndpointSlice",
+        &["endpoints", "[]", "zone"],
+        "that of the node, and the nodes here have none",
+    ),
+    differs(
+        "Namespace",
+        &["metadata", "managedFields"],
+        "better: the fields stay with their owner, where the peer makes its server the owner",
+    ),
+];

@@ -1,0 +1,246 @@
+//! `velero sandbox` as a cluster: a real kubectl and our command line work against it.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::{Assets, Background, Context, Kubectl, Velero};
+
+/// Starts the sandbox and runs the verbs that users begin with.
+pub(super) async fn run(cx: &Context) -> Result<()> {
+    let folder = cx.scratch().join("sandbox");
+    let kubeconfig = folder.join("kubeconfig");
+    let velero = Velero::new(cx.velero()?, &kubeconfig, cx.scratch());
+    let path = folder.display().to_string();
+    let args = ["sandbox", "--folder", &path];
+    let log = cx.scratch().join("sandbox.log");
+    let sandbox = Background::start(&velero, log, &args, "Ctrl-C ends it.").await?;
+    let assets = tokio::task::spawn_blocking(Assets::find_or_build).await??;
+    let kubectl = Kubectl::with(&assets.binary("kubectl")?, &kubeconfig);
+    let ran = async {
+        reads(&kubectl).await?;
+        writes(&kubectl).await?;
+        deletes(&kubectl).await?;
+        command_line(&velero, &kubectl).await
+    };
+    let ran: Result<()> = ran.await;
+    ran.with_context(|| sandbox.tail())?;
+    sandbox.stop().await
+}
+
+async fn prints(kubectl: &Kubectl, args: &[&str], texts: &[&str]) -> Result<()> {
+    let printed = kubectl.ok(args).await?;
+    let absent: Vec<&&str> = texts
+        .iter()
+        .filter(|text| !printed.contains(**text))
+        .collect();
+    ensure!(
+        absent.is_empty(),
+        "kubectl {} does not print {absent:?}:\n{printed}",
+        args.join(" ")
+    );
+    Ok(())
+}
+
+async fn reads(kubectl: &Kubectl) -> Result<()> {
+    prints(
+        kubectl,
+        &["api-resources"],
+        &["deployments", "backups", "velero.io/v1"],
+    )
+    .await?;
+    prints(
+        kubectl,
+        &["get", "namespaces"],
+        &["NAME", "STATUS", "shop", "Active"],
+    )
+    .await?;
+    prints(
+        kubectl,
+        &["get", "all", "-n", "shop"],
+        &["deployment.apps/", "service/"],
+    )
+    .await?;
+    prints(
+        kubectl,
+        &["get", "deployments", "-n", "shop"],
+        &["READY", "AVAILABLE"],
+    )
+    .await?;
+    prints(
+        kubectl,
+        &["get", "pods", "-A", "-o", "wide"],
+        &["NAMESPACE", "NODE"],
+    )
+    .await?;
+    let json = kubectl
+        .ok(&["get", "configmaps", "-n", "shop", "-o", "json"])
+        .await?;
+    let list: Value = serde_json::from_str(&json)?;
+    ensure!(list["kind"] == "List", "get -o json gave {list}");
+    let name = kubectl
+        .ok(&["get", "deployments", "-n", "shop", "-o", "name"])
+        .await?;
+    let first = name
+        .lines()
+        .next()
+        .context("no Deployment in the sandbox")?;
+    prints(
+        kubectl,
+        &["describe", first, "-n", "shop"],
+        &["Name:", "Namespace:", "shop", "Replicas:"],
+    )
+    .await?;
+    prints(
+        kubectl,
+        &["describe", "namespace", "shop"],
+        &["Name:", "Status:"],
+    )
+    .await
+}
+
+async fn writes(kubectl: &Kubectl) -> Result<()> {
+    let map = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: applied, namespace: shop}}\ndata: {{a: \"{value}\"}}\n"
+        )
+    };
+    let apply = ["apply", "-f", "-"];
+    for (value, says) in [("1", "created"), ("2", "configured"), ("2", "unchanged")] {
+        let printed = kubectl.ok_with(&apply, &map(value)).await?;
+        ensure!(
+            printed.contains(says),
+            "apply printed {printed:?} in the place of {says:?}"
+        );
+    }
+    let server_side = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    let printed = kubectl.ok_with(&server_side, &map("3")).await?;
+    ensure!(
+        printed.contains("serverside-applied"),
+        "apply printed {printed:?}"
+    );
+    kubectl.ok(&["create", "namespace", "scratch"]).await?;
+    kubectl
+        .ok(&[
+            "create",
+            "configmap",
+            "made",
+            "-n",
+            "scratch",
+            "--from-literal=k=v",
+        ])
+        .await?;
+    kubectl
+        .ok(&[
+            "create",
+            "deployment",
+            "web",
+            "-n",
+            "scratch",
+            "--image=example.com/web:1",
+            "--replicas=2",
+        ])
+        .await?;
+    kubectl
+        .ok(&["label", "configmap/made", "-n", "scratch", "color=red"])
+        .await?;
+    prints(
+        kubectl,
+        &[
+            "get",
+            "configmaps",
+            "-n",
+            "scratch",
+            "-l",
+            "color=red",
+            "-o",
+            "name",
+        ],
+        &["configmap/made"],
+    )
+    .await?;
+    for patch in [
+        &["--type=merge", r#"-p={"data":{"merged":"1"}}"#][..],
+        &["--type=strategic", r#"-p={"data":{"strategic":"1"}}"#],
+        &[
+            "--type=json",
+            r#"-p=[{"op":"add","path":"/data/json","value":"1"}]"#,
+        ],
+    ] {
+        kubectl
+            .ok(&[&["patch", "configmap/made", "-n", "scratch"], patch].concat())
+            .await?;
+    }
+    let data = [
+        "get",
+        "configmap/made",
+        "-n",
+        "scratch",
+        "-o",
+        "jsonpath={.data}",
+    ];
+    prints(
+        kubectl,
+        &data,
+        &["merged", "strategic", "json", "\"k\":\"v\""],
+    )
+    .await?;
+    let wait = [
+        "wait",
+        "--for=condition=Available",
+        "deployment/web",
+        "-n",
+        "scratch",
+        "--timeout=30s",
+    ];
+    kubectl.ok(&wait).await.map(drop)
+}
+
+async fn deletes(kubectl: &Kubectl) -> Result<()> {
+    kubectl
+        .ok(&["delete", "configmap/made", "-n", "scratch"])
+        .await?;
+    kubectl
+        .ok(&["delete", "namespace", "scratch", "--timeout=30s"])
+        .await?;
+    let gone = kubectl.run(&["get", "namespace", "scratch"], "").await?;
+    ensure!(
+        gone.code == Some(1) && gone.stderr.contains("NotFound"),
+        "the deleted namespace is still there: {gone:?}"
+    );
+    Ok(())
+}
+
+async fn command_line(velero: &Velero, kubectl: &Kubectl) -> Result<()> {
+    let create = [
+        "backup",
+        "create",
+        "first",
+        "--include-namespaces",
+        "shop",
+        "--wait",
+    ];
+    let printed = velero.ok(&create).await?;
+    ensure!(printed.contains("status: Completed"), "{printed}");
+    prints(kubectl, &["get", "backups", "-n", "velero"], &["first"]).await?;
+    let logs = velero.ok(&["backup", "logs", "first"]).await?;
+    ensure!(logs.contains("backup=velero/first"), "{logs}");
+    kubectl
+        .ok(&["delete", "namespace", "shop", "--timeout=30s"])
+        .await?;
+    let restore = [
+        "restore",
+        "create",
+        "back",
+        "--from-backup",
+        "first",
+        "--wait",
+    ];
+    let printed = velero.ok(&restore).await?;
+    ensure!(printed.contains("status: Completed"), "{printed}");
+    prints(
+        kubectl,
+        &["get", "deployments", "-n", "shop", "-o", "name"],
+        &["deployment.apps/"],
+    )
+    .await
+}
