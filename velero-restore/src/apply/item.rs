@@ -71,6 +71,30 @@ impl Work<'_> {
         ));
     }
 
+    /// Notes how the item came out.
+    fn finish(self, planned: bool) -> ItemEnd {
+        let otherwise = if self.records {
+            ItemAction::Failed
+        } else {
+            ItemAction::Skipped
+        };
+        let kind = format!("{}/{}", self.item.api_version, self.item.kind);
+        let name = self.name.as_deref().unwrap_or(self.item.name);
+        self.run.finish_item(
+            planned,
+            Some((
+                &kind,
+                self.namespace,
+                name,
+                self.action.unwrap_or(otherwise),
+            )),
+        );
+        ItemEnd {
+            exists: self.exists,
+            records: self.records,
+        }
+    }
+
     pub(super) fn set(&mut self, action: ItemAction) {
         self.action = Some(action);
         self.exists = true;
@@ -137,61 +161,29 @@ impl Run {
         } else {
             self.request.target_namespace(item.namespace)
         };
-        let kind = format!("{}/{}", item.api_version, item.kind);
-        let (tree, bytes) = match self.tree_of(&item, bytes).await {
-            Ok(both) => both,
-            Err(message) => {
-                self.record(Record::item(
-                    Severity::Error,
-                    item.resource,
-                    namespace,
-                    item.name,
-                    message,
-                ));
-                self.finish_item(
-                    planned,
-                    Some((&kind, namespace, item.name, ItemAction::Failed)),
-                );
-                return ItemEnd {
-                    exists: false,
-                    records: true,
-                };
-            }
-        };
         let mut work = Work {
             run: self,
             stage,
             item,
             namespace,
-            bytes,
+            bytes: Bytes::new(),
             archived: None,
             action: None,
             name: None,
             exists: false,
             records: false,
         };
-        self.restore_tree(stage, &mut work, tree).await;
+        match self.tree_of(&item, bytes).await {
+            Ok((tree, bytes)) => {
+                work.bytes = bytes;
+                self.restore_tree(stage, &mut work, tree).await;
+            }
+            Err(message) => work.fail(message),
+        }
         if work.exists {
             ticket.set_exists();
         }
-        let action = work.action.unwrap_or(if work.records {
-            ItemAction::Failed
-        } else {
-            ItemAction::Skipped
-        });
-        self.finish_item(
-            planned,
-            Some((
-                &kind,
-                namespace,
-                work.name.as_deref().unwrap_or(item.name),
-                action,
-            )),
-        );
-        ItemEnd {
-            exists: work.exists,
-            records: work.records,
-        }
+        work.finish(planned)
     }
 
     async fn tree_of(

@@ -78,28 +78,8 @@ impl Run {
         let body = Bytes::from(body.as_value().to_string());
         let mut look = ALWAYS_THERE.contains(&target);
         loop {
-            if look {
-                let live = self
-                    .cluster
-                    .get(resource, "", target)
-                    .await
-                    .map_err(|e| chain(&e))?;
-                if live.as_ref().is_some_and(|live| !is_terminating(live)) {
-                    return Ok(false);
-                }
-                if live.is_some() {
-                    if !self.pause(deadline, self.options.poll_interval).await {
-                        return Err(if self.is_cancelled() {
-                            format!("cancelled while waiting for namespace {target} to be gone")
-                        } else {
-                            format!(
-                                "namespace {target} is still being deleted after {}s",
-                                self.options.terminating_timeout.as_secs()
-                            )
-                        });
-                    }
-                    continue;
-                }
+            if look && self.is_usable(resource, target, deadline).await? {
+                return Ok(false);
             }
             match self
                 .cluster
@@ -126,6 +106,35 @@ impl Run {
                         chain(&error)
                     ));
                 }
+            }
+        }
+    }
+
+    /// Whether a namespace exists; one that is being deleted is waited for until it is gone.
+    async fn is_usable(
+        &self,
+        resource: &ApiResource,
+        target: &str,
+        deadline: Instant,
+    ) -> Result<bool, String> {
+        loop {
+            let live = self
+                .cluster
+                .get(resource, "", target)
+                .await
+                .map_err(|e| chain(&e))?;
+            match live {
+                None => return Ok(false),
+                Some(live) if !is_terminating(&live) => return Ok(true),
+                Some(_) => {}
+            }
+            if !self.pause(deadline, self.options.poll_interval).await {
+                return Err(if self.is_cancelled() {
+                    format!("cancelled while waiting for namespace {target} to be gone")
+                } else {
+                    let waited = self.options.terminating_timeout.as_secs();
+                    format!("namespace {target} is still being deleted after {waited}s")
+                });
             }
         }
     }
