@@ -18,7 +18,7 @@ use velero_testkit::compare::{ALLOWED, compare, name_volumes_by_claim};
 
 use super::breakage::Breakage;
 use super::{Folder, NAMESPACE, PATIENCE, settled, start};
-use crate::cli::{Environment, Exit, console};
+use crate::cli::{Environment, Exit, console, explain};
 use crate::direct::stop_on_interrupt;
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report;
@@ -176,6 +176,7 @@ impl Steps {
 
 /// The cluster, the store, and what is done to them.
 struct World {
+    server: ApiServer,
     client: Client,
     cluster: Cluster,
     store: BackupStore,
@@ -193,6 +194,7 @@ impl World {
         );
         let client = server.client_with_user_agent(&agent);
         Ok(Self {
+            server: server.clone(),
             cluster: Cluster::connect(client.clone()).await?,
             store: BackupStore::open(&Location::from_url(&folder.store_url("")?)?).await?,
             logs: RunLogs::install(&LogOptions::default()),
@@ -268,13 +270,18 @@ impl World {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let params = ListParams::default().fields(&fields);
-            for object in api.list(&params).await?.items {
+            for object in api.list(&params).await.map_err(explain)?.items {
                 let name = object.metadata.name.unwrap_or_default();
-                api.delete(&name, &DeleteParams::default()).await?;
+                match api.delete(&name, &DeleteParams::default()).await {
+                    Ok(_) => deleted.push(format!("{kind} {name:?}")),
+                    // A provisioned volume goes with its claim.
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(explain(error)),
+                }
                 gone(&api, &name).await?;
-                deleted.push(format!("{kind} {name:?}"));
             }
         }
+        settled(&self.server).await?;
         Ok(deleted.join(", "))
     }
 }
@@ -287,7 +294,7 @@ async fn gone(api: &Api<DynamicObject>, name: &str) -> Result<()> {
         Ok::<_, kube::Error>(())
     };
     match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(outcome) => Ok(outcome?),
+        Ok(outcome) => outcome.map_err(explain),
         Err(_) => bail!("{name:?} is still there after {}s", PATIENCE.as_secs()),
     }
 }
