@@ -195,7 +195,7 @@ mod tests {
                 ("-volumesnapshots.json.gz", "null\n".to_owned()),
                 ("-itemoperations.json.gz", "[]\n".to_owned()),
                 ("-resource-list.json.gz", "{\"v1/Pod\":[\"a/b\"]}\n".to_owned()),
-                ("-results.gz", "{\"errors\":{\"velero\":[\"error: /a \\u003c b \\u0026 c\"]},\"warnings\":{}}\n".to_owned()),
+                ("-results.gz", "{\"errors\":{\"velero\":[\" error: /a \\u003c b \\u0026 c\"]},\"warnings\":{}}\n".to_owned()),
                 ("-volumeinfo.json.gz", "[]\n".to_owned()),
             ]
         );
