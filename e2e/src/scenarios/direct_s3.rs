@@ -98,7 +98,10 @@ async fn contents(direct: &crate::Velero, url: &str) -> Result<()> {
 
 async fn delete_namespace(site: &Site) -> Result<()> {
     let delete = ["delete", "namespace", NAMESPACE, "--timeout=120s"];
-    site.kubectl.ok(&delete).await.map(drop)
+    site.kubectl.ok(&delete).await?;
+    // A volume that is retained stays, and belongs to the claim that is gone.
+    let volume = ["delete", "pv", "kept-team-0", "--timeout=60s"];
+    site.kubectl.ok(&volume).await.map(drop)
 }
 
 /// Compares the objects of the namespace.

@@ -118,28 +118,17 @@ async fn writes(kubectl: &Kubectl) -> Result<()> {
         printed.contains("serverside-applied"),
         "apply printed {printed:?}"
     );
-    kubectl.ok(&["create", "namespace", "scratch"]).await?;
-    kubectl
-        .ok(&[
-            "create",
-            "configmap",
-            "made",
-            "-n",
-            "scratch",
-            "--from-literal=k=v",
-        ])
-        .await?;
-    kubectl
-        .ok(&[
-            "create",
-            "deployment",
-            "web",
-            "-n",
-            "scratch",
-            "--image=example.com/web:1",
-            "--replicas=2",
-        ])
-        .await?;
+    // `create namespace` and the like send protobuf, which the sandbox does not take.
+    let made = "apiVersion: v1\nkind: Namespace\nmetadata: {name: scratch}\n---\n\
+        apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made, namespace: scratch}\ndata: {k: v}\n---\n\
+        apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: scratch}\n\
+        spec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, \
+        spec: {containers: [{name: c, image: example.com/web}]}}}\n";
+    let printed = kubectl.ok_with(&["create", "-f", "-"], made).await?;
+    ensure!(
+        printed.matches("created").count() == 3,
+        "create printed {printed:?}"
+    );
     kubectl
         .ok(&["label", "configmap/made", "-n", "scratch", "color=red"])
         .await?;

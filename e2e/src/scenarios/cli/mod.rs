@@ -106,7 +106,7 @@ async fn create_backups(site: &Site) -> Result<()> {
         "backup",
         "create",
         "third",
-        "--snapshot-volumes=false",
+        "--include-cluster-resources=false",
         "-o",
         "yaml",
     ];
