@@ -16,6 +16,9 @@ pub(super) async fn create(site: &Site) -> Result<()> {
         "first",
         "--namespace-mappings",
         "team-0:copy",
+        // A node port that the user has chosen can be there once only.
+        "--exclude-resources",
+        "services",
         "--wait",
     ];
     prints(
@@ -40,16 +43,16 @@ pub(super) async fn create(site: &Site) -> Result<()> {
         "--namespace-mappings",
         "team-0:web",
         "--include-resources",
-        "services",
+        "configmaps",
         "--wait",
     ];
     prints(velero, &second, &["Restore request \"second-"]).await?;
     let kinds = site
         .kubectl
-        .ok(&["get", "deployments,services", "-n", "web", "-o", "name"])
+        .ok(&["get", "deployments,configmaps", "-n", "web", "-o", "name"])
         .await?;
     ensure!(
-        kinds.contains("service/web") && !kinds.contains("deployment"),
+        kinds.contains("configmap/plain") && !kinds.contains("deployment"),
         "the second copy has {kinds}"
     );
     Ok(())
