@@ -22,13 +22,12 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     store.create_bucket(BUCKET)?;
     let source = Site::start(cx, "source", &store, BUCKET).await?;
     let teams = if cx.is_smoke() { 2 } else { world::TEAMS };
-    world::create(&source.kubectl, teams).await?;
+    let made = world::create(&source.kubectl, teams).await?;
     run_a_job(&source).await?;
     let before = state::at_rest(&source.client, SOON * 2).await?;
     ensure!(
-        cx.is_smoke() || before.len() >= 200,
-        "the world has {} objects only",
-        before.len()
+        cx.is_smoke() || made >= 200,
+        "the world has {made} objects only"
     );
     let backup = source.back_up(BACKUP, &[]).await?;
     ensure!(
@@ -57,7 +56,8 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
             differences.join("\n")
         );
     }
-    report(&before, &backup, &restore);
+    losses_show(&before, &after)?;
+    report(made, &before, &backup, &restore);
     target.stop().await
 }
 
@@ -92,6 +92,28 @@ fn differences(before: &[Value], after: &[Value]) -> Vec<String> {
         .collect()
 }
 
+/// The comparison sees an object that is lost, whichever it is; a sample shows that.
+fn losses_show(before: &[Value], after: &[Value]) -> Result<()> {
+    const SAMPLES: usize = 12;
+    for lost in comparable(after)
+        .iter()
+        .step_by(after.len().div_ceil(SAMPLES))
+    {
+        let fewer: Vec<Value> = after
+            .iter()
+            .filter(|object| identity(object) != identity(lost))
+            .cloned()
+            .collect();
+        // Provisioned volumes are named after uids, so none of this name was left out.
+        ensure!(
+            fewer.len() == after.len() || !differences(before, &fewer).is_empty(),
+            "the loss of {} does not show",
+            identity(lost)
+        );
+    }
+    Ok(())
+}
+
 /// The objects that a restore has to bring back, with names for identities.
 fn comparable(objects: &[Value]) -> Vec<Value> {
     let mut objects = state::by_name(objects);
@@ -114,10 +136,10 @@ fn has_ended(object: &Value) -> bool {
 }
 
 #[allow(clippy::print_stdout)]
-fn report(before: &[Value], backup: &Value, restore: &Value) {
+fn report(made: usize, before: &[Value], backup: &Value, restore: &Value) {
     let ended = before.iter().filter(|object| has_ended(object));
     println!(
-        "  {} objects compared, {} items backed up, {} restored, {} warnings; not restored because they have ended: {}",
+        "  {made} objects created, {} compared with those of controllers, {} items backed up, {} restored, {} warnings; not restored because they have ended: {}",
         comparable(before).len(),
         backup["status"]["progress"]["itemsBackedUp"],
         restore["status"]["progress"]["itemsRestored"],
