@@ -206,6 +206,8 @@ pub struct BackupOutcome {
     pub additional_items: Vec<ResourceIdentifier>,
     /// Whether the item is left out of the backup.
     pub skip: bool,
+    /// What the action has started and leaves running.
+    pub operation: Option<BackupOperation>,
 }
 
 impl BackupOutcome {
@@ -215,6 +217,7 @@ impl BackupOutcome {
             item: None,
             additional_items: Vec::new(),
             skip: false,
+            operation: None,
         }
     }
 
@@ -240,6 +243,89 @@ impl BackupOutcome {
             ..Self::unchanged()
         }
     }
+
+    /// Says what the action has started and leaves running.
+    #[must_use]
+    pub fn started(mut self, operation: BackupOperation) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+}
+
+/// Work that a backup action has started for an item, and that goes on after the item was handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupOperation {
+    /// Name that the action knows the operation by. Not empty.
+    pub id: String,
+    /// Objects to read once more, and to store as they are then, when the operation has ended.
+    pub post_operation_items: Vec<ResourceIdentifier>,
+}
+
+impl BackupOperation {
+    /// An operation after which no object is read again.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            post_operation_items: Vec::new(),
+        }
+    }
+
+    /// Names objects to read once more when the operation has ended.
+    #[must_use]
+    pub fn then_read(mut self, items: impl IntoIterator<Item = ResourceIdentifier>) -> Self {
+        self.post_operation_items.extend(items);
+        self
+    }
+}
+
+/// How far an operation has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OperationProgress {
+    /// Whether it has ended, well or badly.
+    pub completed: bool,
+    /// Why it failed; empty when it did not.
+    pub error: String,
+    /// How much is done, in `units`.
+    pub done: i64,
+    /// How much there is to do, in `units`; 0 when that is not known.
+    pub total: i64,
+    /// What is counted, such as `Bytes`.
+    pub units: String,
+    /// What is going on, in words.
+    pub description: String,
+    /// When the work began.
+    pub started: Option<Timestamp>,
+    /// When the figures were taken.
+    pub updated: Option<Timestamp>,
+}
+
+impl OperationProgress {
+    /// An operation that has ended well.
+    pub fn succeeded() -> Self {
+        Self {
+            completed: true,
+            ..Self::default()
+        }
+    }
+
+    /// An operation that has failed.
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self {
+            completed: true,
+            error: error.into(),
+            ..Self::default()
+        }
+    }
+
+    /// An operation that is under way.
+    pub fn running(done: i64, total: i64, units: impl Into<String>) -> Self {
+        Self {
+            done,
+            total,
+            units: units.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Sees items on their way into a backup, may change them and ask for more.
@@ -261,10 +347,90 @@ pub trait BackupItemAction: Send + Sync {
         cx: &ActionContext<'_, Backup>,
     ) -> Result<BackupOutcome, ActionError>;
 
+    /// Tells how far an operation is that [`execute`](Self::execute) has started; asked until it has ended.
+    ///
+    /// # Errors
+    /// An error makes the operation a failed one. An action that starts none need not answer.
+    async fn progress(
+        &self,
+        operation_id: &str,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<OperationProgress, ActionError> {
+        let _ = cx;
+        Err(ActionError::new(format!(
+            "action {} knows no operation {operation_id:?}",
+            self.name()
+        )))
+    }
+
+    /// Ends an operation before its time. It counts as failed whatever the answer is.
+    ///
+    /// # Errors
+    /// An error becomes a record of the run.
+    async fn cancel(
+        &self,
+        operation_id: &str,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<(), ActionError> {
+        let _ = (operation_id, cx);
+        Ok(())
+    }
+
     /// What it does besides.
     fn effects(&self) -> Effects {
         Effects::Unknown
     }
+}
+
+/// Says which objects belong to an item so closely that they are backed up together with it, as one block: the hooks
+/// of all pods of a block run before its first item is handled, and after its last one.
+///
+/// Related objects enter the backup through the same filters as additional items, and actions see them, too. Pods that
+/// share claims, and claims of one volume group, form blocks without any action.
+///
+/// ```
+/// use velero_core::action::*;
+/// use velero_core::api::Backup;
+/// use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
+///
+/// /// Pods of one shard are frozen together: `shard-0` and `shard-0-replica`.
+/// struct Shards;
+///
+/// #[async_trait::async_trait]
+/// impl ItemBlockAction for Shards {
+///     fn name(&self) -> &str {
+///         "example.com/shards"
+///     }
+///     fn applies_to(&self) -> ResourceSelector {
+///         ResourceSelector::resources(["pods"])
+///     }
+///     async fn related_items(
+///         &self,
+///         pod: &ItemTree,
+///         _: &ActionContext<'_, Backup>,
+///     ) -> Result<Vec<ResourceIdentifier>, ActionError> {
+///         let replica = format!("{}-replica", pod.name());
+///         Ok(vec![ResourceIdentifier::namespaced(GroupResource::core("pods"), pod.namespace(), replica)])
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait ItemBlockAction: Send + Sync {
+    /// A name for records, such as `example.com/shards`.
+    fn name(&self) -> &str;
+
+    /// Which items it wants to see.
+    fn applies_to(&self) -> ResourceSelector;
+
+    /// Names the objects that belong to an item, as it was read from the cluster.
+    ///
+    /// # Errors
+    /// An error becomes a record of the run at this item, which is then backed up without the relation.
+    async fn related_items(
+        &self,
+        item: &ItemTree,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<Vec<ResourceIdentifier>, ActionError>;
 }
 
 /// What a restore action is given.
