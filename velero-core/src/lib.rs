@@ -6,9 +6,12 @@ pub mod api;
 pub mod archive;
 pub mod artifact;
 pub mod filter;
+pub mod hook;
 pub mod names;
 pub mod plan;
+pub mod policy;
 pub mod result;
+pub mod volume;
 
 mod catalog;
 mod duration;
@@ -17,6 +20,7 @@ mod go_json;
 mod ident;
 mod item;
 mod progress;
+mod quantity;
 mod selector;
 mod tree;
 
@@ -27,6 +31,7 @@ pub use go_json::{to_pretty_vec as to_go_json_pretty, to_vec as to_go_json};
 pub use ident::{GroupResource, ItemKey, ResourceIdentifier};
 pub use item::{ItemHead, OwnerRef, RawItem};
 pub use progress::{NoProgress, Progress, ProgressUpdate};
+pub use quantity::Quantity;
 pub use selector::{Operator, Requirement, Selector, SelectorSet};
 pub use tree::ItemTree;
 
