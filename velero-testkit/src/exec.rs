@@ -43,6 +43,25 @@ pub struct ExecResult {
     pub exit_code: i32,
     /// How long it runs before it ends. Default: no time.
     pub takes: std::time::Duration,
+    /// How the client hears of the end.
+    pub ending: ExecEnding,
+}
+
+/// How a client hears that a command has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ExecEnding {
+    /// As from a kubelet: a cause of type `ExitCode`.
+    #[default]
+    Cause,
+    /// As from kwok: an internal error whose text ends in `exit status N`.
+    Text,
+    /// A failure to start the command, with this text and without an exit code.
+    NotStarted(String),
+    /// Not at all: the connection closes without a word.
+    Silence,
+    /// Never: the command writes its output and runs until the client leaves.
+    Never,
 }
 
 impl ExecResult {
@@ -65,10 +84,35 @@ impl ExecResult {
         }
     }
 
-    /// The `Status` that a kubelet sends at the end.
+    /// Sets how the client hears of the end.
+    #[must_use]
+    pub fn ending(mut self, ending: ExecEnding) -> Self {
+        self.ending = ending;
+        self
+    }
+
+    /// Sets how long it runs before it ends.
+    #[must_use]
+    pub fn takes(mut self, time: std::time::Duration) -> Self {
+        self.takes = time;
+        self
+    }
+
+    /// The `Status` that is sent at the end.
     fn status(&self) -> Value {
-        if self.exit_code == 0 {
-            return json!({"metadata": {}, "status": "Success"});
+        let internal = |text: &str| {
+            json!({
+                "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": format!("Internal error occurred: {text}"), "details": {"causes": [{"message": text}]},
+            })
+        };
+        match &self.ending {
+            ExecEnding::NotStarted(text) => return internal(text),
+            _ if self.exit_code == 0 => return json!({"metadata": {}, "status": "Success"}),
+            ExecEnding::Text => {
+                return internal(&format!("exit status {}", self.exit_code));
+            }
+            ExecEnding::Cause | ExecEnding::Silence | ExecEnding::Never => {}
         }
         json!({
             "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
@@ -100,6 +144,12 @@ pub(crate) fn describe(request: &Request, pod: &Value) -> Result<ExecRequest, Ap
             "tty" => exec.tty = on(value),
             _ => {}
         }
+    }
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    if matches!(phase, "Succeeded" | "Failed") {
+        return Err(ApiError::bad_request(format!(
+            "cannot exec into a container in a completed pod; current phase is {phase}"
+        )));
     }
     if exec.command.is_empty() {
         return Err(ApiError::bad_request(
@@ -180,12 +230,15 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 async fn run(socket: Socket, exec: ExecRequest, handler: ExecHandler) {
     let (mut sink, mut source) = socket.split();
     // What the client sends has no reader, but must not block it.
-    let drain = tokio::spawn(async move { while let Some(Ok(_)) = source.next().await {} });
+    let mut drain = tokio::spawn(async move { while let Some(Ok(_)) = source.next().await {} });
     let result = handler(exec);
     if !result.takes.is_zero() {
         tokio::time::sleep(result.takes).await;
     }
-    let status = result.status().to_string().into_bytes();
+    let status = match result.ending {
+        ExecEnding::Silence | ExecEnding::Never => Vec::new(),
+        _ => result.status().to_string().into_bytes(),
+    };
     for (channel, bytes) in [(1_u8, &result.stdout), (2, &result.stderr), (3, &status)] {
         for chunk in bytes.chunks(32 * 1024) {
             let mut frame = Vec::with_capacity(chunk.len() + 1);
@@ -196,6 +249,11 @@ async fn run(socket: Socket, exec: ExecRequest, handler: ExecHandler) {
                 return;
             }
         }
+    }
+    if result.ending == ExecEnding::Never {
+        // Ends with the connection; a task that was cut off has nothing more to tell.
+        let _left = (&mut drain).await;
+        return;
     }
     if let Err(error) = sink.send(Message::Close(None)).await {
         tracing::debug!(%error, "exec: client left before the end");

@@ -61,7 +61,7 @@ pub mod world;
 pub use calls::{Call, Calls};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind};
-pub use exec::{ExecRequest, ExecResult};
+pub use exec::{ExecEnding, ExecRequest, ExecResult};
 pub use faults::{Fault, FaultAction, Faults};
 pub use k8s_openapi;
 pub use kube;

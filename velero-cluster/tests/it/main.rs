@@ -3,6 +3,7 @@
 
 mod calls;
 mod discovery;
+mod exec;
 mod lists;
 mod writes;
 
