@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 /// The files of one backup.
@@ -32,7 +32,7 @@ impl Archive {
         let path = self.file(".tar.gz");
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut entries = BTreeMap::new();
-        for entry in tar::Archive::new(GzDecoder::new(file)).entries()? {
+        for entry in tar::Archive::new(MultiGzDecoder::new(file)).entries()? {
             let mut entry = entry?;
             let name = entry.path()?.display().to_string();
             let mut content = Vec::new();
@@ -55,7 +55,7 @@ impl Archive {
         let path = self.file(suffix);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut text = String::new();
-        GzDecoder::new(file).read_to_string(&mut text)?;
+        MultiGzDecoder::new(file).read_to_string(&mut text)?;
         Ok(text)
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ResourceIdentifier;
+use crate::api::open_enum::open_enum;
 
 /// One entry of `<backup>-volumeinfo.json.gz`: how a volume was backed up, or why it was not.
 ///
@@ -60,14 +61,14 @@ pub struct PvInfo {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// One entry of an item operations file.
+/// One entry of a restore's item operations file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemOperation {
     /// What runs for which item.
     pub spec: ItemOperationSpec,
-    /// How it stands, and fields that this version does not know.
+    /// How it stands.
     #[serde(default)]
-    pub status: Map<String, Value>,
+    pub status: OperationStatus,
 }
 
 /// What an item operation is for.
@@ -82,4 +83,160 @@ pub struct ItemOperationSpec {
     /// Run, action and other fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// One entry of `<backup>-itemoperations.json.gz`: work that an action has begun and that goes on after the items are
+/// stored. Mirrors upstream's `pkg/itemoperation/backup_operation.go`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackupItemOperation {
+    /// What runs for which item.
+    pub spec: BackupItemOperationSpec,
+    /// How it stands.
+    #[serde(default)]
+    pub status: OperationStatus,
+}
+
+/// What an operation of a backup is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupItemOperationSpec {
+    /// Name of the backup.
+    pub backup_name: String,
+    /// Uid of the backup.
+    #[serde(rename = "backupUID")]
+    pub backup_uid: String,
+    /// Name of the action that is asked about the operation.
+    pub backup_item_action: String,
+    /// The item that the action handled.
+    pub resource_identifier: ResourceIdentifier,
+    /// Id that the action gave.
+    #[serde(rename = "operationID")]
+    pub operation_id: String,
+    /// Items to read and store again when the operation has ended; `null` and none are the same.
+    pub post_operation_items: Option<Vec<ResourceIdentifier>>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// How an operation stands. Fields without a value are left out.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OperationStatus {
+    /// Where in its life it is.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub phase: OperationPhase,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// How much is done.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub n_completed: i64,
+    /// How much there is to do.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub n_total: i64,
+    /// What is counted, such as `Bytes`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub operation_units: String,
+    /// What it is doing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// When the action began it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<Time>,
+    /// When work on it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When it last came further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated: Option<Time>,
+    /// Fields that this version does not know.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+open_enum! {
+    /// Where in its life an operation is.
+    OperationPhase {
+        /// The action has begun it; nobody has seen it work.
+        New,
+        /// It works.
+        InProgress,
+        /// Ended well.
+        Completed,
+        /// Ended with an error, or was given up.
+        Failed,
+    }
+}
+
+impl OperationPhase {
+    /// Whether it has ended, well or not. A phase that this version does not know has not.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+fn is_empty(phase: &OperationPhase) -> bool {
+    phase.as_str().is_empty()
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::GroupResource;
+    use serde_json::json;
+
+    #[test]
+    fn operations_have_the_peers_fields() {
+        let mut operation = BackupItemOperation {
+            spec: BackupItemOperationSpec {
+                backup_name: "b".into(),
+                backup_uid: "u".into(),
+                backup_item_action: "example.com/snap".into(),
+                resource_identifier: ResourceIdentifier::namespaced(
+                    GroupResource::core("pods"),
+                    "shop",
+                    "web",
+                ),
+                operation_id: "op-1".into(),
+                post_operation_items: None,
+                other: Map::new(),
+            },
+            status: OperationStatus::default(),
+        };
+        let id = json!({"Group": "", "Resource": "pods", "Namespace": "shop", "Name": "web"});
+        let mut expected = json!({
+            "spec": {"backupName": "b", "backupUID": "u", "backupItemAction": "example.com/snap", "resourceIdentifier": id,
+                "operationID": "op-1", "postOperationItems": null},
+            "status": {},
+        });
+        assert_eq!(serde_json::to_value(&operation).unwrap(), expected);
+        operation.spec.post_operation_items =
+            Some(vec![operation.spec.resource_identifier.clone()]);
+        operation.status = OperationStatus {
+            phase: OperationPhase::Failed,
+            error: "gone".into(),
+            n_completed: 1,
+            n_total: 2,
+            operation_units: "Bytes".into(),
+            description: "copying".into(),
+            created: Some(Time("2026-01-01T00:00:00Z".parse().unwrap())),
+            started: None,
+            updated: None,
+            other: [("later".to_owned(), json!(1))].into_iter().collect(),
+        };
+        expected["spec"]["postOperationItems"] = json!([id]);
+        expected["status"] = json!({"phase": "Failed", "error": "gone", "nCompleted": 1, "nTotal": 2, "operationUnits": "Bytes",
+            "description": "copying", "created": "2026-01-01T00:00:00Z", "later": 1});
+        let written = serde_json::to_value(&operation).unwrap();
+        assert_eq!(written, expected);
+        assert_eq!(
+            serde_json::from_value::<BackupItemOperation>(written).unwrap(),
+            operation
+        );
+    }
 }

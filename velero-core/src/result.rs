@@ -1,6 +1,6 @@
 //! What came of a run: counts, records of what went wrong, lists of what was handled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -217,6 +217,17 @@ impl ResourceList {
         }
     }
 
+    /// Adds the entries of another list that are not in this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, names) in &other.kinds {
+            let known: BTreeSet<String> =
+                self.entries(kind).into_iter().map(str::to_owned).collect();
+            for name in names.iter().filter(|name| !known.contains(*name)) {
+                self.add(kind, name);
+            }
+        }
+    }
+
     /// Entries of a kind in the order they came.
     pub fn entries(&self, api_version_kind: &str) -> Vec<&str> {
         self.kinds
@@ -248,6 +259,19 @@ impl Serialize for ResourceList {
             sorted.sort_unstable();
             (kind, sorted)
         }))
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceList {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let kinds = Option::<BTreeMap<String, Option<Vec<String>>>>::deserialize(deserializer)?;
+        let mut list = Self::default();
+        for (kind, names) in kinds.unwrap_or_default() {
+            for name in names.unwrap_or_default() {
+                list.add(&kind, &name);
+            }
+        }
+        Ok(list)
     }
 }
 
@@ -288,5 +312,16 @@ mod tests {
             (list.len(), list.entries("v1/Pod")),
             (3, vec!["shop/web", "default/a"])
         );
+        let read: ResourceList =
+            serde_json::from_value(serde_json::to_value(&list).unwrap()).unwrap();
+        let mut more = ResourceList::default();
+        more.add("v1/Pod", "shop/web");
+        more.add("v1/Secret", "shop/key");
+        list.merge(&more);
+        assert_eq!(list.len(), 4);
+        list.merge(&read);
+        assert_eq!(list.len(), 4);
+        let empty: ResourceList = serde_json::from_str("null").unwrap();
+        assert!(empty.is_empty());
     }
 }

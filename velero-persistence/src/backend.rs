@@ -112,6 +112,14 @@ pub trait UploadBackend: Debug + Send {
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
+    /// Appends bytes of an object that is in the store already, without moving them through this program; says whether
+    /// that was done. `false` leaves it to the caller, who then reads and writes them. The range is at most 256 MiB,
+    /// and lies inside the object.
+    async fn copy_from(&mut self, key: &str, range: Range<u64>) -> Result<bool> {
+        let _ = (key, range);
+        Ok(false)
+    }
+
     /// Makes the object visible. Called at most once, and not after [`UploadBackend::abort`].
     async fn close(&mut self) -> Result<()>;
 

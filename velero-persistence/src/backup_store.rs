@@ -150,6 +150,24 @@ impl BackupStore {
         self.store.writer(artifact.key()).await
     }
 
+    /// Starts to replace a file by its first `keep` bytes and what is written then, as [`ObjectStore::extend`].
+    pub async fn extend(&self, artifact: &Artifact, keep: u64) -> Result<ObjectWriter> {
+        artifact.check()?;
+        self.store.extend(artifact.key(), keep).await
+    }
+
+    /// Adds packed bytes behind a packed file, a log for instance: gzip files that follow each other are one. A file that
+    /// is not there is made.
+    pub async fn append_packed(&self, artifact: &Artifact, gzip: Bytes) -> Result<()> {
+        artifact.check()?;
+        let Some(size) = self.store.size(artifact.key()).await? else {
+            return self.put_packed(artifact, gzip).await;
+        };
+        let mut writer = self.store.extend(artifact.key(), size).await?;
+        writer.write(gzip).await?;
+        writer.close().await
+    }
+
     /// Opens a file as it is, packed.
     pub async fn reader(&self, artifact: &Artifact) -> Result<ObjectReader> {
         artifact.check()?;

@@ -176,6 +176,23 @@ impl Partial {
         }
     }
 
+    /// Appends a range of another file. Where the file system can, its blocks are shared.
+    fn copy(&mut self, source: &Path, range: &Range<u64>) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::Error::other("the write has ended already"));
+        };
+        let mut source = File::open(source)?;
+        source.seek(SeekFrom::Start(range.start))?;
+        let wanted = range.end.saturating_sub(range.start);
+        let copied = io::copy(&mut source.take(wanted), file)?;
+        if copied < wanted {
+            return Err(io::Error::other(format!(
+                "the source has {copied} bytes where {wanted} should be"
+            )));
+        }
+        Ok(())
+    }
+
     /// Makes the file durable and gives it its name.
     fn finish(&mut self, mode: PutMode) -> io::Result<()> {
         let Some(file) = self.file.take() else {
@@ -413,6 +430,13 @@ impl FsUpload {
 impl UploadBackend for FsUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.with(move |partial| partial.write(&bytes)).await
+    }
+
+    async fn copy_from(&mut self, key: &str, range: Range<u64>) -> Result<bool> {
+        let source = self.backend.shared.path(key);
+        self.with(move |partial| partial.copy(&source, &range))
+            .await?;
+        Ok(true)
     }
 
     async fn close(&mut self) -> Result<()> {

@@ -327,6 +327,28 @@ impl UploadBackend for RemoteUpload {
         Ok(())
     }
 
+    /// S3 copies whole parts by itself; what is too small for one, and memory stores, pass through here in pieces.
+    async fn copy_from(&mut self, key: &str, range: Range<u64>) -> Result<bool> {
+        let len = range.end - range.start;
+        let mut options = opendal::options::ReadOptions {
+            range: range.into(),
+            ..Default::default()
+        };
+        // All parts must come from one object, although another writer may replace it meanwhile.
+        if self.operator.info().capability().read_with_if_match
+            && key == self.key
+            && let Some(Version(Some((tag, _)))) = &self.before
+        {
+            options.if_match.clone_from(tag);
+        }
+        self.writer
+            .copy_from_options(key, options)
+            .await
+            .map_err(|err| self.errors.map("copy into", &self.key, &err))?;
+        self.written += len;
+        Ok(true)
+    }
+
     async fn close(&mut self) -> Result<()> {
         match self.writer.close().await {
             Ok(_) => Ok(()),

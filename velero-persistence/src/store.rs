@@ -13,7 +13,7 @@ use crate::backend::{ObjectBackend, ObjectEntry, PutMode};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::reader::ObjectReader;
-use crate::writer::ObjectWriter;
+use crate::writer::{Kept, ObjectWriter};
 
 /// Longest life of a signed URL that S3's signature allows.
 const MAX_SIGNED_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -127,7 +127,36 @@ impl ObjectStore {
     pub async fn writer(&self, key: &str) -> Result<ObjectWriter> {
         let key = self.full(key)?;
         let upload = self.backend.writer(&key).await?;
-        Ok(ObjectWriter::start(upload, self.backend.describe(), key))
+        let store = self.backend.describe();
+        Ok(ObjectWriter::start(upload, None, store, key))
+    }
+
+    /// Starts to replace an object by its first `keep` bytes and what is written then.
+    ///
+    /// The old object is there, whole, until [`ObjectWriter::close`]. What is kept does not pass through this program where
+    /// the store can copy: S3 does so for all but the last few MiB, a folder's file system by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Corrupt`] when the object has fewer bytes than are to be kept.
+    pub async fn extend(&self, key: &str, keep: u64) -> Result<ObjectWriter> {
+        let store = self.backend.describe();
+        let key = self.full(key)?;
+        match self.backend.size(&key).await? {
+            Some(size) if size >= keep => {}
+            Some(size) => {
+                let detail = format!("it has {size} bytes, and {keep} are to be kept");
+                return Err(Error::Corrupt { store, key, detail });
+            }
+            None => return Err(Error::NotFound { store, key }),
+        }
+        let upload = self.backend.writer(&key).await?;
+        let kept = Kept {
+            source: Arc::clone(&self.backend),
+            key: key.clone(),
+            bytes: keep,
+        };
+        Ok(ObjectWriter::start(upload, Some(kept), store, key))
     }
 
     /// Reads a whole object of at most `limit` bytes.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::backend::UploadBackend;
+use crate::backend::{ObjectBackend, UploadBackend};
 use crate::error::{Error, Result};
 
 /// Pieces handed over at most, so that one huge write does not sit in memory twice.
@@ -17,6 +19,8 @@ const PIECE: usize = 1 << 20;
 const GATHER: usize = 64 << 10;
 /// Pieces waiting between the caller and the upload.
 const QUEUE: usize = 4;
+/// Bytes of an object that are copied in one step: few enough for one deadline.
+const COPY: u64 = 256 << 20;
 
 enum Command {
     Data(Bytes),
@@ -47,9 +51,15 @@ impl fmt::Debug for ObjectWriter {
 }
 
 impl ObjectWriter {
-    pub(crate) fn start(backend: Box<dyn UploadBackend>, store: String, key: String) -> Self {
+    /// Starts an upload, with the first bytes of the object that it replaces if `kept` says so.
+    pub(crate) fn start(
+        backend: Box<dyn UploadBackend>,
+        kept: Option<Kept>,
+        store: String,
+        key: String,
+    ) -> Self {
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(upload(backend, inbox));
+        let task = tokio::spawn(upload(backend, kept, inbox));
         Self {
             commands: Some(commands),
             task: Some(task),
@@ -59,7 +69,7 @@ impl ObjectWriter {
         }
     }
 
-    /// Bytes accepted so far.
+    /// Bytes accepted so far, without those that are copied from an object.
     pub fn written(&self) -> u64 {
         self.written
     }
@@ -144,28 +154,77 @@ impl ObjectWriter {
     }
 }
 
+/// The first bytes of an object, to begin an upload with.
+pub(crate) struct Kept {
+    pub(crate) source: Arc<dyn ObjectBackend>,
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
+}
+
+impl Kept {
+    /// Copies the bytes; in the store where it can, else through here. Gives `false` when the upload is given up.
+    async fn copy(
+        self,
+        backend: &mut dyn UploadBackend,
+        inbox: &mpsc::Receiver<Command>,
+    ) -> Result<bool> {
+        let mut at = 0;
+        while at < self.bytes {
+            if inbox.is_closed() && inbox.is_empty() {
+                return Ok(false);
+            }
+            let range = at..self.bytes.min(at + COPY);
+            at = range.end;
+            if !backend.copy_from(&self.key, range.clone()).await? {
+                let mut pieces = self.source.read(&self.key, Some(range)).await?;
+                while let Some(piece) = pieces.try_next().await? {
+                    backend.write(piece).await?;
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Carries out an upload; one that fails or is given up is cleaned up.
 async fn upload(
     mut backend: Box<dyn UploadBackend>,
+    kept: Option<Kept>,
     mut inbox: mpsc::Receiver<Command>,
 ) -> Result<()> {
-    let failure = loop {
-        let outcome = match inbox.recv().await {
-            Some(Command::Data(bytes)) => backend.write(bytes).await,
-            Some(Command::Commit) => match backend.close().await {
-                Ok(()) => return Ok(()),
-                Err(err) => Err(err),
-            },
-            None => return backend.abort().await,
-        };
-        if let Err(err) = outcome {
-            break err;
-        }
+    let failure = match follow(&mut *backend, kept, &mut inbox).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => return backend.abort().await,
+        Err(err) => err,
     };
     inbox.close();
     if let Err(err) = backend.abort().await {
         tracing::warn!(error = %err, "a failed upload could not be cleaned up");
     }
     Err(failure)
+}
+
+/// Does what is commanded; gives `true` when the object is closed, `false` when it is given up.
+async fn follow(
+    backend: &mut dyn UploadBackend,
+    kept: Option<Kept>,
+    inbox: &mut mpsc::Receiver<Command>,
+) -> Result<bool> {
+    if let Some(kept) = kept
+        && !kept.copy(backend, inbox).await?
+    {
+        return Ok(false);
+    }
+    loop {
+        match inbox.recv().await {
+            Some(Command::Data(bytes)) => backend.write(bytes).await?,
+            Some(Command::Commit) => {
+                backend.close().await?;
+                return Ok(true);
+            }
+            None => return Ok(false),
+        }
+    }
 }
 
 /// An [`ObjectWriter`] for blocking threads. Small writes are gathered.

@@ -26,7 +26,7 @@ pub mod v2alpha1;
 mod document;
 mod kind;
 mod lenient;
-mod open_enum;
+pub(crate) mod open_enum;
 mod schema;
 
 pub use document::{Document, DocumentError};

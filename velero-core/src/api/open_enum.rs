@@ -103,4 +103,4 @@ macro_rules! word {
     };
 }
 
-pub(super) use {open_enum, word};
+pub(crate) use {open_enum, word};

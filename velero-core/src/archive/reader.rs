@@ -133,7 +133,7 @@ fn check_format(data: &[u8]) -> Result<String, Error> {
     )))
 }
 
-fn broken(source: io::Error) -> Error {
+pub(super) fn broken(source: io::Error) -> Error {
     let reason = match source.kind() {
         io::ErrorKind::UnexpectedEof => "is cut short",
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {

@@ -1,12 +1,23 @@
 //! Writing an archive.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
-use flate2::{Compression, GzBuilder, write::GzEncoder};
+use flate2::{Compression, GzBuilder, read::MultiGzDecoder, write::GzEncoder};
 use tar::{EntryType, Header};
 
+use super::reader::broken;
 use super::{FORMAT_VERSION, ItemPath, VERSION_PATH, VersionDir};
 use crate::Error;
+
+/// The last gzip member of every archive that this crate writes: the two empty blocks that end a tar stream, and nothing
+/// else. Always these bytes.
+///
+/// As the end is a member of its own, items can be added to a finished archive by bytes alone: all but the last
+/// [`END_MEMBER`]`.len()` bytes stay, and what [`ArchiveWriter::tail`] writes follows.
+pub const END_MEMBER: [u8; 29] = [
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0x63, 0x60, 0x18, 0x05, 0xa3, 0x60,
+    0x14, 0x8c, 0x54, 0x00, 0x00, 0x2e, 0xaf, 0xb5, 0xef, 0x00, 0x04, 0x00, 0x00,
+];
 
 /// How an archive is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +97,52 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(writer)
     }
 
+    /// Begins a part to put in the place of another archive's [`END_MEMBER`]: items, and the end again.
+    ///
+    /// What comes out is no archive by itself, as it lacks the `metadata/version`.
+    pub fn tail(sink: W, options: ArchiveWriterOptions) -> Self {
+        Self {
+            gzip: GzBuilder::new().write(sink, Compression::new(options.level)),
+            mtime: options.mtime,
+        }
+    }
+
+    /// Begins an archive with everything that is in another one, to be followed by more: for archives that do not end
+    /// with [`END_MEMBER`], those of other writers for instance. Entries are copied as they are, one after the other.
+    ///
+    /// # Errors
+    /// When the other archive is cut short or corrupt, or the sink fails.
+    pub fn copy_of<R: Read>(
+        archive: R,
+        sink: W,
+        options: ArchiveWriterOptions,
+    ) -> Result<Self, Error> {
+        let mut writer = Self::tail(sink, options);
+        let mut source = MultiGzDecoder::new(archive);
+        loop {
+            let mut block = [0; BLOCK];
+            source.read_exact(&mut block).map_err(broken)?;
+            if block.iter().all(|byte| *byte == 0) {
+                break;
+            }
+            let size = Header::from_byte_slice(&block)
+                .entry_size()
+                .map_err(broken)?;
+            writer.gzip.write_all(&block).map_err(failed)?;
+            let padded = size
+                .checked_next_multiple_of(BLOCK as u64)
+                .ok_or_else(|| Error::archive(format!("has an entry of {size} bytes")))?;
+            let copied =
+                io::copy(&mut source.by_ref().take(padded), &mut writer.gzip).map_err(broken)?;
+            if copied < padded {
+                return Err(Error::archive("is cut short inside an entry"));
+            }
+        }
+        // The checksum of the last gzip member is only compared when the stream is read to its end.
+        io::copy(&mut source, &mut io::sink()).map_err(broken)?;
+        Ok(writer)
+    }
+
     /// Writes one item: at its unversioned path and again below `<version>-preferredversion/` when `preferred`,
     /// else only below `<version>/`. `path` must be unversioned.
     ///
@@ -116,15 +173,14 @@ impl<W: Write> ArchiveWriter<W> {
         }
     }
 
-    /// Writes the end of the archive and gives the sink back.
+    /// Writes the end of the archive, [`END_MEMBER`], and gives the sink back.
     ///
     /// # Errors
     /// When the sink fails.
-    pub fn finish(mut self) -> Result<W, Error> {
-        self.gzip
-            .write_all(&[0; 2 * BLOCK])
-            .and_then(|()| self.gzip.finish())
-            .map_err(failed)
+    pub fn finish(self) -> Result<W, Error> {
+        let mut sink = self.gzip.finish().map_err(failed)?;
+        sink.write_all(&END_MEMBER).map_err(failed)?;
+        Ok(sink)
     }
 
     fn entry(&mut self, path: &str, data: &[u8]) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use velero_core::archive::{
-    ArchiveReader, ArchiveWriter, ArchiveWriterOptions, EntryKind, ItemPath, VersionDir,
+    ArchiveReader, ArchiveWriter, ArchiveWriterOptions, END_MEMBER, EntryKind, ItemPath, VersionDir,
 };
 use velero_core::{Error, ErrorKind, GroupResource};
 
@@ -117,7 +117,7 @@ fn the_same_items_give_the_same_bytes() {
 #[test]
 fn headers_are_what_the_peer_writes() {
     let bytes = write(&one());
-    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+    let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(bytes.as_slice()));
     for entry in tar.entries().unwrap() {
         let entry = entry.unwrap();
         let header = entry.header();
@@ -219,7 +219,7 @@ fn bytes_that_are_no_archive_are_refused() {
 fn archives_in_several_gzip_members_are_read_whole() {
     use std::io::{Read as _, Write as _};
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(write(&one()).as_slice())
+    flate2::read::MultiGzDecoder::new(write(&one()).as_slice())
         .read_to_end(&mut plain)
         .unwrap();
     let mut members = Vec::new();
@@ -256,4 +256,82 @@ fn a_writer_that_is_dropped_leaves_no_complete_archive() {
     drop(archive);
     let error = read(&sink.0.lock().unwrap()).unwrap_err();
     assert!(error.to_string().contains("cut short"), "{error}");
+}
+
+fn named(name: &str, json: &str) -> Item {
+    let path = ItemPath::new(GroupResource::core("configmaps"), "shop", name);
+    (path, "v1".to_owned(), true, json.as_bytes().to_vec())
+}
+
+fn tail(items: &[Item]) -> Vec<u8> {
+    let mut tail = ArchiveWriter::tail(Vec::new(), ArchiveWriterOptions::default());
+    for (path, version, preferred, json) in items {
+        tail.append(path, version, *preferred, json).unwrap();
+    }
+    tail.finish().unwrap()
+}
+
+#[test]
+fn the_end_of_an_archive_is_a_member_of_its_own() {
+    let mut blocks = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::GzDecoder::new(END_MEMBER.as_slice()),
+        &mut blocks,
+    )
+    .unwrap();
+    assert_eq!(blocks, [0; 1024]);
+    for level in 0..=9 {
+        let options = ArchiveWriterOptions::default().level(level);
+        let archive = ArchiveWriter::new(Vec::new(), options).unwrap().finish();
+        assert!(archive.unwrap().ends_with(&END_MEMBER), "{level}");
+    }
+}
+
+#[test]
+fn items_are_added_behind_an_archive_without_unpacking_it() {
+    let old = [named("a", "{\"n\":1}"), named("b", "{\"n\":2}")];
+    let new = [named("a", "{\"n\":3}"), named("c", "{\"n\":4}")];
+    let mut archive = write(&old);
+    archive.truncate(archive.len() - END_MEMBER.len());
+    archive.extend(tail(&new));
+    let all: Vec<Item> = old.iter().chain(&new).cloned().collect();
+    assert_eq!(read(&archive).unwrap().1, expected(&all));
+    // Once more, as after a crash between this and the next step.
+    archive.truncate(archive.len() - END_MEMBER.len());
+    archive.extend(tail(&new));
+    let all: Vec<Item> = all.iter().chain(&new).cloned().collect();
+    assert_eq!(read(&archive).unwrap().1, expected(&all));
+}
+
+#[test]
+fn an_archive_with_another_end_is_copied_entry_by_entry() {
+    let old = [named("a", "{\"n\":1}"), named(&"x".repeat(300), "{}")];
+    let new = [named("a", "{\"n\":3}")];
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(
+        &mut flate2::read::MultiGzDecoder::new(write(&old).as_slice()),
+        &mut plain,
+    )
+    .unwrap();
+    // More zeros than needed, as tar fills up its last record, and all in one member.
+    plain.extend([0; 8192]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &plain).unwrap();
+    let other = gzip.finish().unwrap();
+
+    let options = ArchiveWriterOptions::default();
+    let mut copy = ArchiveWriter::copy_of(other.as_slice(), Vec::new(), options.clone()).unwrap();
+    for (path, version, preferred, json) in &new {
+        copy.append(path, version, *preferred, json).unwrap();
+    }
+    let copy = copy.finish().unwrap();
+    assert!(copy.ends_with(&END_MEMBER));
+    let all: Vec<Item> = old.iter().chain(&new).cloned().collect();
+    assert_eq!(read(&copy).unwrap().1, expected(&all));
+
+    for cut in [0, 9, other.len() / 2, other.len() - 1] {
+        let cut = ArchiveWriter::copy_of(&other[..cut], Vec::new(), options.clone());
+        let error = cut.map(drop).unwrap_err();
+        assert!(error.to_string().contains("cut short"), "{error}");
+    }
 }

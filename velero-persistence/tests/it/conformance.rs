@@ -37,6 +37,8 @@ suite!(
     abort_leaves_nothing,
     drop_leaves_nothing,
     uploads_are_invisible_until_closed,
+    objects_are_extended,
+    an_extension_given_up_changes_nothing,
     caps_on_size,
     signed_urls_and_local_paths,
     checks,
@@ -465,4 +467,42 @@ fn litter(dir: &Path, left: &mut Vec<String>) {
             litter(&entry.path(), left);
         }
     }
+}
+
+async fn objects_are_extended(f: Fixture) {
+    // Smaller than a part, about one, several and a rest.
+    for size in [0, 10, 5 * MIB, 8 * MIB, 21 * MIB + 7] {
+        let old = noise(size);
+        f.store.put("b/archive", old.clone()).await.unwrap();
+        for keep in [0, size / 2, size.saturating_sub(29), size] {
+            let mut writer = f.store.extend("b/archive", keep as u64).await.unwrap();
+            writer.write("new").await.unwrap();
+            writer.write(" end").await.unwrap();
+            assert_eq!(get(&f.store, "b/archive").await.len(), size);
+            writer.close().await.unwrap();
+            let found = get(&f.store, "b/archive").await;
+            assert_eq!(found.len(), keep + 7, "{size} {keep}");
+            assert!(
+                found[..keep] == old[..keep] && found[keep..] == b"new end"[..],
+                "{size} {keep}"
+            );
+            f.store.put("b/archive", old.clone()).await.unwrap();
+        }
+    }
+    let error = f.store.extend("b/archive", 1 << 40).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let error = f.store.extend("b/none", 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+async fn an_extension_given_up_changes_nothing(f: Fixture) {
+    let old = noise(9 * MIB);
+    f.store.put("b/archive", old.clone()).await.unwrap();
+    let mut writer = f.store.extend("b/archive", 9 << 20).await.unwrap();
+    writer.write("more").await.unwrap();
+    writer.abort().await.unwrap();
+    drop(f.store.extend("b/archive", 9 << 20).await.unwrap());
+    no_litter(&f).await;
+    assert!(get(&f.store, "b/archive").await == old);
+    assert_eq!(keys(&f.store, "").await, ["b/archive"]);
 }
