@@ -1,20 +1,23 @@
 //! Reading lists ahead of their turn.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
-use velero_cluster::{BadElement, Cluster, Error, ErrorKind, ListOptions, ListScope};
-use velero_core::RawItem;
+use velero_cluster::{BadElement, Cluster, Error, ErrorKind, ListOptions, ListScope, Pages};
+use velero_core::{ItemHead, RawItem};
 
 use crate::BackupRequest;
+use crate::coverage::{Reading, Rule, Tally};
 use crate::invoke::AbortOnDrop;
 use crate::plan::Kind;
 
-/// Pages of one kind that wait to be used.
-const PAGES_AHEAD: usize = 2;
+/// Pages of one kind that wait to be used, the one that is being read among them.
+const PAGES_AHEAD: usize = 1;
 
 /// What a list brings.
+#[derive(Debug)]
 pub(crate) enum Event {
     /// Objects that the request takes, and elements that were no objects.
     Page(Vec<RawItem>, Vec<BadElement>),
@@ -24,6 +27,26 @@ pub(crate) enum Event {
         namespace: Option<String>,
         error: Error,
     },
+    /// The end: how the list was read, and what it held besides. Nothing follows.
+    Ended(Tally),
+}
+
+/// Namespaces with an object that the filters choose, as the lists of a run find them.
+#[derive(Debug, Default)]
+pub(crate) struct Content(Mutex<HashSet<String>>);
+
+impl Content {
+    fn add(&self, namespace: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(namespace) {
+            known.insert(namespace.to_owned());
+        }
+    }
+
+    pub(crate) fn has(&self, namespace: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(namespace)
+    }
 }
 
 /// One kind being listed in a task of its own. Dropping it ends the task.
@@ -33,11 +56,13 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// Begins to list a kind. `content` is told the namespaces of the objects that the filters choose.
     pub(crate) fn start(
         cluster: &Cluster,
         request: &Arc<BackupRequest>,
         kind: &Arc<Kind>,
         options: &ListOptions,
+        content: Option<Arc<Content>>,
     ) -> Self {
         let (sender, events) = mpsc::channel(PAGES_AHEAD);
         let lister = Lister {
@@ -45,6 +70,9 @@ impl Listing {
             request: Arc::clone(request),
             kind: Arc::clone(kind),
             options: options.clone(),
+            content,
+            last_content: String::new(),
+            tally: Tally::default(),
             sender,
         };
         let task = tokio::spawn(lister.run().in_current_span());
@@ -65,66 +93,197 @@ struct Lister {
     request: Arc<BackupRequest>,
     kind: Arc<Kind>,
     options: ListOptions,
+    content: Option<Arc<Content>>,
+    /// The namespace that `content` was told last.
+    last_content: String,
+    tally: Tally,
     sender: mpsc::Sender<Event>,
 }
 
 /// The run wants no more of this list.
 struct Unwanted;
 
+/// How one list ended.
+enum End {
+    Read,
+    /// There is much more in other namespaces than in those that are wanted. Nothing was taken from the list.
+    Wasteful,
+    Failed(Error),
+}
+
 impl Lister {
-    async fn run(self) {
-        let mut scopes = self.kind.scopes.clone();
-        let mut may_split = !self.kind.fallback.is_empty();
-        while !scopes.is_empty() {
-            let namespace = scopes.remove(0);
-            match self.list(namespace.clone()).await {
-                Ok(None) => {}
-                Ok(Some(error)) if may_split && error.kind() == ErrorKind::Forbidden => {
-                    // Credentials for some namespaces only: their lists are allowed one by one.
-                    may_split = false;
-                    scopes.extend(self.kind.fallback.iter().cloned().map(Some));
-                }
-                Ok(Some(error)) => {
-                    if self
-                        .sender
-                        .send(Event::Failed { namespace, error })
-                        .await
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-                Err(Unwanted) => return,
-            }
-        }
+    async fn run(mut self) {
+        // A run that wants no more has ended; there is nobody to tell.
+        let _ = self.all().await;
     }
 
-    async fn list(&self, namespace: Option<String>) -> Result<Option<Error>, Unwanted> {
+    /// Reads the kind: one namespace by itself; several with one list of everything, unless that is forbidden or
+    /// brings far too much.
+    async fn all(&mut self) -> Result<(), Unwanted> {
+        let kind = Arc::clone(&self.kind);
+        let names = kind.names.as_deref();
+        match names {
+            Some([_]) => self.tally.reading = Reading::ByNamespace,
+            None | Some(_) => match (self.list(None).await?, names) {
+                (End::Wasteful, Some(_)) => self.tally = with(Reading::ByNamespace),
+                (End::Failed(error), Some(_)) if error.kind() == ErrorKind::Forbidden => {
+                    self.tally = with(Reading::Refused);
+                }
+                (End::Failed(error), _) => {
+                    self.failed(None, error).await?;
+                    return self.ended().await;
+                }
+                _ => return self.ended().await,
+            },
+        }
+        for name in names.unwrap_or_default() {
+            if let End::Failed(error) = self.list(Some(name.clone())).await? {
+                self.failed(Some(name.clone()), error).await?;
+            }
+        }
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Result<(), Unwanted> {
+        let tally = std::mem::take(&mut self.tally);
+        self.send(Event::Ended(tally)).await
+    }
+
+    async fn failed(&self, namespace: Option<String>, error: Error) -> Result<(), Unwanted> {
+        self.send(Event::Failed { namespace, error }).await
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Unwanted> {
+        self.sender.send(event).await.map_err(|_| Unwanted)
+    }
+
+    async fn list(&mut self, namespace: Option<String>) -> Result<End, Unwanted> {
+        let everywhere = namespace.is_none();
         let scope = ListScope {
             namespace,
             selector: self.kind.selector.clone(),
             field_selector: None,
         };
-        let mut pages = self
-            .cluster
-            .pages(&self.kind.resource, scope, self.options.clone());
+        let options = self.options.clone();
+        let mut pages = self.cluster.pages(&self.kind.resource, scope, options);
+        let before = self.tally.clone();
+        let mut first = true;
         loop {
-            let page = match pages.next().await {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(None),
-                Err(error) => return Ok(Some(error)),
+            // A page is asked for only when there is room for it.
+            let sender = self.sender.clone();
+            let room = sender.reserve().await.map_err(|_| Unwanted)?;
+            let (items, bad) = loop {
+                let page = match pages.next().await {
+                    Ok(Some(page)) => page,
+                    Ok(None) => return Ok(End::Read),
+                    Err(error) => return Ok(End::Failed(error)),
+                };
+                if page.restarted {
+                    self.tally = before.clone();
+                }
+                if std::mem::take(&mut first)
+                    && everywhere
+                    && self.is_wasteful(page.remaining, &pages)
+                {
+                    return Ok(End::Wasteful);
+                }
+                let mut items = page.items;
+                items.retain(|item| self.takes(item.head()));
+                if !items.is_empty() || !page.bad.is_empty() {
+                    break (items, page.bad);
+                }
             };
-            let mut items = page.items;
-            if !self.kind.is_namespaces() {
-                items.retain(|item| self.request.takes(item.head()));
-            }
-            if items.is_empty() && page.bad.is_empty() {
-                continue;
-            }
-            self.sender
-                .send(Event::Page(items, page.bad))
-                .await
-                .map_err(|_| Unwanted)?;
+            room.send(Event::Page(items, bad));
+        }
+    }
+
+    fn is_wasteful(&self, remaining: Option<u64>, pages: &Pages) -> bool {
+        let Some(names) = &self.kind.names else {
+            return false;
+        };
+        let page = u64::from(pages.page_size().min(self.options.page_size));
+        by_namespace_is_cheaper(
+            names.len(),
+            self.request.live_namespaces(),
+            remaining.unwrap_or_default(),
+            page,
+        )
+    }
+
+    /// Whether an object is taken; counts it where it is not.
+    fn takes(&mut self, head: &ItemHead) -> bool {
+        if self.kind.is_namespaces() {
+            return true;
+        }
+        let rule = self.request.why_not(head);
+        if !matches!(rule, Some(Rule::Namespace | Rule::LabelSelector)) {
+            self.is_content(&head.namespace);
+        }
+        if let Some(rule) = rule {
+            *self.tally.left_out.of(rule) += 1;
+        }
+        rule.is_none()
+    }
+
+    fn is_content(&mut self, namespace: &str) {
+        if let Some(content) = &self.content
+            && !namespace.is_empty()
+            && self.last_content != namespace
+        {
+            content.add(namespace);
+            namespace.clone_into(&mut self.last_content);
+        }
+    }
+}
+
+fn with(reading: Reading) -> Tally {
+    Tally {
+        reading,
+        ..Tally::default()
+    }
+}
+
+/// Whether some namespaces of a cluster are better listed one by one, once the first page of the list of everything has
+/// said how much would follow.
+///
+/// The list of everything costs a call for each further page. The lists of the namespaces cost one each and a call for
+/// each further page of theirs, and the first page was read for nothing. They are cheaper when there are few of them: at
+/// most half as many as pages would follow, and at most a quarter of the cluster's namespaces, so that their objects can
+/// be expected to be a small part of all. A cluster whose objects fit into one page is never asked twice. With a label
+/// selector an API server does not say how much follows, and the list of everything, which then brings only what
+/// matches, goes on.
+fn by_namespace_is_cheaper(wanted: usize, live: usize, remaining: u64, page: u64) -> bool {
+    let (wanted, live) = (wanted as u64, live as u64);
+    page > 0 && wanted * 2 <= remaining.div_ceil(page) && wanted * 4 <= live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_namespaces_of_many_are_listed_one_by_one() {
+        for (wanted, live, remaining, page, expected) in [
+            // It all fits into the first page, or nothing is known about what follows.
+            (2, 1000, 0, 500, false),
+            (2, 1000, 1, 500, false),
+            // Four calls would follow, against two.
+            (2, 1000, 1501, 500, true),
+            (2, 1000, 1500, 500, false),
+            (2, 8, 100_000, 500, true),
+            (2, 7, 100_000, 500, false),
+            (45, 500, 100_000, 500, true),
+            (45, 500, 44_000, 500, false),
+            (45, 179, 100_000, 500, false),
+            (500, 500, 1_000_000, 500, false),
+            // Everything in one answer.
+            (2, 1000, 100_000, 0, false),
+        ] {
+            assert_eq!(
+                by_namespace_is_cheaper(wanted, live, remaining, page),
+                expected,
+                "{wanted} of {live}, {remaining} to come, {page} a page"
+            );
         }
     }
 }

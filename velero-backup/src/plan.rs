@@ -1,6 +1,7 @@
 //! Which kinds are listed, in which order, and how.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use velero_core::{ApiResource, GroupResource, Selector};
 
@@ -20,10 +21,8 @@ const COHABITING: [(&str, [&str; 2]); 5] = [
 pub(crate) struct Kind {
     pub(crate) resource: ApiResource,
     pub(crate) gr: GroupResource,
-    /// Namespaces to list one by one; `None` stands for one list of everything.
-    pub(crate) scopes: Vec<Option<String>>,
-    /// Namespaces to list one by one when the list of everything is forbidden.
-    pub(crate) fallback: Vec<String>,
+    /// The namespaces whose objects are wanted, in list order; `None` when it is all but some.
+    pub(crate) names: Option<Vec<String>>,
     /// Labels that the API server filters by.
     pub(crate) selector: Selector,
 }
@@ -34,41 +33,68 @@ impl Kind {
     }
 }
 
+/// The kinds of a backup in their order, and those that are served but not read, with the rule.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) not_read: Vec<(ApiResource, String)>,
+}
+
 /// Lays out the kinds of a backup: groups in discovery order with `extensions` last; pods, claims and volumes before
 /// the rest of the core group; Namespace objects at the very end when they depend on what else is found.
-pub(crate) fn plan(request: &BackupRequest) -> Vec<Kind> {
-    let mut groups: Vec<&str> = Vec::new();
-    let mut ranked = Vec::new();
-    for resource in request.catalog().preferred() {
-        let group = groups
-            .iter()
-            .position(|g| *g == resource.group)
-            .unwrap_or_else(|| {
-                groups.push(&resource.group);
-                groups.len() - 1
-            });
-        if resource.verbs.can_back_up() && request.scope().collects(resource) {
-            ranked.push((
-                (resource.group == "extensions", group, rank(resource)),
-                resource,
-            ));
+///
+/// Each kind is read in its preferred version, or in every version that is served when `all_versions`; of the kinds
+/// that hold the same objects in two groups only the first is read, in one version.
+pub(crate) fn plan(request: &BackupRequest, all_versions: bool) -> Plan {
+    let mut out = Plan::default();
+    let mut taken = HashMap::new();
+    for resource in in_order(request, all_versions) {
+        let kind = kind(request, resource);
+        let rule = why_not(request, resource)
+            .or_else(|| kind.is_none().then(|| NO_NAMESPACE.to_owned()))
+            .or_else(|| same_as(resource, &mut taken));
+        match (rule, kind) {
+            (None, Some(kind)) => out.kinds.push(kind),
+            (rule, _) => out
+                .not_read
+                .push((resource.clone(), rule.unwrap_or_default())),
         }
     }
-    ranked.sort_by_key(|(key, _)| *key);
-    let mut taken = HashSet::new();
-    let mut kinds: Vec<Kind> = ranked
-        .into_iter()
-        .map(|(_, resource)| resource)
-        .filter(|resource| is_first_of_its_kind(resource, &mut taken))
-        .filter_map(|resource| kind(request, resource))
-        .collect();
     if request.namespaces_come_last()
-        && let Some(at) = kinds.iter().position(Kind::is_namespaces)
+        && let Some(at) = out.kinds.iter().position(Kind::is_namespaces)
     {
-        let namespaces = kinds.remove(at);
-        kinds.push(namespaces);
+        let namespaces = out.kinds.remove(at);
+        out.kinds.push(namespaces);
     }
-    kinds
+    out
+}
+
+const NO_NAMESPACE: &str = "no namespace is included";
+
+fn in_order(request: &BackupRequest, all_versions: bool) -> Vec<&ApiResource> {
+    let catalog = request.catalog();
+    let resources: Vec<&ApiResource> = if all_versions {
+        catalog.resources().iter().collect()
+    } else {
+        catalog.preferred().collect()
+    };
+    let mut groups: HashMap<&str, usize> = HashMap::new();
+    let mut versions: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut ranked: Vec<_> = resources
+        .into_iter()
+        .map(|resource| {
+            let next = groups.len();
+            let group = *groups.entry(&resource.group).or_insert(next);
+            let next = if all_versions { versions.len() } else { 0 };
+            let version = *versions
+                .entry((&resource.group, &resource.version))
+                .or_insert(next);
+            let last = resource.group == "extensions";
+            ((last, group, version, rank(resource)), resource)
+        })
+        .collect();
+    ranked.sort_by_key(|(key, _)| *key);
+    ranked.into_iter().map(|(_, resource)| resource).collect()
 }
 
 fn rank(resource: &ApiResource) -> usize {
@@ -80,24 +106,40 @@ fn rank(resource: &ApiResource) -> usize {
     }
 }
 
-fn is_first_of_its_kind(resource: &ApiResource, taken: &mut HashSet<&'static str>) -> bool {
-    let pair = COHABITING.iter().find(|(plural, groups)| {
-        *plural == resource.plural && groups.contains(&resource.group.as_str())
-    });
-    pair.is_none_or(|(plural, _)| taken.insert(plural))
+fn why_not(request: &BackupRequest, resource: &ApiResource) -> Option<String> {
+    if !resource.verbs.has("list") {
+        Some("it cannot be listed".to_owned())
+    } else if !resource.verbs.can_back_up() {
+        Some("its objects cannot be created and deleted one by one".to_owned())
+    } else {
+        request.scope().why_not(resource).map(str::to_owned)
+    }
 }
 
+/// Whether the objects of a kind are read already, under another group or in another version.
+fn same_as(
+    resource: &ApiResource,
+    taken: &mut HashMap<&'static str, GroupResource>,
+) -> Option<String> {
+    let (plural, _) = COHABITING.iter().find(|(plural, groups)| {
+        *plural == resource.plural && groups.contains(&resource.group.as_str())
+    })?;
+    match taken.entry(plural) {
+        Entry::Occupied(first) => Some(format!("its objects are those of {}", first.get())),
+        Entry::Vacant(free) => {
+            free.insert(resource.group_resource());
+            None
+        }
+    }
+}
+
+/// How a kind is read; `None` when no namespace of it is wanted.
 fn kind(request: &BackupRequest, resource: &ApiResource) -> Option<Kind> {
     let gr = resource.group_resource();
     let names = request.namespaces().names().filter(|_| resource.namespaced);
-    let (scopes, fallback) = match names {
-        None => (vec![None], Vec::new()),
-        Some(names) => match names.as_slice() {
-            [] => return None,
-            [_] => (names.into_iter().map(Some).collect(), Vec::new()),
-            _ => (vec![None], names),
-        },
-    };
+    if names.is_some_and(<[String]>::is_empty) {
+        return None;
+    }
     // Several alternatives are matched here: one list instead of one per alternative.
     let selector = match request.selectors().alternatives() {
         [one] if !gr.is("", "namespaces") => one.clone(),
@@ -106,8 +148,7 @@ fn kind(request: &BackupRequest, resource: &ApiResource) -> Option<Kind> {
     Some(Kind {
         resource: resource.clone(),
         gr,
-        scopes,
-        fallback,
+        names: names.map(<[String]>::to_vec),
         selector,
     })
 }
@@ -130,18 +171,16 @@ mod tests {
         }
     }
 
-    fn planned(groups: &[(&str, &str, bool)], spec: serde_json::Value) -> Vec<Kind> {
-        let all = ["list", "create", "get", "delete"];
-        let mut resources: Vec<_> = groups
-            .iter()
-            .map(|(g, p, n)| resource(g, p, *n, &all))
-            .collect();
-        resources.push(resource(
-            "metrics.k8s.io",
-            "nodemetrics",
-            false,
-            &["list", "get"],
-        ));
+    const ALL: [&str; 4] = ["list", "create", "get", "delete"];
+
+    fn planned(
+        mut resources: Vec<ApiResource>,
+        spec: serde_json::Value,
+        all_versions: bool,
+    ) -> Plan {
+        let metrics = resource("metrics.k8s.io", "nodemetrics", false, &["list", "get"]);
+        let reviews = resource("", "reviews", false, &["create"]);
+        resources.extend([metrics, reviews]);
         let backup =
             serde_json::from_value(serde_json::json!({"metadata": {"name": "b"}, "spec": spec}))
                 .unwrap();
@@ -150,7 +189,19 @@ mod tests {
             phase: "Active".into(),
             ..ItemHead::default()
         });
-        plan(&BackupRequest::resolve(&backup, &Catalog::new(resources, Vec::new()), &live).unwrap())
+        let catalog = Catalog::new(resources, Vec::new());
+        plan(
+            &BackupRequest::resolve(&backup, &catalog, &live).unwrap(),
+            all_versions,
+        )
+    }
+
+    fn kinds(groups: &[(&str, &str, bool)], spec: serde_json::Value) -> Vec<Kind> {
+        let resources = groups
+            .iter()
+            .map(|(g, p, n)| resource(g, p, *n, &ALL))
+            .collect();
+        planned(resources, spec, false).kinds
     }
 
     fn names(kinds: &[Kind]) -> Vec<String> {
@@ -172,7 +223,7 @@ mod tests {
             ("example.com", "deployments", true),
         ];
         assert_eq!(
-            names(&planned(&groups, serde_json::json!({}))),
+            names(&kinds(&groups, serde_json::json!({}))),
             [
                 "pods",
                 "persistentvolumeclaims",
@@ -185,36 +236,129 @@ mod tests {
             ]
         );
         let only_old = serde_json::json!({"includedResources": ["deployments.extensions"]});
-        assert_eq!(
-            names(&planned(&groups, only_old)),
-            ["deployments.extensions"]
-        );
+        assert_eq!(names(&kinds(&groups, only_old)), ["deployments.extensions"]);
+    }
+
+    #[test]
+    fn every_version_can_be_read() {
+        let versions = [
+            ("", "v1", "configmaps", true),
+            ("", "v1", "pods", true),
+            ("extensions", "v1beta1", "deployments", true),
+            ("apps", "v1", "deployments", true),
+            ("apps", "v1", "statefulsets", true),
+            ("apps", "v1beta1", "deployments", false),
+            ("apps", "v1beta1", "statefulsets", false),
+            ("autoscaling", "v2", "hpas", true),
+            ("autoscaling", "v1", "hpas", false),
+            ("autoscaling", "v1", "olds", true),
+        ];
+        let resources = || {
+            let made = versions.map(|(group, version, plural, preferred)| ApiResource {
+                version: version.into(),
+                preferred,
+                ..resource(group, plural, true, &ALL)
+            });
+            made.to_vec()
+        };
+        for (all, expected) in [
+            (
+                false,
+                "v1/pods v1/configmaps v1/deployments v1/statefulsets v2/hpas v1/olds",
+            ),
+            (
+                true,
+                "v1/pods v1/configmaps v1/deployments v1/statefulsets v1beta1/statefulsets v2/hpas v1/hpas v1/olds",
+            ),
+        ] {
+            let plan = planned(resources(), serde_json::json!({}), all);
+            let found: Vec<String> = plan
+                .kinds
+                .iter()
+                .map(|k| format!("{}/{}", k.resource.version, k.resource.plural))
+                .collect();
+            assert_eq!(found.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_has_a_rule() {
+        let groups = [
+            ("", "pods", true),
+            ("", "namespaces", false),
+            ("", "nodes", false),
+            ("apps", "deployments", true),
+            ("extensions", "deployments", true),
+        ];
+        for (spec, expected) in [
+            (
+                serde_json::json!({}),
+                "nodemetrics: its objects cannot be created and deleted one by one, reviews: it cannot be listed, \
+                 deployments: its objects are those of deployments.apps",
+            ),
+            (
+                serde_json::json!({"includedNamespaces": ["a"], "excludedNamespaceScopedResources": ["pods"]}),
+                "pods: resource filters, nodes: cluster-scoped kinds are not included, \
+                 deployments: its objects are those of deployments.apps",
+            ),
+            (
+                serde_json::json!({"includedNamespaces": ["x-*"], "includeClusterResources": true, "includedResources": ["pods", "nodes"]}),
+                "pods: no namespace is included, namespaces: resource filters, deployments: resource filters",
+            ),
+        ] {
+            let resources = groups
+                .iter()
+                .map(|(g, p, n)| resource(g, p, *n, &ALL))
+                .collect();
+            let found: Vec<String> = planned(resources, spec, false)
+                .not_read
+                .into_iter()
+                .map(|(resource, rule)| format!("{}: {rule}", resource.plural))
+                .collect();
+            for part in expected.split(", ") {
+                assert!(found.contains(&part.to_owned()), "{part} in {found:?}");
+            }
+        }
     }
 
     #[test]
     fn lists_follow_the_namespaces() {
         let groups = [("", "pods", true), ("", "namespaces", false)];
-        let kinds = |spec| planned(&groups, spec);
-        let one = kinds(serde_json::json!({"includedNamespaces": ["a"]}));
-        assert_eq!(
-            (one[0].scopes.clone(), one[1].scopes.clone()),
-            (vec![Some("a".to_owned())], vec![None])
-        );
-        let two = kinds(serde_json::json!({"includedNamespaces": ["a", "x"]}));
-        assert_eq!(
-            (two[0].scopes.clone(), two[0].fallback.len()),
-            (vec![None], 2)
-        );
-        assert_eq!(
-            names(&kinds(serde_json::json!({"includedNamespaces": ["z-*"]}))),
-            ["namespaces"]
-        );
+        for (spec, pods) in [
+            (serde_json::json!({}), Some(None)),
+            (
+                serde_json::json!({"includedNamespaces": ["a"]}),
+                Some(Some(vec!["a"])),
+            ),
+            (
+                serde_json::json!({"includedNamespaces": ["b", "x", "a"]}),
+                Some(Some(vec!["a", "b"])),
+            ),
+            (
+                serde_json::json!({"includedNamespaces": ["?"], "excludedNamespaces": ["b*"]}),
+                Some(Some(vec!["a"])),
+            ),
+            (serde_json::json!({"excludedNamespaces": ["b"]}), Some(None)),
+            (serde_json::json!({"includedNamespaces": ["z-*"]}), None),
+            (serde_json::json!({"includedNamespaces": [""]}), None),
+        ] {
+            let kinds = kinds(&groups, spec.clone());
+            let found = kinds.iter().find(|k| k.gr.is("", "pods"));
+            let names = found.map(|k| {
+                k.names
+                    .as_ref()
+                    .map(|n| n.iter().map(String::as_str).collect())
+            });
+            assert_eq!(names, pods, "{spec}");
+            let namespaces = kinds.iter().find(|k| k.is_namespaces()).unwrap();
+            assert_eq!(namespaces.names, None, "{spec}");
+        }
     }
 
     #[test]
     fn selectors_go_to_the_api_server_when_there_is_one() {
         let groups = [("", "namespaces", false), ("", "pods", true)];
-        let one = planned(
+        let one = kinds(
             &groups,
             serde_json::json!({"labelSelector": {"matchLabels": {"a": "b"}}}),
         );
@@ -223,7 +367,7 @@ mod tests {
             (one[0].selector.to_string(), one[1].selector.is_empty()),
             ("a=b".to_owned(), true)
         );
-        let two = planned(
+        let two = kinds(
             &groups,
             serde_json::json!({"orLabelSelectors": [{"matchLabels": {"a": "b"}}, {"matchLabels": {"c": "d"}}]}),
         );

@@ -6,18 +6,13 @@ use velero_core::api::Backup;
 use velero_core::filter::{
     NamespaceFilter, ResourceFilterSpec, ScopeFilter, validate_namespace_lists,
 };
+use velero_core::hook::BackupHookRules;
 use velero_core::names::labels;
 use velero_core::result::{Record, Severity};
-use velero_core::{ApiResource, Catalog, ItemHead, SelectorSet};
+use velero_core::{ApiResource, Catalog, GroupResource, ItemHead, SelectorSet};
 
+use crate::coverage::Rule;
 use crate::unsupported;
-
-/// Kinds that controllers put on the exclude lists of every backup they have seen; they say nothing about what the
-/// user filters.
-const AUTO_EXCLUDED: [&str; 2] = [
-    "volumesnapshots.snapshot.storage.k8s.io",
-    "volumesnapshotcontents.snapshot.storage.k8s.io",
-];
 
 const ARGOCD_MANAGED_BY: &str = "argocd.argoproj.io/managed-by";
 
@@ -29,7 +24,9 @@ pub struct BackupRequest {
     namespaces: NamespaceFilter,
     scope: ScopeFilter,
     selectors: SelectorSet,
+    hooks: BackupHookRules,
     records: Vec<Record>,
+    live_namespaces: usize,
 }
 
 impl BackupRequest {
@@ -53,10 +50,17 @@ impl BackupRequest {
                 .cloned(),
         );
 
+        let by_user: Vec<String> = spec
+            .excluded_namespaces
+            .iter()
+            .filter(|n| !labelled.contains(n))
+            .cloned()
+            .collect();
+
         let mut faults = filters.validate();
         faults.extend(validate_namespace_lists(
             &spec.included_namespaces,
-            &spec.excluded_namespaces,
+            &by_user,
         ));
         for name in labelled
             .iter()
@@ -73,6 +77,10 @@ impl BackupRequest {
                 faults.push(velero_core::result::chain(&error));
                 SelectorSet::default()
             });
+        let hooks = BackupHookRules::compile(&spec.hooks, catalog).unwrap_or_else(|wrong| {
+            faults.extend(wrong);
+            BackupHookRules::default()
+        });
         faults.extend(unsupported::refused(backup));
         if !faults.is_empty() {
             return Err(faults);
@@ -81,20 +89,22 @@ impl BackupRequest {
         let mut names: Vec<String> = live.iter().map(|ns| ns.name.clone()).collect();
         names.sort();
         let namespaces = NamespaceFilter::resolve(&spec.included_namespaces, &excluded, &names);
-        let scope = ScopeFilter::compile(
-            &filters,
-            catalog,
-            &namespaces,
-            !selectors.matches_everything(),
-        );
-        let records = first_records(catalog, &namespaces, live);
+        // Namespaces that hide themselves are no filter of the user's.
+        let chosen = NamespaceFilter::resolve(&spec.included_namespaces, &by_user, &names);
+        let unfiltered = chosen.includes_everything()
+            && !chosen.takes_nothing()
+            && selectors.matches_everything();
+        let scope = ScopeFilter::compile(&filters, catalog, &namespaces, unfiltered);
+        let records = first_records(catalog, &namespaces, &scope, live);
         Ok(Self {
             backup: Arc::new(backup.clone()),
             catalog: catalog.clone(),
             namespaces,
             scope,
             selectors,
+            hooks,
             records,
+            live_namespaces: live.len(),
         })
     }
 
@@ -123,7 +133,13 @@ impl BackupRequest {
         &self.selectors
     }
 
-    /// What is worth telling before the run: groups that could not be discovered, included namespaces that do not exist.
+    /// The hooks of the spec.
+    pub fn hooks(&self) -> &BackupHookRules {
+        &self.hooks
+    }
+
+    /// What is worth telling before the run: groups that could not be discovered, included namespaces that do not exist,
+    /// filters without effect.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
@@ -132,11 +148,21 @@ impl BackupRequest {
         Arc::clone(&self.backup)
     }
 
-    /// Whether an object found by listing its kind is taken. Namespace objects have rules of their own.
-    pub(crate) fn takes(&self, head: &ItemHead) -> bool {
-        (head.namespace.is_empty() || self.namespaces.should_include(&head.namespace))
-            && self.selectors.matches(&head.labels)
-            && may_be_stored(head)
+    /// How many namespaces the cluster had.
+    pub(crate) fn live_namespaces(&self) -> usize {
+        self.live_namespaces
+    }
+
+    /// The rule that keeps out an object found by listing its kind; `None` when it is taken. Namespace objects have
+    /// rules of their own.
+    pub(crate) fn why_not(&self, head: &ItemHead) -> Option<Rule> {
+        if !head.namespace.is_empty() && !self.namespaces.should_include(&head.namespace) {
+            Some(Rule::Namespace)
+        } else if !self.selectors.matches(&head.labels) {
+            Some(Rule::LabelSelector)
+        } else {
+            why_not_stored(head)
+        }
     }
 
     /// Whether an object that an action asks for is taken, as far as its name tells.
@@ -152,22 +178,37 @@ impl BackupRequest {
         self.namespaces.includes_everything() && !self.selectors.matches_everything()
     }
 
-    /// Whether a Namespace object is stored. `has_content` says whether a selected object lies in it.
+    /// The rule that keeps out a Namespace object; `None` when it is stored. `has_content` says whether a selected
+    /// object lies in it.
     ///
     /// Mirrors upstream's namespace tracking in `pkg/backup/item_collector.go`.
-    pub(crate) fn takes_namespace(&self, head: &ItemHead, has_content: bool) -> bool {
+    pub(crate) fn why_not_namespace(&self, head: &ItemHead, has_content: bool) -> Option<Rule> {
         let has_selector = !self.selectors.matches_everything();
         let active = head.phase == "Active";
         let accepted = self.namespaces.should_include(&head.name);
         let by_label = active && has_selector && self.selectors.matches(&head.labels);
         let by_name = active && accepted && !self.namespaces_come_last();
-        may_be_stored(head) && (by_label || by_name || (has_content && accepted))
+        if by_label || by_name || (has_content && accepted) {
+            why_not_stored(head)
+        } else if !accepted {
+            Some(Rule::Namespace)
+        } else {
+            why_not_stored(head).or(Some(Rule::LabelSelector))
+        }
     }
 }
 
 /// Whether nothing in the object itself keeps it out.
 pub(crate) fn may_be_stored(head: &ItemHead) -> bool {
-    !head.deleting && !excluded_label(head)
+    why_not_stored(head).is_none()
+}
+
+fn why_not_stored(head: &ItemHead) -> Option<Rule> {
+    if excluded_label(head) {
+        Some(Rule::ExcludeLabel)
+    } else {
+        head.deleting.then_some(Rule::Deleting)
+    }
 }
 
 /// Whether the object asks to be left out.
@@ -186,26 +227,21 @@ fn excluded_by_label(live: &[ItemHead]) -> Vec<String> {
 
 fn resource_filters(backup: &Backup) -> ResourceFilterSpec {
     let spec = &backup.spec;
-    let own = |list: &[String]| -> Vec<String> {
-        list.iter()
-            .filter(|n| !AUTO_EXCLUDED.contains(&n.as_str()))
-            .cloned()
-            .collect()
-    };
     ResourceFilterSpec {
         included_resources: spec.included_resources.clone(),
-        excluded_resources: own(&spec.excluded_resources),
+        excluded_resources: spec.excluded_resources.clone(),
         include_cluster_resources: spec.include_cluster_resources,
         included_cluster_scoped: spec.included_cluster_scoped_resources.clone(),
-        excluded_cluster_scoped: own(&spec.excluded_cluster_scoped_resources),
+        excluded_cluster_scoped: spec.excluded_cluster_scoped_resources.clone(),
         included_namespace_scoped: spec.included_namespace_scoped_resources.clone(),
-        excluded_namespace_scoped: own(&spec.excluded_namespace_scoped_resources),
+        excluded_namespace_scoped: spec.excluded_namespace_scoped_resources.clone(),
     }
 }
 
 fn first_records(
     catalog: &Catalog,
     namespaces: &NamespaceFilter,
+    scope: &ScopeFilter,
     live: &[ItemHead],
 ) -> Vec<Record> {
     let mut records = Vec::new();
@@ -216,9 +252,19 @@ fn first_records(
         );
         records.push(Record::run(Severity::Warning, message));
     }
+    for note in scope.notes() {
+        records.push(Record::run(Severity::Warning, note.as_str()));
+    }
+    // Without the Namespace objects nothing of a missing namespace is missing in the archive.
+    let objects = catalog.get(&GroupResource::core("namespaces"));
+    let severity = if objects.is_some_and(|resource| scope.collects(resource)) {
+        Severity::Error
+    } else {
+        Severity::Warning
+    };
     for name in namespaces.missing() {
         records.push(Record::item(
-            Severity::Error,
+            severity,
             "namespaces",
             "",
             name.as_str(),
@@ -375,7 +421,7 @@ mod tests {
             let request = BackupRequest::resolve(&backup(spec.clone()), &catalog(), &live).unwrap();
             let head = live.iter().find(|n| n.name == name).unwrap();
             assert_eq!(
-                request.takes_namespace(head, content),
+                request.why_not_namespace(head, content).is_none(),
                 expected,
                 "{spec} {name} {content}"
             );
@@ -386,6 +432,9 @@ mod tests {
             ..namespace("a", &[])
         };
         let request = BackupRequest::resolve(&backup(json!({})), &catalog(), &live).unwrap();
-        assert!(!request.takes_namespace(&ending, true));
+        assert_eq!(
+            request.why_not_namespace(&ending, true),
+            Some(Rule::Deleting)
+        );
     }
 }

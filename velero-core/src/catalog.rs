@@ -214,7 +214,8 @@ impl Catalog {
     }
 
     /// Resolves a name as a user writes it: plural, singular, short name or kind in any case, alone or followed
-    /// by `.group`; a group may be cut to a prefix of its labels, as in `deploy.apps` or `vs.snapshot`.
+    /// by `.group`; a group may be cut short, as in `vs.snapshot` or `hpa.auto`. Of several that fit, the first in
+    /// discovery order is meant.
     pub fn resolve(&self, name: &str) -> Option<&ApiResource> {
         let name = name.to_lowercase();
         if let Some(found) = self.get(&GroupResource::from(name.as_str())) {
@@ -230,16 +231,12 @@ impl Catalog {
                 || r.kind.to_lowercase() == resource
                 || r.short_names.iter().any(|s| s == resource)
         };
-        let prefix = format!("{group}.");
         let candidates: Vec<&ApiResource> = self.preferred().filter(named).collect();
-        let with_group = |wanted: fn(&str, &str, &str) -> bool| {
-            candidates
-                .iter()
-                .find(|r| wanted(&r.group, group, &prefix))
-                .copied()
+        let with_group = |fits: &dyn Fn(&str) -> bool| {
+            let mut found = candidates.iter().copied();
+            found.find(|r| fits(&r.group))
         };
-        with_group(|of, group, _| of == group)
-            .or_else(|| with_group(|of, _, prefix| of.starts_with(prefix)))
+        with_group(&|of| of == group).or_else(|| with_group(&|of| of.starts_with(group)))
     }
 
     /// The group-resource that a user's name stands for; unresolvable names are kept as written.
@@ -331,8 +328,23 @@ mod tests {
                 "vs.snapshot",
                 Some("volumesnapshots.snapshot.storage.k8s.io"),
             ),
+            ("pod", Some("pods")),
+            ("PODS", Some("pods")),
+            ("deployment.apps", Some("deployments.apps")),
+            ("Deployment.apps", Some("deployments.apps")),
+            ("deployments.ap", Some("deployments.apps")),
+            (
+                "volumesnapshots.snap",
+                Some("volumesnapshots.snapshot.storage.k8s.io"),
+            ),
+            ("events.events.k8s.io", Some("events.events.k8s.io")),
+            ("events.e", Some("events.events.k8s.io")),
             ("unicorns", None),
             ("pods.apps", None),
+            ("pods.v1", None),
+            ("deployments.v1.apps", None),
+            ("pods/log", None),
+            ("", None),
         ] {
             let found = catalog()
                 .resolve(name)

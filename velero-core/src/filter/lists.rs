@@ -1,10 +1,13 @@
 //! Include and exclude lists.
 
+use std::collections::BTreeSet;
+
 use super::Pattern;
 
-/// Two lists of names or globs: excludes win; an empty include list takes everything.
+/// Two sets of names or globs: excludes win; an empty include set takes everything.
 ///
-/// Mirrors upstream's `pkg/util/collections/includes_excludes.go`.
+/// The sets are sorted, and a glob that does not parse ends the search of its set: those sorted after it match nothing
+/// either. Mirrors upstream's `pkg/util/collections/includes_excludes.go`; see [`IncludesExcludes::broken`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct IncludesExcludes {
     includes: Vec<Pattern>,
@@ -12,7 +15,7 @@ pub struct IncludesExcludes {
 }
 
 impl IncludesExcludes {
-    /// Compiles both lists.
+    /// Compiles both sets.
     pub fn new<I, E>(includes: I, excludes: E) -> Self
     where
         I: IntoIterator,
@@ -20,9 +23,10 @@ impl IncludesExcludes {
         E: IntoIterator,
         E::Item: Into<String>,
     {
+        let set = |names: BTreeSet<String>| names.into_iter().map(Pattern::new).collect();
         Self {
-            includes: includes.into_iter().map(Pattern::new).collect(),
-            excludes: excludes.into_iter().map(Pattern::new).collect(),
+            includes: set(includes.into_iter().map(Into::into).collect()),
+            excludes: set(excludes.into_iter().map(Into::into).collect()),
         }
     }
 
@@ -33,19 +37,25 @@ impl IncludesExcludes {
 
     /// Whether `name` is taken. A bare `*` among the excludes is ignored, as the peer's engine does.
     pub fn should_include(&self, name: &str) -> bool {
-        if self
-            .excludes
-            .iter()
-            .any(|p| p.as_str() != "*" && p.matches(name))
-        {
-            return false;
-        }
-        self.includes.is_empty() || self.includes.iter().any(|p| p.matches(name))
+        let excluded = searched(&self.excludes).any(|p| p.as_str() != "*" && p.matches(name));
+        !excluded && (self.includes.is_empty() || self.includes_name(name))
     }
 
-    /// Whether nothing is left out: no excludes, and no includes or `*` among them.
+    /// Whether an include matches `name`; never in an empty set.
+    pub fn includes_name(&self, name: &str) -> bool {
+        self.includes_star() || searched(&self.includes).any(|p| p.matches(name))
+    }
+
+    /// Whether an exclude matches `name`; `*` matches everything here.
+    pub fn excludes_name(&self, name: &str) -> bool {
+        self.excludes.iter().any(|p| p.as_str() == "*")
+            || searched(&self.excludes).any(|p| p.matches(name))
+    }
+
+    /// Whether nothing is left out: no excludes, and no includes or `*` alone.
     pub fn includes_everything(&self) -> bool {
-        self.excludes.is_empty() && (self.includes.is_empty() || self.includes_star())
+        self.excludes.is_empty()
+            && (self.includes.is_empty() || (self.includes.len() == 1 && self.includes_star()))
     }
 
     /// Whether `*` is among the includes.
@@ -53,20 +63,36 @@ impl IncludesExcludes {
         self.includes.iter().any(|p| p.as_str() == "*")
     }
 
-    /// The includes as given.
+    /// The includes, sorted, each once.
     pub fn includes(&self) -> impl Iterator<Item = &Pattern> {
         self.includes.iter()
     }
 
-    /// The excludes as given.
+    /// The excludes, sorted, each once.
     pub fn excludes(&self) -> impl Iterator<Item = &Pattern> {
         self.excludes.iter()
     }
 
-    /// Whether both lists are empty.
+    /// Whether both sets are empty.
     pub fn is_empty(&self) -> bool {
         self.includes.is_empty() && self.excludes.is_empty()
     }
+
+    /// The globs that do not parse: they, and those sorted after them, match nothing.
+    pub fn broken(&self) -> impl Iterator<Item = &Pattern> {
+        let of = |set: &[Pattern]| set.iter().position(Pattern::is_broken);
+        [
+            of(&self.includes).map(|at| &self.includes[at]),
+            of(&self.excludes).map(|at| &self.excludes[at]),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// A set up to the first glob that does not parse.
+fn searched(set: &[Pattern]) -> impl Iterator<Item = &Pattern> {
+    set.iter().take_while(|p| !p.is_broken())
 }
 
 /// Checks an include/exclude pair; gives one message for each fault.
@@ -74,17 +100,18 @@ impl IncludesExcludes {
 /// `what` names the pair in the messages: `namespaces`, `resources`.
 pub fn validate_lists(what: &str, includes: &[String], excludes: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
-    if includes.len() > 1 && includes.iter().any(|i| i == "*") {
+    let (includes, excludes) = (set(includes), set(excludes));
+    if includes.len() > 1 && includes.contains("*") {
         faults.push(format!(
             "included {what}: \"*\" must stand alone, or be left out"
         ));
     }
-    if excludes.iter().any(|e| e == "*") {
+    if excludes.contains("*") {
         faults.push(format!(
             "excluded {what}: \"*\" would leave nothing; name what to leave out"
         ));
     }
-    for both in includes.iter().filter(|i| excludes.contains(i)) {
+    for both in includes.intersection(&excludes) {
         faults.push(format!(
             "{what}: {both:?} is both included and excluded; keep one"
         ));
@@ -92,11 +119,20 @@ pub fn validate_lists(what: &str, includes: &[String], excludes: &[String]) -> V
     faults
 }
 
+pub(super) fn set(names: &[String]) -> BTreeSet<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
 /// Checks namespace lists: [`validate_lists`] and the syntax of each name or pattern.
+///
+/// The empty name is good: it stands for no namespace.
 pub fn validate_namespace_lists(includes: &[String], excludes: &[String]) -> Vec<String> {
     let mut faults = validate_lists("namespaces", includes, excludes);
     for (side, names) in [("included", includes), ("excluded", excludes)] {
-        for name in names.iter().filter(|n| !n.is_empty() && *n != "*") {
+        for name in set(names)
+            .into_iter()
+            .filter(|n| !n.is_empty() && *n != "*")
+        {
             if let Some(reason) = namespace_fault(name) {
                 faults.push(format!("{side} namespaces: {name:?} {reason}"));
             }
@@ -112,7 +148,7 @@ fn namespace_fault(name: &str) -> Option<&'static str> {
     if name.contains("**") {
         return Some("has \"**\"; one '*' matches any number of characters");
     }
-    if name.contains("[]") || !brackets_balanced(name) {
+    if !brackets_are_whole(name) {
         return Some("has brackets that are empty or not balanced");
     }
     let plain: String = name
@@ -126,20 +162,29 @@ fn namespace_fault(name: &str) -> Option<&'static str> {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && edge(plain.chars().next())
         && edge(plain.chars().next_back());
-    (!good).then_some("is no namespace name: at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit")
+    if !good {
+        return Some(
+            "is no namespace name: at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit",
+        );
+    }
+    Pattern::new(name).is_broken().then_some(
+        "has brackets that hold neither a list of characters such as [abc] nor one range such as [a-c]",
+    )
 }
 
-fn brackets_balanced(name: &str) -> bool {
-    let mut open = false;
-    for c in name.chars() {
-        match (c, open) {
-            ('[', true) | (']', false) => return false,
-            ('[', false) => open = true,
-            (']', true) => open = false,
-            _ => {}
+/// Whether every bracket that opens closes, with something inside. A bracket that opens inside is a character.
+fn brackets_are_whole(name: &str) -> bool {
+    let mut rest = name;
+    while let Some(at) = rest.find(['[', ']']) {
+        let Some(inside) = rest[at..].strip_prefix('[') else {
+            return false;
+        };
+        match inside.find(']') {
+            None | Some(0) => return false,
+            Some(end) => rest = &inside[end + 1..],
         }
     }
-    !open
+    true
 }
 
 #[cfg(test)]
@@ -162,6 +207,13 @@ mod tests {
             (&[], &["*"], "a", true),
             (&["te*"], &["team-x"], "team-x", false),
             (&["te*"], &["team-x"], "team-y", true),
+            (&["pods", "b*"], &["b[ad]*"], "bad", false),
+            // A glob that does not parse ends the search of its set, which is sorted.
+            (&["[", "pods"], &[], "pods", false),
+            (&["z[", "pods"], &[], "pods", true),
+            (&["[", "*"], &[], "pods", true),
+            (&[], &["[", "pods"], "pods", true),
+            (&[], &["z[", "pods"], "pods", false),
         ] {
             let lists = IncludesExcludes::new(includes.iter().copied(), excludes.iter().copied());
             assert_eq!(
@@ -173,15 +225,44 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_nothing_out() {
+        for (includes, excludes, everything, broken) in [
+            (&[][..], &[][..], true, 0),
+            (&["*"], &[], true, 0),
+            (&["*", "*"], &[], true, 0),
+            (&["*", "a"], &[], false, 0),
+            (&[], &["a"], false, 0),
+            (&["[", "b["], &["c["], false, 2),
+        ] {
+            let lists = IncludesExcludes::new(includes.iter().copied(), excludes.iter().copied());
+            assert_eq!(
+                (lists.includes_everything(), lists.broken().count()),
+                (everything, broken),
+                "{includes:?} {excludes:?}"
+            );
+        }
+    }
+
+    #[test]
     fn validation() {
+        let long = "a".repeat(64);
         for (includes, excludes, faults) in [
             (&["*"][..], &["kube-system"][..], 0),
+            (&["*", "*"], &[], 0),
             (&["*", "a"], &[], 1),
             (&[], &["*"], 1),
-            (&["a"], &["a"], 1),
+            (&["a", "a"], &["a"], 1),
             (&["Team"], &[], 1),
-            (&["team-*", "a[bc]", ""], &["x?"], 0),
+            (&[long.as_str()], &[&long[1..]], 1),
+            (
+                &["team-*", "a[bc]", "?", "[a-c]x", "a[[]", "*-x", ""],
+                &["x?", ""],
+                1,
+            ),
             (&["a**", "b[]", "c{d}", "[", "e]", "-f"], &[], 6),
+            (&["a|b", "a(b", "a)b", "a!b", "a{b", "a}b", "a,b"], &[], 7),
+            (&["a.b", "a+b", "a_b", "a/b"], &[], 4),
+            (&[], &["a**", "[b-a]", "[a-cx]"], 3),
         ] {
             let found = validate_namespace_lists(&strings(includes), &strings(excludes));
             assert_eq!(found.len(), faults, "{includes:?} {excludes:?}: {found:?}");

@@ -1,8 +1,8 @@
 //! One name or glob.
 
-use globset::{GlobBuilder, GlobMatcher};
+use super::glob::Glob;
 
-/// A literal name or a glob: `*`, `?`, `[...]`, `{a,b}`; `*` crosses dots.
+/// A literal name or a glob: `*`, `?`, `[abc]`, `[a-c]`, `[!a]`, `{a,b}`; `*` crosses dots.
 ///
 /// A glob that does not parse matches nothing, as in the peer (`pkg/util/collections/includes_excludes.go`).
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct Pattern {
 enum Matcher {
     Everything,
     Literal,
-    Glob(Box<GlobMatcher>),
+    Glob(Box<Glob>),
     Nothing,
 }
 
@@ -28,14 +28,7 @@ impl Pattern {
         } else if !is_glob(&text) {
             Matcher::Literal
         } else {
-            GlobBuilder::new(&text)
-                .literal_separator(false)
-                .backslash_escape(true)
-                .empty_alternates(true)
-                .build()
-                .map_or(Matcher::Nothing, |glob| {
-                    Matcher::Glob(Box::new(glob.compile_matcher()))
-                })
+            Glob::new(&text).map_or(Matcher::Nothing, |glob| Matcher::Glob(Box::new(glob)))
         };
         Self { text, matcher }
     }
@@ -50,12 +43,17 @@ impl Pattern {
         matches!(self.matcher, Matcher::Glob(_) | Matcher::Nothing)
     }
 
+    /// Whether it is a glob that does not parse.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.matcher, Matcher::Nothing)
+    }
+
     /// Whether `name` matches.
     pub fn matches(&self, name: &str) -> bool {
         match &self.matcher {
             Matcher::Everything => true,
             Matcher::Literal => self.text == name,
-            Matcher::Glob(glob) => glob.is_match(name),
+            Matcher::Glob(glob) => glob.matches(name),
             Matcher::Nothing => false,
         }
     }
@@ -94,5 +92,6 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+        assert!(Pattern::new("a[").is_broken() && !Pattern::new("a]").is_glob());
     }
 }

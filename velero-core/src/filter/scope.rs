@@ -1,104 +1,13 @@
 //! Which kinds a backup collects, and which objects that actions ask for it keeps.
 
-use super::{IncludesExcludes, Pattern};
+use super::lists::set;
+use super::{IncludesExcludes, NamespaceFilter, Pattern};
 use crate::{ApiResource, Catalog, GroupResource};
 
-/// CSI snapshot kinds that a backup never collects by itself; only actions bring them in.
-const AUTO_EXCLUDED: [&str; 2] = [
-    "volumesnapshots.snapshot.storage.k8s.io",
-    "volumesnapshotcontents.snapshot.storage.k8s.io",
-];
-
-/// The namespaces of a backup: its lists, and whether they leave nothing out.
-#[derive(Debug, Clone, Default)]
-pub struct NamespaceFilter {
-    lists: IncludesExcludes,
-    everything: bool,
-    nothing: bool,
-    missing: Vec<String>,
-}
-
-impl NamespaceFilter {
-    /// Resolves the lists of a `Backup` against the namespaces that exist.
-    ///
-    /// Patterns are expanded once here when an include or exclude holds a wildcard and no include is `*`; an
-    /// expansion that finds nothing selects no namespaced object at all. Mirrors upstream's
-    /// `pkg/util/wildcard/expand.go`.
-    pub fn resolve(includes: &[String], excludes: &[String], live: &[String]) -> Self {
-        let star = includes.iter().any(|i| i == "*");
-        let wild = |names: &[String]| names.iter().any(|n| Pattern::new(n.as_str()).is_glob());
-        let (mut resolved, mut resolved_excludes) = (includes.to_vec(), excludes.to_vec());
-        let expand = !star && !includes.is_empty() && (wild(includes) || wild(excludes));
-        if expand {
-            resolved = expand_names(includes, live);
-            resolved_excludes = expand_names(excludes, live);
-            resolved.retain(|n| !resolved_excludes.contains(n));
-        }
-        let nothing = expand && resolved.is_empty();
-        let mut sorted = resolved.clone();
-        sorted.sort();
-        let everything = resolved_excludes.is_empty()
-            && (resolved.is_empty() || resolved == ["*"] || (!live.is_empty() && sorted == live));
-        let missing = resolved
-            .iter()
-            .filter(|n| *n != "*" && !live.contains(n))
-            .cloned()
-            .collect();
-        Self {
-            lists: IncludesExcludes::new(resolved, resolved_excludes),
-            everything: everything && !nothing,
-            nothing,
-            missing,
-        }
-    }
-
-    /// Whether objects of `namespace` are taken.
-    pub fn should_include(&self, namespace: &str) -> bool {
-        !self.nothing && self.lists.should_include(namespace)
-    }
-
-    /// Whether no namespace is left out.
-    pub fn includes_everything(&self) -> bool {
-        self.everything
-    }
-
-    /// Included names that do not exist in the cluster.
-    pub fn missing(&self) -> &[String] {
-        &self.missing
-    }
-
-    /// The included names when they are all literal and there are no excludes to apply to `*`.
-    pub fn names(&self) -> Option<Vec<String>> {
-        if self.nothing {
-            return Some(Vec::new());
-        }
-        if self.lists.includes().next().is_none() || self.lists.includes_star() {
-            return None;
-        }
-        Some(
-            self.lists
-                .includes()
-                .map(|p| p.as_str().to_owned())
-                .filter(|n| self.should_include(n))
-                .collect(),
-        )
-    }
-}
-
-fn expand_names(patterns: &[String], live: &[String]) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    for text in patterns {
-        let pattern = Pattern::new(text.as_str());
-        if pattern.is_glob() {
-            out.extend(live.iter().filter(|n| pattern.matches(n)).cloned());
-        } else {
-            out.push(text.clone());
-        }
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    out.retain(|n| seen.insert(n.clone()));
-    out
-}
+/// CSI snapshot kinds that a backup never collects by itself; only actions bring them in. Controllers write them into
+/// the exclude lists of every backup they have seen, where they say nothing about what the user filters.
+const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
+const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
 
 /// The resource filter fields of a `BackupSpec`, both families.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,14 +36,16 @@ impl ResourceFilterSpec {
     }
 
     fn uses_new(&self) -> bool {
-        [
-            &self.included_cluster_scoped,
-            &self.excluded_cluster_scoped,
-            &self.included_namespace_scoped,
-            &self.excluded_namespace_scoped,
-        ]
-        .iter()
-        .any(|list| !list.is_empty())
+        let by_user = |list: &[String], auto: &str| list.iter().any(|name| name != auto);
+        !self.included_cluster_scoped.is_empty()
+            || !self.included_namespace_scoped.is_empty()
+            || by_user(&self.excluded_cluster_scoped, SNAPSHOT_CONTENTS)
+            || by_user(&self.excluded_namespace_scoped, SNAPSHOTS)
+    }
+
+    /// Whether no list and no switch is set, but for what controllers put on the exclude lists by themselves.
+    pub fn is_empty(&self) -> bool {
+        !self.uses_old() && !self.uses_new()
     }
 
     /// Gives one message for each fault in the lists; empty when they are sound.
@@ -172,17 +83,18 @@ impl ResourceFilterSpec {
 
 fn validate_scoped(what: &str, includes: &[String], excludes: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
-    for (side, list) in [("included", includes), ("excluded", excludes)] {
-        if list.len() > 1 && list.iter().any(|i| i == "*") {
+    let (includes, excludes) = (set(includes), set(excludes));
+    for (side, list) in [("included", &includes), ("excluded", &excludes)] {
+        if list.len() > 1 && list.contains("*") {
             faults.push(format!("{side} {what}: \"*\" must stand alone"));
         }
     }
-    if !includes.is_empty() && excludes.iter().any(|e| e == "*") {
+    if !includes.is_empty() && excludes.contains("*") {
         faults.push(format!(
             "{what}: nothing can be included while \"*\" is excluded"
         ));
     }
-    for both in includes.iter().filter(|i| excludes.contains(i)) {
+    for both in includes.intersection(&excludes) {
         faults.push(format!(
             "{what}: {both:?} is both included and excluded; keep one"
         ));
@@ -196,6 +108,7 @@ fn validate_scoped(what: &str, includes: &[String], excludes: &[String]) -> Vec<
 pub struct ScopeFilter {
     mode: Mode,
     namespaces_everything: bool,
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -212,106 +125,99 @@ enum Mode {
 }
 
 impl ScopeFilter {
-    /// Compiles the lists against what the cluster serves. `has_selector` says whether objects are also chosen by label.
+    /// Compiles the lists against what the cluster serves. `unfiltered` says whether the rest of the backup filters
+    /// nothing: with lists that are empty too it takes the whole cluster.
     pub fn compile(
         spec: &ResourceFilterSpec,
         catalog: &Catalog,
         namespaces: &NamespaceFilter,
-        has_selector: bool,
+        unfiltered: bool,
     ) -> Self {
-        let everything = namespaces.includes_everything();
-        let resolve = |list: &[String], scope: Option<bool>| -> Vec<String> {
-            list.iter()
-                .filter(|name| {
-                    scope.is_none_or(|namespaced| {
-                        catalog
-                            .resolve(name)
-                            .is_none_or(|r| r.namespaced == namespaced)
-                    })
-                })
-                .map(|name| {
-                    if Pattern::new(name.as_str()).is_glob() || name == "*" {
-                        name.clone()
-                    } else {
-                        catalog.resolve_or_keep(name).to_string()
-                    }
-                })
-                .collect()
-        };
-        let auto = || AUTO_EXCLUDED.iter().map(|s| (*s).to_owned());
-        let without_auto = |list: Vec<String>| {
-            list.into_iter()
-                .filter(|n| !AUTO_EXCLUDED.contains(&n.as_str()))
-                .collect::<Vec<_>>()
+        let mut resolver = Resolver {
+            catalog,
+            notes: Vec::new(),
         };
         let mode = if spec.uses_old() {
-            let excludes: Vec<String> = resolve(&spec.excluded_resources, None)
-                .into_iter()
-                .chain(auto())
-                .collect();
+            let auto = [SNAPSHOTS, SNAPSHOT_CONTENTS];
             Mode::Old {
-                lists: IncludesExcludes::new(
-                    without_auto(resolve(&spec.included_resources, None)),
-                    excludes,
+                lists: resolver.lists(
+                    "resources",
+                    [&spec.included_resources, &spec.excluded_resources],
+                    &auto,
+                    None,
                 ),
                 cluster: spec.include_cluster_resources,
             }
-        } else if !spec.uses_new() && everything && !has_selector {
-            Mode::Whole(IncludesExcludes::new(Vec::<String>::new(), auto()))
+        } else if spec.is_empty() && unfiltered {
+            let auto = [SNAPSHOTS, SNAPSHOT_CONTENTS];
+            Mode::Whole(IncludesExcludes::new(Vec::<String>::new(), auto))
         } else {
-            let side = |includes: &[String], excludes: &[String], namespaced: bool| {
-                let excludes: Vec<String> = resolve(excludes, Some(namespaced))
-                    .into_iter()
-                    .chain(auto())
-                    .collect();
-                IncludesExcludes::new(without_auto(resolve(includes, Some(namespaced))), excludes)
-            };
             Mode::New {
-                cluster: side(
-                    &spec.included_cluster_scoped,
-                    &spec.excluded_cluster_scoped,
-                    false,
+                cluster: resolver.lists(
+                    "cluster-scoped resources",
+                    [&spec.included_cluster_scoped, &spec.excluded_cluster_scoped],
+                    &[SNAPSHOT_CONTENTS],
+                    Some(false),
                 ),
-                namespaced: side(
-                    &spec.included_namespace_scoped,
-                    &spec.excluded_namespace_scoped,
-                    true,
+                namespaced: resolver.lists(
+                    "namespace-scoped resources",
+                    [
+                        &spec.included_namespace_scoped,
+                        &spec.excluded_namespace_scoped,
+                    ],
+                    &[SNAPSHOTS],
+                    Some(true),
                 ),
             }
         };
         Self {
             mode,
-            namespaces_everything: everything,
+            namespaces_everything: namespaces.includes_everything(),
+            notes: resolver.notes,
         }
+    }
+
+    /// What in the lists has no effect, or another one than it seems: one message each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Whether objects of this kind are listed and stored on their own account.
     pub fn collects(&self, resource: &ApiResource) -> bool {
+        self.why_not(resource).is_none()
+    }
+
+    /// The rule by which objects of this kind are not listed; `None` when they are.
+    pub fn why_not(&self, resource: &ApiResource) -> Option<&'static str> {
+        const LISTS: &str = "resource filters";
+        const SCOPE: &str = "cluster-scoped kinds are not included";
         let gr = resource.group_resource();
         let name = gr.to_string();
         let is_namespaces = gr.is("", "namespaces");
+        let unless = |takes: bool, rule: &'static str| (!takes).then_some(rule);
         match &self.mode {
-            Mode::Whole(lists) => lists.should_include(&name),
-            Mode::Old { lists, cluster } if !resource.namespaced => {
-                lists.should_include(&name)
-                    && match cluster {
+            Mode::Whole(lists) => unless(lists.should_include(&name), LISTS),
+            Mode::Old { lists, cluster } => {
+                let scope = resource.namespaced
+                    || match cluster {
                         Some(wanted) => *wanted,
                         None => self.namespaces_everything || is_namespaces,
-                    }
+                    };
+                unless(lists.should_include(&name), LISTS).or(unless(scope, SCOPE))
             }
-            Mode::Old { lists, .. } => lists.should_include(&name),
             Mode::New { namespaced, .. } if resource.namespaced => {
-                takes_namespaced(namespaced, &name)
+                unless(takes_namespaced(namespaced, &name), LISTS)
             }
-            Mode::New { cluster, .. } => {
-                let included = cluster.includes().any(|p| p.matches(&name));
-                !cluster.excludes().any(|p| p.matches(&name)) && (included || is_namespaces)
-            }
+            Mode::New { cluster, .. } => unless(!cluster.excludes_name(&name), LISTS)
+                .or(unless(is_namespaces || cluster.includes_name(&name), SCOPE)),
         }
     }
 
-    /// Whether an object that an action asks for is kept, by its kind.
+    /// Whether an object that an action asks for is kept, by its kind. Namespace objects always are.
     pub fn keeps_related(&self, gr: &GroupResource, namespaced: bool) -> bool {
+        if gr.is("", "namespaces") {
+            return true;
+        }
         let name = gr.to_string();
         match &self.mode {
             Mode::Whole(lists) => lists.should_include(&name),
@@ -322,22 +228,84 @@ impl ScopeFilter {
             Mode::Old {
                 lists,
                 cluster: Some(true),
-            } if !namespaced => {
-                IncludesExcludes::new(Vec::<String>::new(), lists.excludes().map(|p| p.as_str()))
-                    .should_include(&name)
-            }
+            } if !namespaced => !lists.excludes_name(&name),
             Mode::Old { lists, .. } => lists.should_include(&name),
             Mode::New {
                 namespaced: lists, ..
             } if namespaced => takes_namespaced(lists, &name),
-            Mode::New { cluster, .. } => !cluster.excludes().any(|p| p.matches(&name)),
+            Mode::New { cluster, .. } => !cluster.excludes_name(&name),
         }
     }
 }
 
 /// In the new family a `*` among the excludes does leave every namespaced kind out.
 fn takes_namespaced(lists: &IncludesExcludes, name: &str) -> bool {
-    lists.should_include(name) && !lists.excludes().any(|p| p.as_str() == "*")
+    !lists.excludes_name(name) && lists.should_include(name)
+}
+
+/// Turns names as users write them into those of the cluster.
+struct Resolver<'a> {
+    catalog: &'a Catalog,
+    notes: Vec<String>,
+}
+
+impl Resolver<'_> {
+    /// Compiles an include and an exclude list; `auto` are kinds that are excluded in any case. An include that is
+    /// written just like one of them is dropped, which can leave the list empty, as in the peer.
+    fn lists(
+        &mut self,
+        what: &str,
+        [includes, excludes]: [&[String]; 2],
+        auto: &[&str],
+        namespaced: Option<bool>,
+    ) -> IncludesExcludes {
+        let mut side = |side: &str, list: &[String]| -> Vec<String> {
+            list.iter()
+                .filter(|name| !auto.contains(&name.as_str()))
+                .filter_map(|name| self.resolve(&format!("{side} {what}"), name, namespaced))
+                .collect()
+        };
+        let includes = side("included", includes);
+        let mut excludes = side("excluded", excludes);
+        if namespaced.is_none() {
+            // Only the new family can exclude everything.
+            excludes.retain(|name| name != "*");
+        }
+        excludes.extend(auto.iter().map(|name| (*name).to_owned()));
+        let lists = IncludesExcludes::new(includes, excludes);
+        for pattern in lists.broken() {
+            self.notes.push(format!(
+                "{what}: the pattern {:?} cannot be read; it and the names sorted after it match nothing",
+                pattern.as_str()
+            ));
+        }
+        lists
+    }
+
+    /// The name of a kind in the cluster. A name that the cluster does not know stays as it is; one of the other scope
+    /// is dropped.
+    fn resolve(&mut self, list: &str, name: &str, namespaced: Option<bool>) -> Option<String> {
+        if name == "*" || Pattern::new(name).is_glob() {
+            return Some(name.to_owned());
+        }
+        // A kind that cannot be backed up is as good as unknown.
+        let known = self.catalog.resolve(name);
+        let Some(resource) = known.filter(|r| r.verbs.can_back_up()) else {
+            return Some(name.to_owned());
+        };
+        if namespaced.is_some_and(|wanted| wanted != resource.namespaced) {
+            let scope = if resource.namespaced {
+                "namespace-scoped"
+            } else {
+                "cluster-scoped"
+            };
+            self.notes.push(format!(
+                "{list}: {name:?} is {scope} and has no effect here; it belongs in the list of {scope} resources"
+            ));
+            return None;
+        }
+        Some(resource.group_resource().to_string())
+    }
 }
 
 #[cfg(test)]
@@ -350,20 +318,29 @@ mod tests {
             version: "v1".into(),
             kind: plural.trim_end_matches('s').into(),
             plural: plural.into(),
+            singular: plural.trim_end_matches('s').into(),
             namespaced,
+            verbs: ["list", "create", "get", "delete"].into_iter().collect(),
             preferred: true,
             ..ApiResource::default()
         }
     }
 
     fn catalog() -> Catalog {
+        let mut reports = resource("reports.io", "podreports", true);
+        reports.verbs = ["list", "get"].into_iter().collect();
+        let mut volumes = resource("", "persistentvolumes", false);
+        volumes.short_names = vec!["pv".into()];
         Catalog::new(
             vec![
                 resource("", "pods", true),
+                resource("", "secrets", true),
                 resource("", "namespaces", false),
-                resource("", "persistentvolumes", false),
+                volumes,
                 resource("storage.k8s.io", "storageclasses", false),
                 resource("snapshot.storage.k8s.io", "volumesnapshots", true),
+                resource("snapshot.storage.k8s.io", "volumesnapshotcontents", false),
+                reports,
             ],
             Vec::new(),
         )
@@ -373,123 +350,336 @@ mod tests {
         list.iter().map(|s| (*s).to_owned()).collect()
     }
 
-    fn collected(spec: &ResourceFilterSpec, includes: &[&str], has_selector: bool) -> Vec<String> {
-        let live = names(&["default", "shop"]);
-        let namespaces = NamespaceFilter::resolve(&names(includes), &[], &live);
-        let filter = ScopeFilter::compile(spec, &catalog(), &namespaces, has_selector);
-        catalog()
-            .preferred()
-            .filter(|r| filter.collects(r))
-            .map(|r| r.plural.clone())
-            .collect()
+    /// `included`, `excluded`, and the switch of the old family.
+    fn old(included: &[&str], excluded: &[&str], cluster: Option<bool>) -> ResourceFilterSpec {
+        ResourceFilterSpec {
+            included_resources: names(included),
+            excluded_resources: names(excluded),
+            include_cluster_resources: cluster,
+            ..Default::default()
+        }
     }
+
+    /// The lists of the new family: cluster-scoped included and excluded, namespace-scoped included and excluded.
+    fn new(lists: [&[&str]; 4]) -> ResourceFilterSpec {
+        let [cluster, no_cluster, namespaced, no_namespaced] = lists;
+        ResourceFilterSpec {
+            included_cluster_scoped: names(cluster),
+            excluded_cluster_scoped: names(no_cluster),
+            included_namespace_scoped: names(namespaced),
+            excluded_namespace_scoped: names(no_namespaced),
+            ..Default::default()
+        }
+    }
+
+    fn filter(spec: &ResourceFilterSpec, namespaces: &[&str], unfiltered: bool) -> ScopeFilter {
+        let live = names(&["default", "shop"]);
+        let namespaces = NamespaceFilter::resolve(&names(namespaces), &[], &live);
+        ScopeFilter::compile(spec, &catalog(), &namespaces, unfiltered)
+    }
+
+    const ALL: &str = "pods secrets namespaces persistentvolumes storageclasses";
 
     #[test]
     fn kinds_collected_by_filters() {
         let none = ResourceFilterSpec::default();
-        let old = |cluster| ResourceFilterSpec {
-            include_cluster_resources: cluster,
-            included_resources: names(&["*"]),
-            ..Default::default()
-        };
-        let star_cluster = ResourceFilterSpec {
-            included_cluster_scoped: names(&["*"]),
-            ..Default::default()
-        };
-        let cluster_only = ResourceFilterSpec {
-            included_cluster_scoped: names(&["pv"]),
-            excluded_namespace_scoped: names(&["*"]),
-            ..Default::default()
-        };
-        let whole = &["pods", "namespaces", "persistentvolumes", "storageclasses"][..];
-        for (spec, includes, selector, expected) in [
-            (&none, &["*"][..], false, whole),
-            (&none, &["*"], true, &["pods", "namespaces"]),
-            (&none, &["shop"], false, &["pods", "namespaces"]),
-            (&none, &["default", "shop"], false, whole),
-            (&old(None), &["*"], false, whole),
-            (&old(None), &["shop"], false, &["pods", "namespaces"]),
-            (&old(Some(true)), &["shop"], false, whole),
-            (&old(Some(false)), &["*"], false, &["pods"]),
-            (&star_cluster, &["shop"], false, whole),
-            (&cluster_only, &["*"], false, &["namespaces"]),
+        for (spec, namespaces, unfiltered, expected) in [
+            // No list at all.
+            (none.clone(), &["*"][..], true, ALL),
+            (none.clone(), &["*"], false, "pods secrets namespaces"),
+            (none.clone(), &["shop"], false, "pods secrets namespaces"),
+            (none.clone(), &["x-*"], false, "pods secrets namespaces"),
+            // What controllers have put on the lists is no filter.
+            (
+                new([&[], &[SNAPSHOT_CONTENTS], &[], &[SNAPSHOTS]]),
+                &["*"],
+                true,
+                ALL,
+            ),
+            // The old family: cluster-scoped kinds with all namespaces, by the switch, or not at all.
+            (old(&["*"], &[], None), &["*"], false, ALL),
+            (old(&["*"], &[], None), &["default", "shop"], false, ALL),
+            (
+                old(&["*"], &[], None),
+                &["shop"],
+                false,
+                "pods secrets namespaces",
+            ),
+            (old(&["*"], &[], None), &["x-*"], false, ALL),
+            (old(&["*"], &[], Some(true)), &["shop"], false, ALL),
+            (old(&["*"], &[], Some(false)), &["*"], false, "pods secrets"),
+            (old(&[], &[], Some(false)), &["*"], true, "pods secrets"),
+            (
+                old(&[], &["secrets"], None),
+                &["*"],
+                true,
+                "pods namespaces persistentvolumes storageclasses",
+            ),
+            (
+                old(&["po", "pv"], &[], None),
+                &["*"],
+                false,
+                "persistentvolumes",
+            ),
+            (
+                old(&["pod", "pv"], &[], None),
+                &["*"],
+                false,
+                "pods persistentvolumes",
+            ),
+            (old(&["pod", "pv"], &[], None), &["shop"], false, "pods"),
+            (
+                old(&["pod", "pv"], &[], Some(true)),
+                &["shop"],
+                false,
+                "pods persistentvolumes",
+            ),
+            (
+                old(&["Secrets", "Namespace"], &[], None),
+                &["shop"],
+                false,
+                "secrets namespaces",
+            ),
+            (
+                old(&["*.storage.k8s.io", "p*"], &["pods"], None),
+                &["*"],
+                false,
+                "persistentvolumes storageclasses",
+            ),
+            (old(&["*", "pods"], &["*"], None), &["*"], false, ALL),
+            (old(&["unicorns"], &[], None), &["*"], false, ""),
+            (old(&["unicorns", "pods"], &[], None), &["*"], false, "pods"),
+            (old(&[], &["unicorns"], None), &["*"], false, ALL),
+            (
+                old(&["podreports", "podreports.reports.io"], &[], None),
+                &["*"],
+                false,
+                "",
+            ),
+            (old(&["vs"], &[], Some(true)), &["*"], false, ""),
+            (old(&["volumesnapshot"], &[], Some(true)), &["*"], false, ""),
+            // An include that is written as controllers exclude it goes, and an empty list takes everything.
+            (old(&[SNAPSHOTS], &[], Some(true)), &["*"], false, ALL),
+            // The new family.
+            (new([&["*"], &[], &[], &[]]), &["shop"], false, ALL),
+            (
+                new([&["*"], &["storageclasses"], &[], &[]]),
+                &["shop"],
+                false,
+                "pods secrets namespaces persistentvolumes",
+            ),
+            (
+                new([&["pv"], &[], &[], &["*"]]),
+                &["*"],
+                false,
+                "namespaces persistentvolumes",
+            ),
+            (
+                new([&["pv"], &["namespaces"], &[], &["*"]]),
+                &["*"],
+                false,
+                "persistentvolumes",
+            ),
+            (new([&[], &["*"], &[], &[]]), &["*"], false, "pods secrets"),
+            (
+                new([&[], &[], &["Secrets"], &[]]),
+                &["*"],
+                false,
+                "secrets namespaces",
+            ),
+            (
+                new([&[], &[], &["*"], &["secret"]]),
+                &["*"],
+                false,
+                "pods namespaces",
+            ),
+            (
+                new([&[], &["pv"], &[], &[]]),
+                &["*"],
+                false,
+                "pods secrets namespaces",
+            ),
+            (
+                new([&["s*", "p*"], &["*volumes"], &["*e*"], &["po*"]]),
+                &["*"],
+                false,
+                "secrets namespaces storageclasses",
+            ),
+            // An entry of the other scope goes, one that no kind is known by stays.
+            (
+                new([&["pods", "pv"], &[], &["pv"], &[]]),
+                &["*"],
+                false,
+                "pods secrets namespaces persistentvolumes",
+            ),
+            (
+                new([&[], &[], &["unicorns"], &[]]),
+                &["*"],
+                false,
+                "namespaces",
+            ),
+            (
+                new([&[], &[], &["podreport"], &[]]),
+                &["*"],
+                false,
+                "namespaces",
+            ),
         ] {
+            let filter = filter(&spec, namespaces, unfiltered);
+            let catalog = catalog();
+            let found: Vec<&str> = catalog
+                .preferred()
+                .filter(|r| r.verbs.can_back_up() && filter.collects(r))
+                .map(|r| r.plural.as_str())
+                .collect();
             assert_eq!(
-                collected(spec, includes, selector),
+                found.join(" "),
                 expected,
-                "{spec:?} {includes:?} {selector}"
+                "{spec:?} {namespaces:?} {unfiltered}"
             );
         }
     }
 
     #[test]
     fn related_objects_by_filters() {
-        let live = names(&["shop"]);
-        let namespaces = NamespaceFilter::resolve(&names(&["shop", "x"]), &[], &live);
-        assert_eq!(namespaces.missing(), ["x"]);
-        let pv = GroupResource::core("persistentvolumes");
-        for (spec, expected) in [
-            (ResourceFilterSpec::default(), true),
+        let (volumes, classes) = ("persistentvolumes", "storageclasses.storage.k8s.io");
+        for (spec, kept, dropped) in [
             (
-                ResourceFilterSpec {
-                    include_cluster_resources: Some(false),
-                    ..Default::default()
-                },
-                false,
+                ResourceFilterSpec::default(),
+                &["pods", volumes, classes][..],
+                &[SNAPSHOT_CONTENTS][..],
             ),
             (
-                ResourceFilterSpec {
-                    included_resources: names(&["pods"]),
-                    ..Default::default()
-                },
-                false,
+                old(&[], &[], Some(false)),
+                &["pods", "namespaces"],
+                &[volumes, classes],
             ),
             (
-                ResourceFilterSpec {
-                    included_resources: names(&["pods"]),
-                    include_cluster_resources: Some(true),
-                    ..Default::default()
-                },
-                true,
+                old(&["pods"], &[], None),
+                &["pods", "namespaces"],
+                &["secrets", volumes],
             ),
             (
-                ResourceFilterSpec {
-                    excluded_cluster_scoped: names(&["persistentvolumes"]),
-                    ..Default::default()
-                },
-                false,
+                old(&["pods", "pv"], &[], None),
+                &["pods", volumes],
+                &["secrets", classes],
             ),
             (
-                ResourceFilterSpec {
-                    included_cluster_scoped: names(&["storageclasses"]),
-                    ..Default::default()
-                },
-                true,
+                old(&["pods"], &[], Some(true)),
+                &["pods", volumes],
+                &["secrets"],
+            ),
+            (
+                old(&["pods"], &["pv"], Some(true)),
+                &["pods", classes],
+                &[volumes],
+            ),
+            (
+                new([&[], &["pv"], &[], &[]]),
+                &["pods", classes],
+                &[volumes],
+            ),
+            (
+                new([&[], &["*"], &[], &[]]),
+                &["pods", "namespaces"],
+                &[volumes, classes],
+            ),
+            (
+                new([&["storageclasses"], &[], &[], &[]]),
+                &["pods", volumes, classes],
+                &[],
+            ),
+            (
+                new([&[], &[], &["pods"], &[]]),
+                &["pods", volumes],
+                &["secrets"],
+            ),
+            (
+                new([&[], &[], &[], &["*"]]),
+                &[volumes, "namespaces"],
+                &["pods", "secrets"],
             ),
         ] {
-            let filter = ScopeFilter::compile(&spec, &catalog(), &namespaces, false);
-            assert_eq!(filter.keeps_related(&pv, false), expected, "{spec:?}");
+            let filter = filter(&spec, &["shop"], false);
+            for (list, expected) in [(kept, true), (dropped, false)] {
+                for name in list {
+                    let catalog = catalog();
+                    let resource = catalog.resolve(name).unwrap();
+                    assert_eq!(
+                        filter.keeps_related(&resource.group_resource(), resource.namespaced),
+                        expected,
+                        "{spec:?} {name}"
+                    );
+                }
+            }
         }
     }
 
     #[test]
-    fn namespace_patterns_expand_against_the_cluster() {
-        let live = names(&["default", "team-a", "team-b"]);
-        let filter = |i: &[&str], e: &[&str]| NamespaceFilter::resolve(&names(i), &names(e), &live);
-        assert_eq!(
-            filter(&["team-*"], &["team-b"]).names(),
-            Some(names(&["team-a"]))
-        );
-        let none = filter(&["x-*"], &[]);
-        assert!(
-            !none.should_include("default")
-                && none.names() == Some(Vec::new())
-                && !none.includes_everything()
-        );
-        assert!(
-            filter(&["*"], &["team-*"]).should_include("default")
-                && !filter(&["*"], &["team-*"]).should_include("team-a")
-        );
-        assert!(filter(&[], &[]).includes_everything() && filter(&[], &[]).names().is_none());
+    fn lists_are_validated_as_in_the_peer() {
+        for (spec, faults) in [
+            (ResourceFilterSpec::default(), 0),
+            (old(&["*"], &["pods"], Some(true)), 0),
+            (old(&["*", "*"], &[], None), 0),
+            (old(&["*", "pods"], &[], None), 1),
+            (old(&[], &["*"], None), 1),
+            (old(&["pods", "pv"], &["pods", "pv"], None), 2),
+            (old(&["*"], &["*"], None), 2),
+            (new([&["*"], &["pv"], &["*"], &["pods"]]), 0),
+            (new([&[], &["*"], &[], &["*"]]), 0),
+            (new([&["*", "pv"], &[], &["*", "pods"], &[]]), 2),
+            (new([&[], &["*", "pv"], &[], &["*", "pods"]]), 2),
+            (new([&["pv"], &["*"], &["pods"], &["*"]]), 2),
+            (new([&["pv"], &["pv"], &["pods"], &["pods"]]), 2),
+            (
+                ResourceFilterSpec {
+                    include_cluster_resources: Some(false),
+                    ..new([&["pv"], &[], &[], &[]])
+                },
+                1,
+            ),
+            (
+                ResourceFilterSpec {
+                    excluded_resources: names(&["pods"]),
+                    ..new([&[], &[], &[], &["pods"]])
+                },
+                1,
+            ),
+            (
+                ResourceFilterSpec {
+                    excluded_cluster_scoped: names(&[SNAPSHOT_CONTENTS]),
+                    ..old(&["pods"], &[], None)
+                },
+                0,
+            ),
+        ] {
+            let found = spec.validate();
+            assert_eq!(found.len(), faults, "{spec:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn lists_with_entries_that_have_no_effect_are_told() {
+        for (spec, expected) in [
+            (old(&["pods", "unicorns", "pv"], &["x*"], None), vec![]),
+            (
+                old(&["b[", "pods"], &[], None),
+                vec!["resources: the pattern \"b[\" cannot be read"],
+            ),
+            (
+                new([&["pods"], &[], &[], &["pv"]]),
+                vec![
+                    "included cluster-scoped resources: \"pods\" is namespace-scoped",
+                    "excluded namespace-scoped resources: \"pv\" is cluster-scoped",
+                ],
+            ),
+        ] {
+            let filter = filter(&spec, &["*"], false);
+            let notes = filter.notes();
+            assert_eq!(notes.len(), expected.len(), "{notes:?}");
+            for (note, start) in notes.iter().zip(expected) {
+                assert!(note.starts_with(start), "{note}");
+            }
+        }
     }
 }

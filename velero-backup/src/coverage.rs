@@ -1,0 +1,396 @@
+//! What became of the objects of each kind.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use velero_core::{ApiResource, GroupResource};
+
+use crate::plan::Plan;
+
+/// What became of every object that a backup has seen, kind by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// The kinds that were read, in the order of the archive, then those that were not, in discovery order.
+    pub kinds: Vec<KindCoverage>,
+}
+
+impl Coverage {
+    /// The kind of a resource, in the version that comes first.
+    pub fn kind(&self, resource: &GroupResource) -> Option<&KindCoverage> {
+        self.kinds.iter().find(|kind| kind.resource == *resource)
+    }
+
+    /// Writes one line for each kind into the log.
+    pub(crate) fn log(&self) {
+        for kind in &self.kinds {
+            kind.log();
+        }
+    }
+}
+
+/// What became of the objects of one kind.
+///
+/// `found` is `stored`, `left_out` and `failed` together. Objects that the API server leaves out of its answers by the
+/// backup's label selector are not found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KindCoverage {
+    /// The kind.
+    pub resource: GroupResource,
+    /// The version in which it was read.
+    pub version: String,
+    /// How it was read, or why not.
+    pub reading: Reading,
+    /// Objects that the run has seen, each once.
+    pub found: u64,
+    /// Objects in the archive.
+    pub stored: u64,
+    /// Stored objects that other items asked for before their own kind was reached, or whatever the filters say.
+    pub related: u64,
+    /// Objects that a rule keeps out.
+    pub left_out: LeftOut,
+    /// Objects that belong in the archive and are not in it, because something went wrong.
+    pub failed: u64,
+    /// Lists that could not be read to their end: there may be objects that the run has not seen.
+    pub incomplete_lists: u64,
+}
+
+/// How a kind was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Reading {
+    /// By one list of the whole cluster.
+    #[default]
+    Everywhere,
+    /// Namespace by namespace.
+    ByNamespace,
+    /// Namespace by namespace, because the list of the whole cluster is forbidden.
+    Refused,
+    /// Not at all, by this rule. Objects can still be stored because others ask for them.
+    Not(String),
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everywhere => f.write_str("one list"),
+            Self::ByNamespace => f.write_str("by namespace"),
+            Self::Refused => f.write_str("by namespace: the list of the cluster is forbidden"),
+            Self::Not(rule) => write!(f, "not read: {rule}"),
+        }
+    }
+}
+
+/// Objects that a rule keeps out of a backup; each is counted under the first rule that it meets, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Their namespace is not included, or is excluded.
+    pub namespace: u64,
+    /// The label selectors do not match.
+    pub label_selector: u64,
+    /// They have the label `velero.io/exclude-from-backup=true`.
+    pub exclude_label: u64,
+    /// They are being deleted.
+    pub deleting: u64,
+    /// An action leaves them out.
+    pub action: u64,
+}
+
+impl LeftOut {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.namespace + self.label_selector + self.exclude_label + self.deleting + self.action
+    }
+
+    pub(crate) fn of(&mut self, rule: Rule) -> &mut u64 {
+        match rule {
+            Rule::Namespace => &mut self.namespace,
+            Rule::LabelSelector => &mut self.label_selector,
+            Rule::ExcludeLabel => &mut self.exclude_label,
+            Rule::Deleting => &mut self.deleting,
+        }
+    }
+}
+
+/// Why an object that a list brings is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    Namespace,
+    LabelSelector,
+    ExcludeLabel,
+    Deleting,
+}
+
+impl Rule {
+    const ALL: [Self; 4] = [
+        Self::Namespace,
+        Self::LabelSelector,
+        Self::ExcludeLabel,
+        Self::Deleting,
+    ];
+}
+
+impl KindCoverage {
+    fn log(&self) {
+        let some = |count: u64| (count > 0).then_some(count);
+        tracing::info!(
+            resource = %self.resource,
+            version = self.version,
+            reading = %self.reading,
+            found = self.found,
+            stored = self.stored,
+            related = some(self.related),
+            leftOutByNamespace = some(self.left_out.namespace),
+            leftOutByLabelSelector = some(self.left_out.label_selector),
+            leftOutByExcludeLabel = some(self.left_out.exclude_label),
+            leftOutByDeletion = some(self.left_out.deleting),
+            leftOutByAction = some(self.left_out.action),
+            failed = some(self.failed),
+            incompleteLists = some(self.incomplete_lists),
+            "coverage"
+        );
+    }
+}
+
+/// What a list says at its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) reading: Reading,
+    pub(crate) left_out: LeftOut,
+}
+
+/// Counts of one kind while the run goes on.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    tally: Tally,
+    /// Objects that lists brought and the request takes.
+    taken: u64,
+    /// Objects that others asked for.
+    related: u64,
+    /// Those of the two that were dealt with before.
+    repeated: u64,
+    /// Objects that others asked for, and that are among those left out, too.
+    rescued: LeftOut,
+    action: u64,
+    stored: u64,
+    bad: u64,
+    incomplete_lists: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Tracked {
+    resource: GroupResource,
+    version: String,
+    counts: Counts,
+}
+
+/// Follows the objects of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Tracker {
+    kinds: Vec<Tracked>,
+    /// Places of a kind's versions.
+    places: HashMap<GroupResource, Vec<usize>>,
+}
+
+impl Tracker {
+    /// Places of the plan's kinds come first, so that their numbers are those of the plan.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut out = Self::default();
+        for kind in &plan.kinds {
+            out.add(&kind.resource, Reading::Everywhere);
+        }
+        for (resource, rule) in &plan.not_read {
+            out.add(resource, Reading::Not(rule.clone()));
+        }
+        out
+    }
+
+    fn add(&mut self, resource: &ApiResource, reading: Reading) -> usize {
+        let at = self.kinds.len();
+        let mut counts = Counts::default();
+        counts.tally.reading = reading;
+        self.kinds.push(Tracked {
+            resource: resource.group_resource(),
+            version: resource.version.clone(),
+            counts,
+        });
+        self.places
+            .entry(resource.group_resource())
+            .or_default()
+            .push(at);
+        at
+    }
+
+    /// Counts of a kind in one version, or in its first when that one was not planned.
+    fn of(&mut self, resource: &ApiResource) -> &mut Counts {
+        let gr = resource.group_resource();
+        let known = self.places.get(&gr).and_then(|places| {
+            let exact = places
+                .iter()
+                .find(|at| self.kinds[**at].version == resource.version);
+            exact.or(places.first()).copied()
+        });
+        let at = match known {
+            Some(at) => at,
+            None => self.add(resource, Reading::Not("it was not discovered".to_owned())),
+        };
+        &mut self.kinds[at].counts
+    }
+
+    /// The list of a planned kind has ended.
+    pub(crate) fn ended(&mut self, at: usize, tally: Tally) {
+        let mine = &mut self.kinds[at].counts.tally;
+        mine.reading = tally.reading;
+        for rule in Rule::ALL {
+            let mut more = tally.left_out;
+            *mine.left_out.of(rule) += *more.of(rule);
+        }
+    }
+
+    /// A list of a planned kind broke off.
+    pub(crate) fn incomplete(&mut self, at: usize) {
+        self.kinds[at].counts.incomplete_lists += 1;
+    }
+
+    /// Elements of a list were no objects.
+    pub(crate) fn bad(&mut self, at: usize, count: usize) {
+        self.kinds[at].counts.bad += count as u64;
+    }
+
+    /// Objects of a planned kind's list belong in the backup.
+    pub(crate) fn taken(&mut self, at: usize, count: usize) {
+        self.kinds[at].counts.taken += count as u64;
+    }
+
+    /// An object of a planned kind's list stays out.
+    pub(crate) fn left_out(&mut self, at: usize, rule: Rule) {
+        *self.kinds[at].counts.tally.left_out.of(rule) += 1;
+    }
+
+    /// Another item has brought an object in; `rule` would have kept it out of its own kind's list.
+    pub(crate) fn related(&mut self, resource: &ApiResource, rule: Option<Rule>) {
+        let counts = self.of(resource);
+        counts.related += 1;
+        if let Some(rule) = rule.filter(|_| !matches!(counts.tally.reading, Reading::Not(_))) {
+            *counts.rescued.of(rule) += 1;
+        }
+    }
+
+    /// An object that was taken or related was dealt with before.
+    pub(crate) fn repeated(&mut self, resource: &ApiResource) {
+        self.of(resource).repeated += 1;
+    }
+
+    /// An action leaves an object out.
+    pub(crate) fn skipped(&mut self, resource: &ApiResource) {
+        self.of(resource).action += 1;
+    }
+
+    /// An object is in the archive.
+    pub(crate) fn stored(&mut self, resource: &ApiResource) {
+        self.of(resource).stored += 1;
+    }
+
+    /// The statement. What was taken and is neither stored nor left out has failed.
+    pub(crate) fn finish(self) -> Coverage {
+        let kinds = self.kinds.into_iter().map(|kind| {
+            let counts = kind.counts;
+            let mut left_out = counts.tally.left_out;
+            for rule in Rule::ALL {
+                let mut rescued = counts.rescued;
+                let left = left_out.of(rule);
+                *left = left.saturating_sub(*rescued.of(rule));
+            }
+            left_out.action = counts.action;
+            let failed = (counts.taken + counts.related)
+                .saturating_sub(counts.repeated + counts.action + counts.stored)
+                + counts.bad;
+            KindCoverage {
+                resource: kind.resource,
+                version: kind.version,
+                reading: counts.tally.reading,
+                found: counts.stored + left_out.total() + failed,
+                stored: counts.stored,
+                related: counts.related.min(counts.stored),
+                left_out,
+                failed,
+                incomplete_lists: counts.incomplete_lists,
+            }
+        });
+        Coverage {
+            kinds: kinds.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Kind;
+
+    fn resource(plural: &str) -> ApiResource {
+        ApiResource {
+            version: "v1".into(),
+            plural: plural.into(),
+            ..ApiResource::default()
+        }
+    }
+
+    #[test]
+    fn everything_found_is_stored_left_out_or_failed() {
+        let pods = resource("pods");
+        let mut tracker = Tracker::new(&Plan {
+            kinds: vec![Kind {
+                resource: pods.clone(),
+                gr: pods.group_resource(),
+                names: None,
+                selector: Default::default(),
+            }],
+            not_read: vec![(resource("nodes"), "resource filters".to_owned())],
+        });
+        tracker.taken(0, 6);
+        tracker.related(&pods, None);
+        // One that the list leaves out by its labels, and one that the list brings again.
+        tracker.related(&pods, Some(Rule::LabelSelector));
+        tracker.repeated(&pods);
+        tracker.skipped(&pods);
+        for _ in 0..5 {
+            tracker.stored(&pods);
+        }
+        tracker.bad(0, 1);
+        tracker.incomplete(0);
+        let mut tally = Tally {
+            reading: Reading::ByNamespace,
+            ..Tally::default()
+        };
+        tally.left_out.label_selector = 3;
+        tally.left_out.deleting = 1;
+        tracker.ended(0, tally);
+        tracker.related(&resource("nodes"), Some(Rule::Namespace));
+        tracker.stored(&resource("nodes"));
+        tracker.related(&resource("unicorns"), None);
+        let coverage = tracker.finish();
+        let of = |name: &str| coverage.kind(&GroupResource::core(name)).unwrap();
+        let pods = of("pods");
+        assert_eq!((pods.stored, pods.related, pods.failed), (5, 2, 2));
+        assert_eq!(
+            pods.left_out,
+            LeftOut {
+                label_selector: 2,
+                deleting: 1,
+                action: 1,
+                ..LeftOut::default()
+            }
+        );
+        assert_eq!((pods.found, pods.incomplete_lists), (11, 1));
+        let nodes = of("nodes");
+        assert_eq!(nodes.reading.to_string(), "not read: resource filters");
+        assert_eq!(
+            (nodes.found, nodes.stored, nodes.left_out.total()),
+            (1, 1, 0)
+        );
+        assert_eq!(of("unicorns").failed, 1);
+    }
+}
