@@ -6,13 +6,14 @@ use std::io::Write as _;
 
 use flate2::{Compression, GzBuilder};
 use serde::Serialize;
-use velero_core::Timestamp;
-use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStatus, HookStatus};
+use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStatus};
 use velero_core::archive::FORMAT_VERSION;
-use velero_core::result::ResultsFile;
+use velero_core::artifact::{BackupItemOperation, OperationPhase};
+use velero_core::result::{Record, ResourceList, ResultsFile, Severity, count};
+use velero_core::{GroupResource, Timestamp};
 
-use crate::BackupResult;
 use crate::prepare::whole_seconds;
+use crate::{BackupResult, OperationCounts};
 
 /// One document beside an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +42,9 @@ pub fn artifacts(result: &BackupResult) -> Vec<Artifact> {
     vec![
         artifact("-podvolumebackups.json.gz", &none),
         artifact("-volumesnapshots.json.gz", &none),
-        artifact("-itemoperations.json.gz", &result.item_operations),
-        artifact("-resource-list.json.gz", &result.resource_list),
-        artifact("-results.gz", &ResultsFile::from_records(&result.records)),
+        item_operations(&result.item_operations),
+        resource_list(&result.resource_list),
+        results(&ResultsFile::from_records(&result.records)),
         artifact("-volumeinfo.json.gz", &result.volume_infos),
     ]
 }
@@ -86,26 +87,112 @@ impl<W: std::io::Write> std::io::Write for EscapeHtml<W> {
     }
 }
 
-/// The status of a backup that ran to its end and whose documents are stored.
+/// The status of a backup whose items and documents are stored.
 ///
-/// Starts from the backup's present status, so that `expiration` and what else was set before the run stay.
+/// Starts from the backup's present status, so that `expiration` and what else was set before the run stay. When actions
+/// have left operations running, the phase is one of those that wait for them, and there is no completion yet.
 pub fn final_status(backup: &Backup, result: &BackupResult) -> BackupStatus {
     let mut status = running_status(backup, result.started);
-    let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    status.phase = Some(if result.errors() > 0 {
-        BackupPhase::PartiallyFailed
-    } else {
-        BackupPhase::Completed
-    });
-    status.completion_timestamp = Some(whole_seconds(result.completed));
     status.warnings = whole(result.warnings() as u64);
     status.errors = whole(result.errors() as u64);
     status.progress = Some(BackupProgress {
         total_items: whole(result.total),
         items_backed_up: whole(result.backed_up),
     });
-    status.hook_status.get_or_insert_with(HookStatus::default);
+    status.hook_status = Some(result.hook_status.clone());
+    count_operations(&mut status, &result.item_operations);
+    if result.item_operations.is_empty() {
+        end(&mut status, result.completed);
+    } else {
+        status.phase = Some(waiting_phase(&status));
+    }
     status
+}
+
+/// The status of a backup that waits for operations, after a look at them that has brought new records.
+///
+/// When all have ended the phase is `Finalizing` or `FinalizingPartiallyFailed`.
+pub fn waiting_status(
+    backup: &Backup,
+    operations: &[BackupItemOperation],
+    records: &[Record],
+) -> BackupStatus {
+    let mut status = backup.status.clone();
+    add_records(&mut status, records);
+    count_operations(&mut status, operations);
+    let ended = OperationCounts::of(operations).all_ended();
+    status.phase = Some(match (ended, is_partial(&status)) {
+        (false, _) => waiting_phase(&status),
+        (true, false) => BackupPhase::Finalizing,
+        (true, true) => BackupPhase::FinalizingPartiallyFailed,
+    });
+    status
+}
+
+/// The status of a backup whose operations have ended and whose items are stored once more, the end of all work.
+pub fn finalized_status(
+    backup: &Backup,
+    operations: &[BackupItemOperation],
+    records: &[Record],
+    completed: Timestamp,
+) -> BackupStatus {
+    let mut status = backup.status.clone();
+    add_records(&mut status, records);
+    count_operations(&mut status, operations);
+    let snapshots = GroupResource::new("snapshot.storage.k8s.io", "volumesnapshots");
+    let taken = operations.iter().filter(|operation| {
+        operation.status.phase == OperationPhase::Completed
+            && operation.spec.resource_identifier.group_resource == snapshots
+    });
+    status.csi_volume_snapshots_completed = whole(taken.count() as u64);
+    end(&mut status, completed);
+    status
+}
+
+fn end(status: &mut BackupStatus, completed: Timestamp) {
+    status.phase = Some(if is_partial(status) {
+        BackupPhase::PartiallyFailed
+    } else {
+        BackupPhase::Completed
+    });
+    status.completion_timestamp = Some(whole_seconds(completed));
+}
+
+fn waiting_phase(status: &BackupStatus) -> BackupPhase {
+    if is_partial(status) {
+        BackupPhase::WaitingForPluginOperationsPartiallyFailed
+    } else {
+        BackupPhase::WaitingForPluginOperations
+    }
+}
+
+/// Whether something has failed. The phase counts as well: other writers do not count all errors.
+fn is_partial(status: &BackupStatus) -> bool {
+    status.errors > 0
+        || matches!(
+            status.phase,
+            Some(
+                BackupPhase::WaitingForPluginOperationsPartiallyFailed
+                    | BackupPhase::FinalizingPartiallyFailed
+            )
+        )
+        || status.backup_item_operations_failed > 0
+}
+
+fn add_records(status: &mut BackupStatus, records: &[Record]) {
+    status.errors += whole(count(records, Severity::Error) as u64);
+    status.warnings += whole(count(records, Severity::Warning) as u64);
+}
+
+fn count_operations(status: &mut BackupStatus, operations: &[BackupItemOperation]) {
+    let counts = OperationCounts::of(operations);
+    status.backup_item_operations_attempted = whole(counts.attempted);
+    status.backup_item_operations_completed = whole(counts.completed);
+    status.backup_item_operations_failed = whole(counts.failed);
+}
+
+fn whole(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// The status of a backup that did not come about: its reason, and when that was clear.
@@ -115,20 +202,46 @@ pub fn failed_status(
     started: Timestamp,
     ended: Timestamp,
 ) -> BackupStatus {
-    let mut status = running_status(backup, started);
-    status.completion_timestamp = Some(whole_seconds(ended));
     match error {
         crate::Error::Invalid { faults } => {
+            let mut status = running_status(backup, started);
             status.phase = Some(BackupPhase::FailedValidation);
             status.validation_errors = faults.clone();
             (status.start_timestamp, status.completion_timestamp) = (None, None);
+            status
         }
-        other => {
-            status.phase = Some(BackupPhase::Failed);
-            status.failure_reason = velero_core::result::chain(other);
-        }
+        other => failed_status_for(backup, velero_core::result::chain(other), started, ended),
     }
+}
+
+/// As [`failed_status`], with a reason in words: what stands in `failureReason`.
+pub fn failed_status_for(
+    backup: &Backup,
+    reason: impl Into<String>,
+    started: Timestamp,
+    ended: Timestamp,
+) -> BackupStatus {
+    let mut status = running_status(backup, started);
+    status.completion_timestamp = Some(whole_seconds(ended));
+    status.phase = Some(BackupPhase::Failed);
+    status.failure_reason = reason.into();
+    status.errors = status.errors.max(1);
     status
+}
+
+/// The results document of a backup: `<backup>-results.gz`, compressed.
+pub fn results(file: &ResultsFile) -> Artifact {
+    artifact("-results.gz", file)
+}
+
+/// The document of a backup's operations, compressed.
+pub fn item_operations(operations: &[BackupItemOperation]) -> Artifact {
+    artifact("-itemoperations.json.gz", &operations)
+}
+
+/// The document that lists the items of a backup, compressed.
+pub fn resource_list(list: &ResourceList) -> Artifact {
+    artifact("-resource-list.json.gz", list)
 }
 
 /// The status of a backup that has begun.
@@ -158,7 +271,6 @@ pub fn metadata_json(backup: &Backup) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::io::Read as _;
-    use velero_core::result::{Record, ResourceList, Severity};
 
     fn result(records: Vec<Record>) -> BackupResult {
         let mut resource_list = ResourceList::default();
@@ -170,6 +282,8 @@ mod tests {
             resource_list,
             volume_infos: Vec::new(),
             item_operations: Vec::new(),
+            hook_status: Default::default(),
+            coverage: Default::default(),
             archive_bytes: 9,
             started: "2026-11-22T05:49:12.5Z".parse().unwrap(),
             completed: "2026-11-22T05:49:13.9Z".parse().unwrap(),

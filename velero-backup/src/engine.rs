@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use velero_cluster::{Cluster, ListOptions, ListScope};
-use velero_core::action::BackupItemAction;
+use velero_core::action::{BackupItemAction, ItemBlockAction};
 use velero_core::api::Backup;
 use velero_core::archive::ArchiveWriterOptions;
-use velero_core::{CancellationToken, GroupResource, ItemHead, NoProgress, Progress, Timestamp};
+use velero_core::{
+    CancellationToken, Catalog, GroupResource, ItemHead, NoProgress, Progress, Timestamp,
+};
 
 use crate::actions;
 use crate::invoke::{Actions, CallContext, Clock};
@@ -24,13 +26,20 @@ pub struct BackupOptions {
     pub list: ListOptions,
     /// Kinds that are listed ahead of their turn; 3.
     pub kinds_ahead: usize,
+    /// Whether every version of a kind that the cluster serves is read, not the preferred one alone.
+    pub all_api_versions: bool,
     /// Items whose actions run at the same time; 16.
     pub concurrency: usize,
     /// Longest time for one action on one item; 10 min.
     pub action_timeout: Duration,
+    /// Longest time for one answer about an operation; 1 min.
+    pub progress_timeout: Duration,
+    /// Item blocks whose hooks run at the same time; 1.
+    pub item_block_workers: usize,
     /// Bytes of items that wait for the archive's writer; 8 MiB.
     pub queue_bytes: usize,
-    /// Bytes of items kept because earlier items refer to them; beyond that they are read one by one; 16 MiB.
+    /// Bytes of items kept because earlier items refer to them; beyond that they are read one by one; 16 MiB. As much
+    /// again is kept of pods that wait for the others of their namespace.
     pub held_bytes: usize,
     /// gzip level of the archive, 0 to 9; 6.
     pub gzip_level: u32,
@@ -41,8 +50,11 @@ impl Default for BackupOptions {
         Self {
             list: ListOptions::default().page_bytes(2 << 20, 8 << 20),
             kinds_ahead: 3,
+            all_api_versions: false,
             concurrency: 16,
             action_timeout: Duration::from_secs(600),
+            progress_timeout: Duration::from_secs(60),
+            item_block_workers: 1,
             queue_bytes: 8 << 20,
             held_bytes: 16 << 20,
             gzip_level: 6,
@@ -58,10 +70,31 @@ impl BackupOptions {
         self
     }
 
+    /// Sets whether every version of a kind is read: the server's feature `EnableAPIGroupVersions`.
+    #[must_use]
+    pub fn all_api_versions(mut self, all: bool) -> Self {
+        self.all_api_versions = all;
+        self
+    }
+
     /// Sets the longest time for one action on one item.
     #[must_use]
     pub fn action_timeout(mut self, timeout: Duration) -> Self {
         self.action_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time for one answer about an operation.
+    #[must_use]
+    pub fn progress_timeout(mut self, timeout: Duration) -> Self {
+        self.progress_timeout = timeout;
+        self
+    }
+
+    /// Sets how many item blocks have their hooks run at the same time. The order of the archive stays.
+    #[must_use]
+    pub fn item_block_workers(mut self, workers: usize) -> Self {
+        self.item_block_workers = workers;
         self
     }
 
@@ -167,6 +200,7 @@ impl BackupRun {
 pub struct BackupEngine {
     cluster: Cluster,
     actions: Vec<Arc<dyn BackupItemAction>>,
+    block_actions: Vec<Arc<dyn ItemBlockAction>>,
     options: BackupOptions,
 }
 
@@ -187,6 +221,7 @@ impl BackupEngine {
         Self {
             cluster,
             actions: Vec::new(),
+            block_actions: Vec::new(),
             options: BackupOptions::default(),
         }
     }
@@ -202,6 +237,23 @@ impl BackupEngine {
     #[must_use]
     pub fn actions(mut self, actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>) -> Self {
         self.actions.extend(actions);
+        self
+    }
+
+    /// Adds an action that says what belongs to an item, to be asked after those that are there.
+    #[must_use]
+    pub fn item_block_action(mut self, action: impl ItemBlockAction + 'static) -> Self {
+        self.block_actions.push(Arc::new(action));
+        self
+    }
+
+    /// Adds actions that say what belongs to an item, to be asked after those that are there.
+    #[must_use]
+    pub fn item_block_actions(
+        mut self,
+        actions: impl IntoIterator<Item = Arc<dyn ItemBlockAction>>,
+    ) -> Self {
+        self.block_actions.extend(actions);
         self
     }
 
@@ -250,10 +302,37 @@ impl BackupEngine {
         Ok(heads)
     }
 
+    /// The actions, bound to what the cluster serves.
+    pub(crate) fn bind(
+        &self,
+        backup: Arc<Backup>,
+        catalog: &Catalog,
+        clock: Clock,
+        cancel: CancellationToken,
+    ) -> Actions {
+        let context = CallContext {
+            backup,
+            reader: self.cluster.reader(),
+            cancel,
+            clock,
+            timeout: self.options.action_timeout,
+        };
+        let all = actions::built_in()
+            .into_iter()
+            .chain(self.actions.iter().cloned());
+        Actions::bind(all, catalog, context)
+            .with_blocks(self.block_actions.iter().cloned(), catalog)
+    }
+
+    pub(crate) fn settings(&self) -> &BackupOptions {
+        &self.options
+    }
+
     /// Runs a backup and writes its archive into `sink`, on a blocking thread.
     ///
     /// What concerns single kinds and items becomes a record of the result. Dropping the future, like cancelling the
-    /// run, ends everything; the sink then never gets a complete archive.
+    /// run, ends everything but the post hooks of pods whose pre hooks have run; the sink then never gets a complete
+    /// archive.
     ///
     /// # Errors
     /// When the sink fails, the run is cancelled, or the cluster answers nothing any more.
@@ -271,17 +350,12 @@ impl BackupEngine {
         // Actions learn of a run that ends for another reason than its caller's wish, too.
         let cancel = run.cancel.child_token();
         let _on_end = cancel.clone().drop_guard();
-        let context = CallContext {
-            backup: request.shared_backup(),
-            reader: self.cluster.reader(),
-            cancel: cancel.clone(),
-            clock: Clock::clone(&run.clock),
-            timeout: self.options.action_timeout,
-        };
-        let all = actions::built_in()
-            .into_iter()
-            .chain(self.actions.iter().cloned());
-        let actions = Actions::bind(all, request.catalog(), context);
+        let actions = self.bind(
+            request.shared_backup(),
+            request.catalog(),
+            Clock::clone(&run.clock),
+            cancel.clone(),
+        );
         let mut work = Run::new(
             &self.cluster,
             request,
@@ -295,6 +369,9 @@ impl BackupEngine {
             () = cancel.cancelled() => Err(Error::Cancelled),
             outcome = work.drive() => outcome,
         };
+        if outcome.is_err() {
+            work.finish_hooks().await;
+        }
         let finished = work.into_output();
         match outcome {
             Ok(()) => {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 use velero_cluster::Reader;
-use velero_core::action::{ActionContext, BackupItemAction, BackupOutcome, BoundSelector};
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome, BoundSelector,
+    ItemBlockAction, OperationProgress,
+};
 use velero_core::api::Backup;
 use velero_core::names::annotations;
 use velero_core::result::{Record, Severity, chain};
@@ -14,6 +17,8 @@ use velero_core::{
     ApiResource, CancellationToken, Catalog, GroupResource, ItemTree, RawItem, ResourceIdentifier,
     Timestamp,
 };
+
+use crate::blocks::Member;
 
 /// Tells the time of an action call.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -31,6 +36,7 @@ pub(crate) struct CallContext {
 #[derive(Clone)]
 pub(crate) struct Actions {
     bound: Arc<Vec<(Arc<dyn BackupItemAction>, BoundSelector)>>,
+    blocks: Arc<Vec<(Arc<dyn ItemBlockAction>, BoundSelector)>>,
     context: Arc<CallContext>,
 }
 
@@ -47,10 +53,22 @@ pub(crate) struct Prepared {
     pub(crate) must_include: bool,
     /// Whether an action wants the item left out.
     pub(crate) skip: bool,
+    /// What actions have started, with the names of the actions.
+    pub(crate) operations: Vec<(String, BackupOperation)>,
     pub(crate) records: Vec<Record>,
 }
 
 impl Prepared {
+    /// The item as additional items name it.
+    pub(crate) fn id(&self) -> ResourceIdentifier {
+        let head = self.original.head();
+        ResourceIdentifier {
+            group_resource: self.resource.group_resource(),
+            namespace: head.namespace.clone(),
+            name: head.name.clone(),
+        }
+    }
+
     /// An item that no action looks at.
     pub(crate) fn plain(resource: Arc<ApiResource>, item: RawItem) -> Self {
         Self {
@@ -60,6 +78,7 @@ impl Prepared {
             additional: Vec::new(),
             must_include: false,
             skip: false,
+            operations: Vec::new(),
             records: Vec::new(),
         }
     }
@@ -80,8 +99,90 @@ impl Actions {
             .collect();
         Self {
             bound: Arc::new(bound),
+            blocks: Arc::default(),
             context: Arc::new(context),
         }
+    }
+
+    /// Adds actions that say what belongs to an item.
+    pub(crate) fn with_blocks(
+        mut self,
+        actions: impl IntoIterator<Item = Arc<dyn ItemBlockAction>>,
+        catalog: &Catalog,
+    ) -> Self {
+        let bound = actions.into_iter().map(|action| {
+            let selector = action.applies_to().bind(catalog);
+            (action, selector)
+        });
+        self.blocks = Arc::new(bound.collect());
+        self
+    }
+
+    /// Whether there is any action that relates items.
+    pub(crate) fn relate_any(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// Whether any action can relate items of this resource.
+    pub(crate) fn relate_kind(&self, gr: &GroupResource) -> bool {
+        self.blocks
+            .iter()
+            .any(|(_, selector)| selector.matches_resource(gr))
+    }
+
+    /// Whether any action relates this item.
+    pub(crate) fn relate(&self, member: &Member) -> bool {
+        let (gr, head) = (member.resource.group_resource(), member.item.head());
+        self.blocks
+            .iter()
+            .any(|(_, s)| s.matches(&gr, &head.namespace, &head.labels))
+    }
+
+    /// What belongs to an item, by all actions that want to see it, and what went wrong with them.
+    pub(crate) async fn related_items(
+        &self,
+        member: &Member,
+    ) -> (Vec<ResourceIdentifier>, Vec<Record>) {
+        let (gr, item) = (member.resource.group_resource(), &member.item);
+        let (mut related, mut records) = (Vec::new(), Vec::new());
+        let head = item.head();
+        let mine = self
+            .blocks
+            .iter()
+            .filter(|(_, s)| s.matches(&gr, &head.namespace, &head.labels));
+        let mut tree = None;
+        for (action, _) in mine {
+            if tree.is_none() {
+                match item.tree() {
+                    Ok(parsed) => tree = Some(Arc::new(parsed)),
+                    Err(error) => {
+                        let message = format!("its item-block actions did not run: {}", chain(&error));
+                        records.push(record(&gr, item, message));
+                        break;
+                    }
+                }
+            }
+            let Some(tree) = tree.clone() else { break };
+            let (context, call) = (Arc::clone(&self.context), Arc::clone(action));
+            let timeout = context.timeout;
+            let answer = guarded(timeout, async move {
+                call.related_items(&tree, &context.cx()).await
+            })
+            .await
+            .unwrap_or_else(|| Err(format!("no answer within {} s", timeout.as_secs_f64())));
+            match answer {
+                Ok(ids) => related.extend(ids),
+                Err(reason) => records.push(record(
+                    &gr,
+                    item,
+                    format!(
+                        "item-block action {}: {reason}; the item is backed up without what it relates",
+                        action.name()
+                    ),
+                )),
+            }
+        }
+        (related, records)
     }
 
     /// Whether any action can want items of this resource.
@@ -122,7 +223,7 @@ impl Actions {
         for action in mine {
             let name = action.name().to_owned();
             match self.call(action, tree.clone()).await {
-                Ok(outcome) => apply(&mut out, &mut tree, &mut changed, outcome),
+                Ok(outcome) => apply(&mut out, &mut tree, &mut changed, &name, outcome),
                 Err(reason) => out.records.push(record(
                     &gr,
                     &out.original,
@@ -156,33 +257,100 @@ impl Actions {
     ) -> Result<BackupOutcome, String> {
         let context = Arc::clone(&self.context);
         let timeout = context.timeout;
-        let call = async move {
-            let cx = ActionContext {
-                run: &*context.backup,
-                now: (context.clock)(),
-                cancel: &context.cancel,
-                cluster: &context.reader,
-            };
-            action.execute(item, &cx).await
+        let call = async move { action.execute(item, &context.cx()).await };
+        guarded(timeout, call)
+            .await
+            .unwrap_or_else(|| Err(format!("no answer within {} s", timeout.as_secs_f64())))
+    }
+
+    /// Asks an action how far an operation is; `None` when no answer came in time.
+    pub(crate) async fn progress(
+        &self,
+        action: &str,
+        operation: &str,
+        timeout: Duration,
+    ) -> Option<Result<OperationProgress, String>> {
+        let action = match self.named(action) {
+            Ok(action) => action,
+            Err(reason) => return Some(Err(reason)),
         };
-        let task = tokio::spawn(call.in_current_span());
-        let _guard = AbortOnDrop(task.abort_handle());
-        match tokio::time::timeout(timeout, task).await {
-            Ok(Ok(Ok(outcome))) => Ok(outcome),
-            Ok(Ok(Err(error))) => Err(chain(&error)),
-            Ok(Err(error)) if error.is_panic() => Err(format!(
-                "it panicked: {}",
-                panic_text(error.into_panic().as_ref())
-            )),
-            Ok(Err(_)) => Err("it was stopped".to_owned()),
-            Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f64())),
+        let (context, operation) = (Arc::clone(&self.context), operation.to_owned());
+        let call = async move { action.progress(&operation, &context.cx()).await };
+        guarded(timeout, call).await
+    }
+
+    /// Tells an action to end an operation; `None` when no answer came in time.
+    pub(crate) async fn cancel(
+        &self,
+        action: &str,
+        operation: &str,
+        timeout: Duration,
+    ) -> Option<Result<(), String>> {
+        let action = match self.named(action) {
+            Ok(action) => action,
+            Err(reason) => return Some(Err(reason)),
+        };
+        let (context, operation) = (Arc::clone(&self.context), operation.to_owned());
+        let call = async move { action.cancel(&operation, &context.cx()).await };
+        guarded(timeout, call).await
+    }
+
+    /// The time, by the run's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.context.clock)()
+    }
+
+    fn named(&self, name: &str) -> Result<Arc<dyn BackupItemAction>, String> {
+        self.bound
+            .iter()
+            .map(|(action, _)| action)
+            .find(|action| action.name() == name)
+            .cloned()
+            .ok_or_else(|| format!("there is no action {name:?} to ask"))
+    }
+}
+
+impl CallContext {
+    fn cx(&self) -> ActionContext<'_, Backup> {
+        ActionContext {
+            run: &self.backup,
+            now: (self.clock)(),
+            cancel: &self.cancel,
+            cluster: &self.reader,
         }
     }
 }
 
+/// Runs a call of an action in a task of its own; `None` when it does not end in time.
+async fn guarded<T: Send + 'static>(
+    timeout: Duration,
+    call: impl Future<Output = Result<T, ActionError>> + Send + 'static,
+) -> Option<Result<T, String>> {
+    let task = tokio::spawn(call.in_current_span());
+    let _guard = AbortOnDrop(task.abort_handle());
+    Some(match tokio::time::timeout(timeout, task).await.ok()? {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(error) if error.is_panic() => Err(format!(
+            "it panicked: {}",
+            panic_text(error.into_panic().as_ref())
+        )),
+        Err(_) => Err("it was stopped".to_owned()),
+    })
+}
+
 /// Takes an outcome into the item; two annotations of a changed item are orders to the engine and not stored.
-fn apply(out: &mut Prepared, tree: &mut ItemTree, changed: &mut bool, outcome: BackupOutcome) {
+fn apply(
+    out: &mut Prepared,
+    tree: &mut ItemTree,
+    changed: &mut bool,
+    action: &str,
+    outcome: BackupOutcome,
+) {
     out.skip |= outcome.skip;
+    if let Some(operation) = outcome.operation.filter(|started| !started.id.is_empty()) {
+        out.operations.push((action.to_owned(), operation));
+    }
     if let Some(item) = outcome.item {
         *tree = item;
         *changed = true;

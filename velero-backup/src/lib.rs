@@ -4,11 +4,20 @@
 pub mod artifacts;
 
 mod actions;
+mod block_run;
+mod blocks;
+mod coverage;
 mod engine;
 mod error;
+mod finalize;
+mod held;
+mod hooks;
 mod invoke;
 mod lister;
+mod operations;
+mod ordered;
 mod plan;
+mod pod_facts;
 mod prepare;
 mod related;
 mod request;
@@ -21,8 +30,11 @@ mod volumes;
 mod writer;
 
 pub use actions::{PersistentVolumeClaimAction, PodAction, ServiceAccountAction};
+pub use coverage::{Coverage, KindCoverage, LeftOut, Reading};
 pub use engine::{BackupEngine, BackupOptions, BackupRun};
 pub use error::{Error, ErrorKind};
+pub use finalize::{ArchiveBase, FinalizeResult};
+pub use operations::OperationCounts;
 pub use prepare::{PrepareDefaults, prepare};
 pub use request::BackupRequest;
 pub use result::BackupResult;

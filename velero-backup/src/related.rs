@@ -1,6 +1,6 @@
 //! Additional items: what actions ask for, found before the items that asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -13,9 +13,9 @@ use crate::request::may_be_stored;
 use crate::run::Run;
 
 /// How many steps from item to item are followed. Real chains have two or three.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
-type Found = HashMap<ResourceIdentifier, Prepared>;
+pub(crate) type Found = HashMap<ResourceIdentifier, Prepared>;
 type Read = (
     ResourceIdentifier,
     Arc<ApiResource>,
@@ -23,10 +23,11 @@ type Read = (
 );
 
 /// An additional item and who asks for it.
-struct Wanted {
-    id: ResourceIdentifier,
-    must_include: bool,
-    by: String,
+pub(crate) struct Wanted {
+    pub(crate) id: ResourceIdentifier,
+    pub(crate) must_include: bool,
+    /// The words for who asks.
+    pub(crate) by: String,
 }
 
 impl Run<'_> {
@@ -34,8 +35,16 @@ impl Run<'_> {
     ///
     /// Items that are stored already, or that the filters leave out, are not among them.
     pub(crate) async fn gather(&mut self, first: &[Prepared]) -> Result<Found, Error> {
-        let mut found = Found::new();
-        let mut wanted: Vec<Wanted> = first.iter().flat_map(wanted_by).collect();
+        let wanted = first.iter().flat_map(wanted_by).collect();
+        self.follow(wanted, Found::new()).await
+    }
+
+    /// As [`Run::gather`], beginning with what is asked for; items that are found already are not looked for.
+    pub(crate) async fn follow(
+        &mut self,
+        mut wanted: Vec<Wanted>,
+        mut found: Found,
+    ) -> Result<Found, Error> {
         for _ in 0..MAX_DEPTH {
             if wanted.is_empty() {
                 return Ok(found);
@@ -51,14 +60,14 @@ impl Run<'_> {
                 .await;
             wanted = prepared.iter().flat_map(wanted_by).collect();
             for ((id, _, _), item) in items.into_iter().zip(prepared) {
-                self.count_one();
+                self.count_one(&item.resource, item.original.head());
                 found.insert(id, item);
             }
         }
         for left in wanted {
-            self.problem(
+            self.settle(
                 Severity::Error,
-                &left.id,
+                left.id,
                 format!(
                     "additional item of {} after {MAX_DEPTH} steps; not followed any further",
                     left.by
@@ -108,14 +117,34 @@ impl Run<'_> {
             .await;
         let mut found = self.gather(&prepared).await?;
         for ((id, _, _), item) in items.into_iter().zip(prepared) {
-            self.count_one();
+            self.count_one(&item.resource, item.original.head());
             found.insert(id, item);
         }
         Ok(found)
     }
 
+    /// Finds items by name, whatever the filters say; each comes with the words for who asks for it.
+    pub(crate) async fn find_named(
+        &mut self,
+        wanted: Vec<(ResourceIdentifier, String)>,
+    ) -> Result<Vec<(Arc<ApiResource>, RawItem)>, Error> {
+        let wanted = wanted
+            .into_iter()
+            .map(|(id, by)| Wanted {
+                id,
+                must_include: true,
+                by,
+            })
+            .collect();
+        let found = self.find(wanted, &Found::new()).await?;
+        Ok(found
+            .into_iter()
+            .map(|(_, resource, item)| (resource, item))
+            .collect())
+    }
+
     /// Finds items by name, in lists that were read or by reading each.
-    async fn find(
+    pub(crate) async fn find(
         &mut self,
         wanted: Vec<Wanted>,
         found: &Found,
@@ -222,40 +251,21 @@ impl Run<'_> {
     }
 
     /// Looks for an item in the list of its kind, which is read ahead as far as the bound on held bytes allows.
-    async fn held(&mut self, id: &ResourceIdentifier) -> Result<Option<RawItem>, Error> {
+    pub(crate) async fn held(
+        &mut self,
+        id: &ResourceIdentifier,
+    ) -> Result<Option<RawItem>, Error> {
         let Some(&at) = self.kind_of.get(&id.group_resource) else {
             return Ok(None);
         };
         if at <= self.current {
             return Ok(None);
         }
-        let key = (id.namespace.clone(), id.name.clone());
-        loop {
-            let source = &self.sources[at];
-            if let Some(place) = source.index.get(&key) {
-                return Ok(Some(source.held[*place].clone()));
-            }
-            if self.held_bytes >= self.options.held_bytes {
-                return Ok(None);
-            }
-            let Some(items) = self.next_items(at).await? else {
-                return Ok(None);
-            };
-            let source = &mut self.sources[at];
-            for item in items {
-                self.held_bytes += item.json().len();
-                let head = item.head();
-                source.index.insert(
-                    (head.namespace.clone(), head.name.clone()),
-                    source.held.len(),
-                );
-                source.held.push(item);
-            }
-        }
+        self.read_to(at, &id.namespace, &id.name).await
     }
 
     /// Reads items one by one, several at a time; the order stays.
-    async fn read(&self, ids: Vec<(ResourceIdentifier, Arc<ApiResource>)>) -> Vec<Read> {
+    pub(crate) async fn read(&self, ids: Vec<(ResourceIdentifier, Arc<ApiResource>)>) -> Vec<Read> {
         let read = |(id, resource): (ResourceIdentifier, Arc<ApiResource>)| async move {
             let result = self.cluster.get(&resource, &id.namespace, &id.name).await;
             (id, resource, result)
@@ -268,7 +278,45 @@ impl Run<'_> {
 
     fn settle(&mut self, severity: Severity, id: ResourceIdentifier, message: String) {
         self.problem(severity, &id, message);
+        if severity == Severity::Error {
+            self.broken
+                .insert(id.clone(), [id.to_string()].into_iter().collect());
+        }
         self.settled.insert(id);
+    }
+
+    /// Tells at an item what is missing of it in the backup: additional items that went wrong, or theirs.
+    ///
+    /// The peer leaves such an item out of the archive; here it is stored, and this says that it is not whole.
+    pub(crate) fn tell_of_missing(&mut self, mut item: Prepared) -> Prepared {
+        let mut causes = BTreeSet::new();
+        if !self.broken.is_empty() && !item.skip {
+            let broken = item.additional.iter().filter_map(|id| self.broken.get(id));
+            causes.extend(broken.flatten().cloned());
+        }
+        let id = item.id();
+        causes.remove(&id.to_string());
+        if !causes.is_empty() {
+            let all: Vec<&str> = causes.iter().map(String::as_str).collect();
+            let message = format!(
+                "it is in the backup, but not whole: there were errors at {}",
+                all.join(", ")
+            );
+            item.records.push(Record::item(
+                Severity::Warning,
+                &id.group_resource,
+                id.namespace.as_str(),
+                id.name.as_str(),
+                message,
+            ));
+        }
+        if item.records.iter().any(|r| r.severity == Severity::Error) {
+            causes.insert(id.to_string());
+        }
+        if !causes.is_empty() {
+            self.broken.insert(id, causes);
+        }
+        item
     }
 
     fn problem(&mut self, severity: Severity, id: &ResourceIdentifier, message: String) {
@@ -282,7 +330,7 @@ impl Run<'_> {
     }
 }
 
-fn wanted_by(item: &Prepared) -> Vec<Wanted> {
+pub(crate) fn wanted_by(item: &Prepared) -> Vec<Wanted> {
     if item.skip {
         return Vec::new();
     }

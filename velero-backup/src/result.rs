@@ -1,8 +1,11 @@
 //! What came of a backup.
 
 use velero_core::Timestamp;
-use velero_core::artifact::{ItemOperation, VolumeInfo};
+use velero_core::api::HookStatus;
+use velero_core::artifact::{BackupItemOperation, VolumeInfo};
 use velero_core::result::{Record, ResourceList, Severity, count};
+
+use crate::Coverage;
 
 /// What came of a backup that ran to its end. It may still have errors: look at [`BackupResult::errors`].
 #[derive(Debug, Clone)]
@@ -18,8 +21,12 @@ pub struct BackupResult {
     pub resource_list: ResourceList,
     /// The volumes whose objects are in the archive, and what became of their data.
     pub volume_infos: Vec<VolumeInfo>,
-    /// Operations that actions have left running.
-    pub item_operations: Vec<ItemOperation>,
+    /// Operations that actions have left running: see [`BackupEngine::poll_operations`](crate::BackupEngine::poll_operations).
+    pub item_operations: Vec<BackupItemOperation>,
+    /// Hooks that were to run, and those that failed.
+    pub hook_status: HookStatus,
+    /// What became of the objects of each kind.
+    pub coverage: Coverage,
     /// Size of the archive in bytes.
     pub archive_bytes: u64,
     /// When the backup started.

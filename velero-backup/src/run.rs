@@ -5,22 +5,29 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use velero_cluster::{BadElement, Cluster, ErrorKind};
+use velero_core::api::HookStatus;
 use velero_core::archive::ItemPath;
+use velero_core::artifact::BackupItemOperation;
 use velero_core::result::{About, Record, ResourceList, Severity, chain};
 use velero_core::{
-    ApiResource, GroupResource, Progress, ProgressUpdate, RawItem, ResourceIdentifier, Timestamp,
+    ApiResource, GroupResource, ItemHead, Progress, ProgressUpdate, RawItem, ResourceIdentifier,
+    Timestamp,
 };
 
+use crate::blocks::{Forming, Member};
+use crate::hooks::Hooks;
 use crate::invoke::{Actions, Prepared};
-use crate::lister::{Event, Listing};
+use crate::lister::{Content, Event, Listing};
+use crate::ordered::Ordered;
+use crate::coverage::Tracker;
 use crate::plan::{self, Kind};
 use crate::seen::Seen;
 use crate::volumes::Volumes;
 use crate::writer::{Entry, Writer};
-use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error};
+use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error, FinalizeResult};
 
 /// Items whose actions and additional items are worked on together.
-const CHUNK: usize = 64;
+pub(crate) const CHUNK: usize = 64;
 
 /// Kinds in a row without any answer after which the cluster counts as gone.
 const MAX_UNREACHABLE: u32 = 3;
@@ -33,24 +40,31 @@ pub(crate) struct Output {
     stored_resources: BTreeSet<GroupResource>,
     volumes: Volumes,
     counts: ProgressUpdate,
+    pub(crate) coverage: Tracker,
+    pub(crate) operations: Vec<BackupItemOperation>,
+    hooks: HookStatus,
 }
 
 impl Output {
     /// Notes a record and logs it.
     pub(crate) fn record(&mut self, record: Record) {
-        let (resource, namespace, name) = match &record.about {
-            About::Run => ("", "", ""),
-            About::Item {
-                resource,
-                namespace,
-                name,
-            } => (resource.as_str(), namespace.as_str(), name.as_str()),
-        };
-        match record.severity {
-            Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
-            Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
-        }
+        log(&record);
         self.records.push(record);
+    }
+
+    pub(crate) fn into_finalized(self, archive_bytes: u64, completed: Timestamp) -> FinalizeResult {
+        FinalizeResult {
+            stored: self.counts.done,
+            records: self.records,
+            resource_list: self.resource_list,
+            archive_bytes,
+            completed,
+        }
+    }
+
+    /// How many items are in the archive.
+    pub(crate) fn stored(&self) -> u64 {
+        self.counts.done
     }
 
     pub(crate) fn into_result(
@@ -60,13 +74,17 @@ impl Output {
         started: Timestamp,
         completed: Timestamp,
     ) -> BackupResult {
+        let coverage = self.coverage.finish();
+        coverage.log();
         BackupResult {
+            coverage,
             total: self.counts.total,
             backed_up: self.counts.done,
             records: self.records,
             resource_list: self.resource_list,
             volume_infos: self.volumes.finish(request.backup()),
-            item_operations: Vec::new(),
+            item_operations: self.operations,
+            hook_status: self.hooks,
             archive_bytes,
             started,
             completed,
@@ -74,14 +92,32 @@ impl Output {
     }
 }
 
+/// Writes a record into the run's log.
+pub(crate) fn log(record: &Record) {
+    let (resource, namespace, name) = match &record.about {
+        About::Run => ("", "", ""),
+        About::Item {
+            resource,
+            namespace,
+            name,
+        } => (resource.as_str(), namespace.as_str(), name.as_str()),
+    };
+    match record.severity {
+        Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
+        Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
+    }
+}
+
 /// Where the items of one kind come from.
 #[derive(Default)]
 pub(crate) struct Source {
     listing: Option<Listing>,
-    ended: bool,
-    /// Items read before their turn, because others refer to them.
-    pub(crate) held: Vec<RawItem>,
+    pub(crate) ended: bool,
+    /// Items read before their turn, because others refer to them; `None` where one has been stored since.
+    pub(crate) held: Vec<Option<RawItem>>,
     pub(crate) index: HashMap<(String, String), usize>,
+    /// Namespace of the last item that was read.
+    pub(crate) last_namespace: String,
 }
 
 pub(crate) struct Run<'a> {
@@ -97,11 +133,20 @@ pub(crate) struct Run<'a> {
     pub(crate) current: usize,
     pub(crate) held_bytes: usize,
     pub(crate) seen: Seen,
+    /// The hooks of pods under way.
+    pub(crate) hooks: Hooks,
+    /// Pods that wait for the end of their namespace.
+    pub(crate) forming: Forming,
+    pub(crate) ordered: Ordered,
+    /// Items that went wrong, each with the root causes: itself, or what it needs.
+    pub(crate) broken: HashMap<ResourceIdentifier, BTreeSet<String>>,
     /// Additional items that need not be looked for again: missing, refused or not to be stored.
     pub(crate) settled: HashSet<ResourceIdentifier>,
     /// Namespaces with a selected object, where that decides about their Namespace objects.
-    content: HashSet<String>,
+    content: Arc<Content>,
     unreachable: u32,
+    /// Whether items are stored once more, after their operations.
+    pub(crate) finalizing: bool,
     pub(crate) out: Output,
 }
 
@@ -114,11 +159,12 @@ impl<'a> Run<'a> {
         run: &BackupRun,
         writer: &'a Writer,
     ) -> Self {
-        let kinds: Vec<Arc<Kind>> = plan::plan(request).into_iter().map(Arc::new).collect();
-        let mut out = Output::default();
-        for record in request.records() {
-            out.record(record.clone());
-        }
+        let plan = plan::plan(request, options.all_api_versions);
+        let out = Output {
+            coverage: Tracker::new(&plan),
+            ..Output::default()
+        };
+        let kinds: Vec<Arc<Kind>> = plan.kinds.into_iter().map(Arc::new).collect();
         Self {
             cluster,
             request: Arc::new(request.clone()),
@@ -130,38 +176,55 @@ impl<'a> Run<'a> {
             kind_of: kinds
                 .iter()
                 .enumerate()
+                .filter(|(_, kind)| kind.resource.preferred)
                 .map(|(at, kind)| (kind.gr.clone(), at))
                 .collect(),
             kinds,
             current: 0,
             held_bytes: 0,
             seen: Seen::default(),
+            hooks: Hooks::new(cluster.clone()),
+            forming: Forming::default(),
+            ordered: Ordered::read(request.backup()),
+            broken: HashMap::new(),
             settled: HashSet::new(),
-            content: HashSet::new(),
+            content: Arc::default(),
             unreachable: 0,
+            finalizing: false,
             out,
         }
     }
 
     pub(crate) fn into_output(self) -> Output {
-        self.out
+        let mut out = self.out;
+        out.hooks = self.hooks.counts();
+        out
+    }
+
+    /// Ends a run that does not come to its end: pods whose pre hooks have run get their post hooks.
+    pub(crate) async fn finish_hooks(&mut self) {
+        self.hooks.finish().await;
     }
 
     /// Does the whole run, up to the end of the archive's items.
     pub(crate) async fn drive(&mut self) -> Result<(), Error> {
+        for record in self.request.records().to_vec() {
+            self.out.record(record);
+        }
         for at in 0..self.kinds.len() {
             self.current = at;
             for ahead in at..self.kinds.len().min(at + 1 + self.options.kinds_ahead) {
                 self.start(ahead);
             }
-            let held = std::mem::take(&mut self.sources[at].held);
-            self.sources[at].index.clear();
-            self.held_bytes -= held.iter().map(|item| item.json().len()).sum::<usize>();
+            self.ordered(at).await?;
+            let held = self.take_held(at);
             self.items(at, held).await?;
             while let Some(items) = self.next_items(at).await? {
                 self.items(at, items).await?;
             }
+            self.close_namespace().await?;
         }
+        self.tell_of_unordered();
         self.definitions().await
     }
 
@@ -173,6 +236,9 @@ impl<'a> Run<'a> {
                 &self.request,
                 &self.kinds[at],
                 &self.options.list,
+                self.request
+                    .namespaces_come_last()
+                    .then(|| Arc::clone(&self.content)),
             ));
         }
     }
@@ -192,18 +258,24 @@ impl<'a> Run<'a> {
                     return Ok(None);
                 }
                 Some(Event::Page(items, bad)) => {
+                    if let Some(last) = items.last() {
+                        source.last_namespace.clone_from(&last.head().namespace);
+                    }
                     self.unreachable = 0;
                     self.bad_elements(at, &bad);
                     return Ok(Some(items));
                 }
                 Some(Event::Failed { namespace, error }) => {
+                    self.out.coverage.incomplete(at);
                     self.list_failed(at, namespace, error)?
                 }
+                Some(Event::Ended(tally)) => self.out.coverage.ended(at, tally),
             }
         }
     }
 
     fn bad_elements(&mut self, at: usize, bad: &[BadElement]) {
+        self.out.coverage.bad(at, bad.len());
         for element in bad {
             let message = format!(
                 "element {} of a list page is no object and not in the backup: {}",
@@ -265,38 +337,34 @@ impl<'a> Run<'a> {
         let kind = Arc::clone(&self.kinds[at]);
         let fresh: Vec<RawItem> = items
             .into_iter()
-            .filter(|item| self.is_wanted(&kind, item))
+            .filter(|item| self.is_wanted(at, &kind, item))
             .collect();
-        self.out.counts.total += fresh.len() as u64;
+        self.count_taken(at, fresh.len());
         let resource = Arc::new(kind.resource.clone());
-        if !self.actions.want(&kind.gr) {
-            for item in fresh {
-                let head = item.head();
-                if self
-                    .seen
-                    .insert(&head.api_version, &head.kind, &head.namespace, &head.name)
-                {
-                    self.store(Prepared::plain(Arc::clone(&resource), item))
-                        .await?;
-                } else {
-                    self.out.counts.total -= 1;
-                }
-            }
-        } else {
+        if kind.gr.is("", "pods") {
+            self.pods(&resource, fresh).await?;
+        } else if self.actions.want(&kind.gr) || self.actions.relate_kind(&kind.gr) {
             let mut fresh = fresh.into_iter();
             loop {
                 let chunk: Vec<RawItem> = fresh.by_ref().take(CHUNK).collect();
                 if chunk.is_empty() {
                     break;
                 }
-                self.chunk(&resource, chunk).await?;
+                if self.actions.relate_kind(&kind.gr) {
+                    let members = self.members(&resource, chunk);
+                    self.blocks(members).await?;
+                } else {
+                    self.chunk(&resource, chunk).await?;
+                }
             }
+        } else {
+            self.plain(&resource, fresh).await?;
         }
         self.progress.update(self.out.counts);
         Ok(())
     }
 
-    fn is_wanted(&mut self, kind: &Kind, item: &RawItem) -> bool {
+    fn is_wanted(&mut self, at: usize, kind: &Kind, item: &RawItem) -> bool {
         let head = item.head();
         if self
             .seen
@@ -305,41 +373,57 @@ impl<'a> Run<'a> {
             return false;
         }
         if kind.is_namespaces() {
-            return self
-                .request
-                .takes_namespace(head, self.content.contains(&head.name));
-        }
-        if self.request.namespaces_come_last()
-            && !head.namespace.is_empty()
-            && !self.content.contains(&head.namespace)
-        {
-            self.content.insert(head.namespace.clone());
+            let has_content = self.content.has(&head.name);
+            let rule = self.request.why_not_namespace(head, has_content);
+            if let Some(rule) = rule {
+                self.out.coverage.left_out(at, rule);
+            }
+            return rule.is_none();
         }
         true
     }
 
-    async fn chunk(
+    pub(crate) fn members(
+        &self,
+        resource: &Arc<ApiResource>,
+        items: Vec<RawItem>,
+    ) -> Vec<Member> {
+        let member = |item| Member::new(Arc::clone(resource), item, self.request.hooks());
+        items.into_iter().map(member).collect()
+    }
+
+    /// Stores items that no action looks at.
+    pub(crate) async fn plain(
+        &mut self,
+        resource: &Arc<ApiResource>,
+        items: Vec<RawItem>,
+    ) -> Result<(), Error> {
+        for item in items {
+            if self.take_note(item.head()) {
+                self.store(Prepared::plain(Arc::clone(resource), item))
+                    .await?;
+            } else {
+                self.uncount_one(resource);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores items after their actions, each behind its additional items.
+    pub(crate) async fn chunk(
         &mut self,
         resource: &Arc<ApiResource>,
         chunk: Vec<RawItem>,
     ) -> Result<(), Error> {
-        let prepared = self
-            .prepare_all(
-                chunk
-                    .into_iter()
-                    .map(|item| (Arc::clone(resource), item))
-                    .collect(),
-            )
-            .await;
-        let mut related = self.gather(&prepared).await?;
-        for item in prepared {
-            let mut order = Vec::new();
-            self.in_order(item, &mut related, &mut order);
-            for item in order {
-                self.store(item).await?;
-            }
+        if chunk.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let items = chunk
+            .into_iter()
+            .map(|item| (Arc::clone(resource), item))
+            .collect();
+        let worked = self.work_on(items).await?;
+        self.lay(worked).await
     }
 
     /// Runs the actions of several items at the same time; the order stays.
@@ -347,7 +431,11 @@ impl<'a> Run<'a> {
         &self,
         items: Vec<(Arc<ApiResource>, RawItem)>,
     ) -> Vec<Prepared> {
-        let prepare = |(resource, item)| self.actions.prepare(resource, item);
+        let prepare = |(resource, item)| async move {
+            let mut prepared = self.actions.prepare(resource, item).await;
+            prepared.must_include |= self.finalizing;
+            prepared
+        };
         stream::iter(items.into_iter().map(prepare))
             .buffered(self.options.concurrency.max(1))
             .collect()
@@ -355,19 +443,20 @@ impl<'a> Run<'a> {
     }
 
     /// Lays an item behind the additional items that it asks for and that are not stored yet.
-    fn in_order(
+    pub(crate) fn in_order(
         &mut self,
         item: Prepared,
         related: &mut HashMap<ResourceIdentifier, Prepared>,
         order: &mut Vec<Prepared>,
     ) {
-        let head = item.original.head();
-        if !self
-            .seen
-            .insert(&head.api_version, &head.kind, &head.namespace, &head.name)
-        {
-            self.out.counts.total -= 1;
+        if !self.take_note(item.original.head()) {
+            self.uncount_one(&item.resource);
             return;
+        }
+        if item.resource.preferred
+            && let Some(at) = self.kind_of.get(&item.resource.group_resource())
+        {
+            self.release(*at, item.original.head());
         }
         if !item.skip {
             for id in &item.additional {
@@ -376,11 +465,29 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let item = self.tell_of_missing(item);
         order.push(item);
     }
 
+    /// Notes that an item is dealt with; `false` if it was before.
+    pub(crate) fn take_note(&mut self, head: &ItemHead) -> bool {
+        self.seen
+            .insert(&head.api_version, &head.kind, &head.namespace, &head.name)
+    }
+
+    /// Whether an item is dealt with.
+    pub(crate) fn is_taken(&self, resource: &ApiResource, head: &ItemHead) -> bool {
+        self.seen.contains(
+            &resource.api_version(),
+            &resource.kind,
+            &head.namespace,
+            &head.name,
+        )
+    }
+
     /// Writes an item into the archive.
-    async fn store(&mut self, item: Prepared) -> Result<(), Error> {
+    pub(crate) async fn store(&mut self, item: Prepared) -> Result<(), Error> {
+        self.note_operations(&item);
         for record in item.records {
             self.out.record(record);
         }
@@ -393,6 +500,7 @@ impl<'a> Run<'a> {
                 "an action leaves the item out of the backup"
             );
             self.out.counts.total -= 1;
+            self.out.coverage.skipped(&item.resource);
             return Ok(());
         }
         let gr = item.resource.group_resource();
@@ -441,6 +549,7 @@ impl<'a> Run<'a> {
             self.out.stored_resources.insert(gr);
         }
         self.out.counts.done += 1;
+        self.out.coverage.stored(&item.resource);
         Ok(())
     }
 
@@ -473,9 +582,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Counts items that a list has brought and that are taken.
+    pub(crate) fn count_taken(&mut self, at: usize, count: usize) {
+        self.out.counts.total += count as u64;
+        self.out.coverage.taken(at, count);
+    }
+
+    /// Whether a Namespace object is stored, by what is known so far.
+    pub(crate) fn takes_namespace(&self, head: &ItemHead) -> bool {
+        let has_content = self.content.has(&head.name);
+        self.request.why_not_namespace(head, has_content).is_none()
+    }
+
     /// Counts an item that was found on the side.
-    pub(crate) fn count_one(&mut self) {
+    pub(crate) fn count_one(&mut self, resource: &ApiResource, head: &ItemHead) {
         self.out.counts.total += 1;
+        let rule = self.request.why_not(head);
+        self.out.coverage.related(resource, rule);
+    }
+
+    /// Takes back an item that was counted twice, or is not to be stored.
+    pub(crate) fn uncount_one(&mut self, resource: &ApiResource) {
+        self.out.counts.total -= 1;
+        self.out.coverage.repeated(resource);
     }
 }
 

@@ -10,16 +10,6 @@ pub(crate) fn refused(backup: &Backup) -> Vec<String> {
     let on = |field: Option<bool>| field == Some(true);
     let fields = [
         (
-            "hooks",
-            !spec.hooks.resources.is_empty(),
-            "commands in pods",
-        ),
-        (
-            "orderedResources",
-            !spec.ordered_resources.is_empty(),
-            "an order among objects",
-        ),
-        (
             "resourcePolicy",
             spec.resource_policy.is_some(),
             "resource policies",
@@ -78,11 +68,8 @@ mod tests {
     fn what_asks_is_refused_by_name() {
         let hooks = json!({"resources": [{"name": "h", "pre": [{"exec": {"command": ["a"]}}]}]});
         for (spec, field) in [
-            (json!({"hooks": hooks}), Some("hooks")),
-            (
-                json!({"orderedResources": {"pods": "a/b"}}),
-                Some("orderedResources"),
-            ),
+            (json!({"hooks": hooks}), None),
+            (json!({"orderedResources": {"pods": "a/b"}}), None),
             (
                 json!({"resourcePolicy": {"kind": "configmap", "name": "p"}}),
                 Some("resourcePolicy"),

@@ -143,16 +143,6 @@ impl Volumes {
                 annotations::VOLUMES_TO_BACKUP
             )));
         }
-        for prefix in [
-            annotations::backup_hook::PRE_PREFIX,
-            annotations::backup_hook::PRE_PREFIX_OLD,
-            annotations::backup_hook::POST_PREFIX,
-        ] {
-            let key = format!("{prefix}{}", annotations::backup_hook::COMMAND);
-            if notes.contains_key(&key) {
-                records.push(warn(format!("annotation {key} asks for a command in the pod, which this version does not run")));
-            }
-        }
         records
     }
 
@@ -230,7 +220,7 @@ mod tests {
         let mut volumes = Volumes::default();
         let notes = json!({"backup.velero.io/backup-volumes": "d", "pre.hook.backup.velero.io/command": "sync", "a": "b"});
         let records = volumes.observe("", "pods", &pod("p", notes));
-        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!(records.len(), 1, "{records:?}");
         assert!(records.iter().all(|r| r.severity == Severity::Warning));
     }
 }

@@ -1,0 +1,175 @@
+//! Handling item blocks: pre hooks, actions and additional items, post hooks, and the archive in the order of the blocks.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use velero_core::{ApiResource, RawItem, ResourceIdentifier};
+
+use crate::Error;
+use crate::blocks::{Block, Member};
+use crate::hooks::Step;
+use crate::pod_facts::PodFacts;
+use crate::related::Found;
+use crate::run::{CHUNK, Run};
+
+/// Items whose actions have run, and their additional items: ready for the archive.
+#[derive(Debug, Default)]
+pub(crate) struct Worked {
+    order: Vec<ResourceIdentifier>,
+    found: Found,
+}
+
+/// The pods of a block that have hooks.
+fn hooked(block: &[Member]) -> Vec<Arc<PodFacts>> {
+    block
+        .iter()
+        .filter_map(|member| member.pod.clone())
+        .filter(|pod| pod.has_hooks())
+        .collect()
+}
+
+/// Puts neighbours without hooks together, as many as are worked on at once.
+fn merge(blocks: Vec<Block>) -> VecDeque<Block> {
+    let mut out: VecDeque<Block> = VecDeque::new();
+    let mut open = false;
+    for block in blocks {
+        if !hooked(&block).is_empty() {
+            open = false;
+            out.push_back(block);
+            continue;
+        }
+        for member in block {
+            match out.back_mut().filter(|last| open && last.len() < CHUNK) {
+                Some(last) => last.push(member),
+                None => out.push_back(vec![member]),
+            }
+            open = true;
+        }
+    }
+    out
+}
+
+impl Run<'_> {
+    /// Handles blocks; hooks of as many at a time as the options allow, one by default.
+    pub(crate) async fn run_blocks(&mut self, blocks: Vec<Block>) -> Result<(), Error> {
+        let workers = self.options.item_block_workers.max(1);
+        let mut waiting = merge(blocks);
+        let mut active: HashMap<usize, Block> = HashMap::new();
+        let mut worked: BTreeMap<usize, Worked> = BTreeMap::new();
+        let (mut started, mut stored) = (0, 0);
+        loop {
+            while self.hooks.running() < workers && worked.len() < workers {
+                let Some(block) = waiting.pop_front() else {
+                    break;
+                };
+                let place = started;
+                started += 1;
+                let pods = hooked(&block);
+                if pods.is_empty() {
+                    worked.insert(place, self.work(block).await?);
+                } else {
+                    self.hooks.start_pre(place, pods);
+                    active.insert(place, block);
+                }
+                stored = self.store_turn(&mut worked, stored).await?;
+            }
+            match self.hooks.next().await {
+                Some(Step::Pre(outcome)) => {
+                    let block = active.remove(&outcome.place).unwrap_or_default();
+                    for record in outcome.records {
+                        self.out.record(record);
+                    }
+                    let block = self.without(block, &outcome.stopped);
+                    worked.insert(outcome.place, self.work(block).await?);
+                    self.hooks.start_post(outcome.place, outcome.passed);
+                }
+                Some(Step::Post(outcome)) => {
+                    for record in outcome.records {
+                        self.out.record(record);
+                    }
+                }
+                None if waiting.is_empty() => return Ok(()),
+                None => {}
+            }
+            stored = self.store_turn(&mut worked, stored).await?;
+        }
+    }
+
+    /// Stores the blocks whose turn it is; gives the place of the next one.
+    async fn store_turn(
+        &mut self,
+        worked: &mut BTreeMap<usize, Worked>,
+        mut next: usize,
+    ) -> Result<usize, Error> {
+        while let Some(block) = worked.remove(&next) {
+            self.lay(block).await?;
+            next += 1;
+        }
+        Ok(next)
+    }
+
+    /// Takes pods out of a block that must not be in the backup; nothing else brings them in, either.
+    fn without(&mut self, block: Block, pods: &[Arc<PodFacts>]) -> Block {
+        let (out, rest): (Block, Block) = block.into_iter().partition(|member| {
+            let stopped = |pod: &Arc<PodFacts>| pods.iter().any(|p| Arc::ptr_eq(p, pod));
+            member.pod.as_ref().is_some_and(stopped)
+        });
+        for member in out {
+            if !member.counted {
+                self.count_one(&member.resource, member.item.head());
+            }
+            self.take_note(member.item.head());
+        }
+        rest
+    }
+
+    async fn work(&mut self, block: Block) -> Result<Worked, Error> {
+        let mut items = Vec::new();
+        for member in block {
+            if !member.counted {
+                self.count_one(&member.resource, member.item.head());
+            }
+            items.push((member.resource, member.item));
+        }
+        self.work_on(items).await
+    }
+
+    /// Runs the actions of some items and finds their additional items.
+    pub(crate) async fn work_on(
+        &mut self,
+        items: Vec<(Arc<ApiResource>, RawItem)>,
+    ) -> Result<Worked, Error> {
+        let prepared = self.prepare_all(items).await;
+        let mut worked = Worked::default();
+        let wanted = prepared
+            .iter()
+            .flat_map(crate::related::wanted_by)
+            .collect();
+        for item in prepared {
+            let id = item.id();
+            if let Some(twin) = worked.found.insert(id.clone(), item) {
+                self.uncount_one(&twin.resource);
+            } else {
+                worked.order.push(id);
+            }
+        }
+        let known = std::mem::take(&mut worked.found);
+        worked.found = self.follow(wanted, known).await?;
+        Ok(worked)
+    }
+
+    /// Stores items, each behind what it asks for.
+    pub(crate) async fn lay(&mut self, mut worked: Worked) -> Result<(), Error> {
+        for id in worked.order {
+            let Some(item) = worked.found.remove(&id) else {
+                continue;
+            };
+            let mut order = Vec::new();
+            self.in_order(item, &mut worked.found, &mut order);
+            for item in order {
+                self.store(item).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,463 @@
+//! Item blocks: items that belong together so closely that the hooks of all their pods surround the work on all of them.
+//!
+//! Pods of one namespace that use claims, or have hooks, wait until the pods of that namespace have been read, and are
+//! then united: those that share a claim, those whose claims are of one volume group, and those that an
+//! [`ItemBlockAction`](velero_core::action::ItemBlockAction) unites. All this comes from lists that are read anyway. Any
+//! other pod is a block of its own and stored at once. Mirrors upstream's `pkg/itemblock` and `pkg/itemblock/actions`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use velero_core::hook::BackupHookRules;
+use velero_core::result::{Record, Severity};
+use velero_core::{ApiResource, GroupResource, RawItem, ResourceIdentifier};
+
+use crate::Error;
+use crate::pod_facts::PodFacts;
+use crate::related::{Found, MAX_DEPTH, Wanted};
+use crate::run::{CHUNK, Run};
+
+/// Label key by which claims form volume groups when the backup names none: the server's default.
+const VOLUME_GROUP_LABEL: &str = "velero.io/volume-group";
+
+/// One item of a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) resource: Arc<ApiResource>,
+    pub(crate) item: RawItem,
+    /// What is to be known of it if it is a pod.
+    pub(crate) pod: Option<Arc<PodFacts>>,
+    /// Whether it is among the items counted so far.
+    pub(crate) counted: bool,
+}
+
+impl Member {
+    pub(crate) fn new(resource: Arc<ApiResource>, item: RawItem, rules: &BackupHookRules) -> Self {
+        let is_pod = resource.group.is_empty() && resource.plural == "pods";
+        let pod = is_pod.then(|| Arc::new(PodFacts::read(&item, rules)));
+        Self {
+            resource,
+            item,
+            pod,
+            counted: true,
+        }
+    }
+
+    /// The same, not counted yet.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.counted = false;
+        self
+    }
+
+    pub(crate) fn id(&self) -> ResourceIdentifier {
+        let head = self.item.head();
+        ResourceIdentifier {
+            group_resource: self.resource.group_resource(),
+            namespace: head.namespace.clone(),
+            name: head.name.clone(),
+        }
+    }
+
+    pub(crate) fn claims(&self) -> &[String] {
+        self.pod.as_ref().map_or(&[], |pod| &pod.claims)
+    }
+
+    fn has_hooks(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.has_hooks())
+    }
+}
+
+/// Items of one block, in the order in which they are handled.
+pub(crate) type Block = Vec<Member>;
+
+/// The pods of the namespace that is being read.
+#[derive(Default)]
+pub(crate) struct Forming {
+    namespace: String,
+    pods: Vec<Member>,
+    bytes: usize,
+    /// Claims of pods whose blocks could not wait for the end of the namespace, and whether hooks ran for them.
+    early: HashMap<String, bool>,
+}
+
+/// Which of some members belong together.
+#[derive(Default)]
+struct Groups(Vec<usize>);
+
+impl Groups {
+    fn add(&mut self) -> usize {
+        self.0.push(self.0.len());
+        self.0.len() - 1
+    }
+
+    fn root(&mut self, mut at: usize) -> usize {
+        while self.0[at] != at {
+            self.0[at] = self.0[self.0[at]];
+            at = self.0[at];
+        }
+        at
+    }
+
+    /// Unites two groups; the root is the earliest member.
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+}
+
+/// Members on their way into blocks.
+#[derive(Default)]
+struct Graph {
+    members: Vec<Member>,
+    groups: Groups,
+    place: HashMap<ResourceIdentifier, usize>,
+    /// The first pod that uses a claim, by the claim's namespace and name.
+    users: BTreeMap<(String, String), usize>,
+}
+
+impl Graph {
+    fn add(&mut self, member: Member) -> usize {
+        let at = self.groups.add();
+        let namespace = &member.item.head().namespace;
+        for claim in member.claims() {
+            let key = (namespace.clone(), claim.clone());
+            match self.users.get(&key) {
+                Some(user) => self.groups.join(*user, at),
+                None => {
+                    self.users.insert(key, at);
+                }
+            }
+        }
+        self.place.insert(member.id(), at);
+        self.members.push(member);
+        at
+    }
+
+    fn blocks(mut self) -> Vec<Block> {
+        let mut blocks: BTreeMap<usize, Block> = BTreeMap::new();
+        for (at, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
+            blocks.entry(self.groups.root(at)).or_default().push(member);
+        }
+        blocks.into_values().collect()
+    }
+}
+
+impl Run<'_> {
+    /// Takes pods in the order of their list.
+    pub(crate) async fn pods(
+        &mut self,
+        resource: &Arc<ApiResource>,
+        pods: Vec<RawItem>,
+    ) -> Result<(), Error> {
+        let mut alone = Vec::new();
+        for pod in pods {
+            if pod.head().namespace != self.forming.namespace {
+                self.chunk(resource, std::mem::take(&mut alone)).await?;
+                self.close_namespace().await?;
+                self.forming.namespace = pod.head().namespace.clone();
+            }
+            let member = Member::new(Arc::clone(resource), pod, self.request.hooks());
+            if member.has_hooks() || !member.claims().is_empty() || self.actions.relate(&member) {
+                self.forming.bytes += member.item.json().len();
+                self.forming.pods.push(member);
+                if self.forming.bytes > self.options.held_bytes {
+                    self.chunk(resource, std::mem::take(&mut alone)).await?;
+                    self.form_early().await?;
+                }
+                continue;
+            }
+            alone.push(member.item);
+            if alone.len() == CHUNK {
+                self.chunk(resource, std::mem::take(&mut alone)).await?;
+            }
+        }
+        self.chunk(resource, alone).await
+    }
+
+    /// Handles the pods that wait for the end of their namespace.
+    pub(crate) async fn close_namespace(&mut self) -> Result<(), Error> {
+        let Forming { pods, early, .. } = std::mem::take(&mut self.forming);
+        self.tell_of_early(&pods, &early);
+        self.blocks(pods).await
+    }
+
+    /// Handles the pods of a namespace that has more of them than may be kept.
+    async fn form_early(&mut self) -> Result<(), Error> {
+        let pods = std::mem::take(&mut self.forming.pods);
+        self.forming.bytes = 0;
+        let early = std::mem::take(&mut self.forming.early);
+        self.tell_of_early(&pods, &early);
+        self.forming.early = early;
+        for pod in &pods {
+            for claim in pod.claims() {
+                *self.forming.early.entry(claim.clone()).or_default() |= pod.has_hooks();
+            }
+        }
+        self.blocks(pods).await
+    }
+
+    fn tell_of_early(&mut self, pods: &[Member], early: &HashMap<String, bool>) {
+        for pod in pods {
+            let shared = pod.claims().iter().find(|claim| {
+                early
+                    .get(*claim)
+                    .is_some_and(|hooked| *hooked || pod.has_hooks())
+            });
+            if let Some(claim) = shared {
+                let head = pod.item.head();
+                let message = format!(
+                    "it shares claim {claim:?} with pods that were backed up before, because the pods of this namespace are too many to be held until all are read; the hooks of these pods did not run together"
+                );
+                self.out.record(Record::item(
+                    Severity::Warning,
+                    "pods",
+                    head.namespace.as_str(),
+                    head.name.as_str(),
+                    message,
+                ));
+            }
+        }
+    }
+
+    /// Forms blocks of some items and handles them.
+    pub(crate) async fn blocks(&mut self, members: Vec<Member>) -> Result<(), Error> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let blocks = self.form(members, 1).await?;
+        self.run_blocks(blocks).await
+    }
+
+    /// Forms blocks of some items, of which the first `together` share one. More items can join them.
+    pub(crate) async fn form(
+        &mut self,
+        members: Vec<Member>,
+        together: usize,
+    ) -> Result<Vec<Block>, Error> {
+        let mut graph = Graph::default();
+        for member in members {
+            let at = graph.add(member);
+            if at < together {
+                graph.groups.join(0, at);
+            }
+        }
+        self.volume_groups(&mut graph).await?;
+        self.related(&mut graph).await?;
+        Ok(graph.blocks())
+    }
+
+    /// Unites pods whose claims carry one volume group label, and adds the claims of the group that no pod uses.
+    async fn volume_groups(&mut self, graph: &mut Graph) -> Result<(), Error> {
+        let claims = GroupResource::core("persistentvolumeclaims");
+        let mut groups: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+        for ((namespace, claim), user) in &graph.users {
+            let id = ResourceIdentifier::namespaced(claims.clone(), namespace, claim);
+            if let Some(held) = self.held(&id).await?
+                && let Some(group) = self.volume_group(&held)
+            {
+                let key = (namespace.clone(), group);
+                groups.entry(key).or_default().push(*user);
+            }
+        }
+        let Some((at, resource)) = self
+            .kind_of
+            .get(&claims)
+            .map(|at| (*at, Arc::new(self.kinds[*at].resource.clone())))
+            .filter(|_| !groups.is_empty())
+        else {
+            return Ok(());
+        };
+        let namespaces: BTreeSet<&String> = groups.keys().map(|(namespace, _)| namespace).collect();
+        for namespace in namespaces {
+            self.read_namespace(at, namespace).await?;
+        }
+        for ((namespace, group), users) in groups {
+            for pair in users.windows(2) {
+                graph.groups.join(pair[0], pair[1]);
+            }
+            for claim in self.claims_of_group(at, &namespace, &group) {
+                let head = claim.head();
+                let key = (namespace.clone(), head.name.clone());
+                let known = self.is_taken(&resource, head) || graph.users.contains_key(&key);
+                if !known {
+                    let member = Member::new(Arc::clone(&resource), claim, self.request.hooks());
+                    let place = graph.add(member.uncounted());
+                    graph.groups.join(users[0], place);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The volume group of a claim that is bound.
+    fn volume_group(&self, claim: &RawItem) -> Option<String> {
+        let own = &self.request.backup().spec.volume_group_snapshot_label_key;
+        let key = if own.is_empty() {
+            VOLUME_GROUP_LABEL
+        } else {
+            own
+        };
+        let head = claim.head();
+        let group = head.labels.get(key).filter(|value| !value.is_empty())?;
+        (head.phase == "Bound").then(|| group.clone())
+    }
+
+    fn claims_of_group(&self, at: usize, namespace: &str, group: &str) -> Vec<RawItem> {
+        let mut claims: Vec<RawItem> = self.sources[at]
+            .held
+            .iter()
+            .flatten()
+            .filter(|claim| claim.head().namespace == namespace)
+            .filter(|claim| self.volume_group(claim).as_deref() == Some(group))
+            .cloned()
+            .collect();
+        claims.sort_by(|a, b| a.head().name.cmp(&b.head().name));
+        claims
+    }
+
+    /// Asks actions what belongs to the members, and what belongs to that, and so on.
+    async fn related(&mut self, graph: &mut Graph) -> Result<(), Error> {
+        if !self.actions.relate_any() {
+            return Ok(());
+        }
+        let mut from = 0;
+        for _ in 0..MAX_DEPTH {
+            let upto = graph.members.len();
+            let mut askers: BTreeMap<ResourceIdentifier, Vec<usize>> = BTreeMap::new();
+            let mut wanted = Vec::new();
+            for (at, ids) in self.ask(graph, from..upto).await {
+                for id in ids {
+                    if let Some(known) = graph.place.get(&id) {
+                        graph.groups.join(at, *known);
+                        continue;
+                    }
+                    let by = &graph.members[at];
+                    let asks = askers.entry(id.clone()).or_default();
+                    if asks.is_empty() {
+                        wanted.push(Wanted {
+                            id,
+                            must_include: false,
+                            by: format!(
+                                "the block of {} {}",
+                                by.resource.plural,
+                                by.item.head().key().path()
+                            ),
+                        });
+                    }
+                    asks.push(at);
+                }
+            }
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            for (id, resource, item) in self.find(wanted, &Found::new()).await? {
+                let member = Member::new(resource, item, self.request.hooks());
+                let place = graph.add(member.uncounted());
+                for asker in askers.get(&id).into_iter().flatten() {
+                    graph.groups.join(*asker, place);
+                }
+            }
+            from = upto;
+        }
+        let message = format!(
+            "item-block actions relate items over more than {MAX_DEPTH} steps; not followed any further"
+        );
+        self.out.record(Record::run(Severity::Error, message));
+        Ok(())
+    }
+
+    /// What belongs to some members, by what actions say; the claims of pods belong to them where actions look at claims.
+    async fn ask(
+        &mut self,
+        graph: &Graph,
+        places: std::ops::Range<usize>,
+    ) -> Vec<(usize, Vec<ResourceIdentifier>)> {
+        let claims = GroupResource::core("persistentvolumeclaims");
+        let with_claims = self.actions.relate_kind(&claims);
+        let asked = places.map(|at| {
+            let member = graph.members[at].clone();
+            let actions = &self.actions;
+            async move { (at, actions.related_items(&member).await, member) }
+        });
+        let answers: Vec<_> = stream::iter(asked)
+            .buffered(self.options.concurrency.max(1))
+            .collect()
+            .await;
+        let mut out = Vec::new();
+        for (at, (mut ids, records), member) in answers {
+            for record in records {
+                self.out.record(record);
+            }
+            if with_claims {
+                let namespace = &member.item.head().namespace;
+                ids.extend(
+                    member.claims().iter().map(|claim| {
+                        ResourceIdentifier::namespaced(claims.clone(), namespace, claim)
+                    }),
+                );
+            }
+            out.push((at, ids));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, namespace: &str, claims: &[&str]) -> Member {
+        let volumes: Vec<_> = claims
+            .iter()
+            .map(|c| json!({"name": c, "persistentVolumeClaim": {"claimName": c}}))
+            .collect();
+        let json = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": {"volumes": volumes}});
+        let resource = ApiResource {
+            plural: "pods".into(),
+            ..ApiResource::default()
+        };
+        let item = RawItem::parse(json.to_string().into()).unwrap();
+        Member::new(Arc::new(resource), item, &BackupHookRules::default())
+    }
+
+    #[test]
+    fn pods_that_share_claims_are_one_block() {
+        for (pods, expected) in [
+            (
+                vec![("a", "n", &["x"][..]), ("b", "n", &["y"])],
+                vec!["a", "b"],
+            ),
+            (
+                vec![("a", "n", &["x"]), ("b", "n", &[]), ("c", "n", &["x"])],
+                vec!["a c", "b"],
+            ),
+            (vec![("a", "n", &["x"]), ("b", "m", &["x"])], vec!["a", "b"]),
+            (
+                vec![
+                    ("a", "n", &["x"]),
+                    ("b", "n", &["y"]),
+                    ("c", "n", &["z"]),
+                    ("d", "n", &["z", "x"]),
+                    ("e", "n", &["y", "w"]),
+                ],
+                vec!["a c d", "b e"],
+            ),
+        ] {
+            let mut graph = Graph::default();
+            for (name, namespace, claims) in &pods {
+                graph.add(pod(name, namespace, claims));
+            }
+            let blocks: Vec<String> = graph
+                .blocks()
+                .iter()
+                .map(|b| {
+                    let names: Vec<_> = b.iter().map(|m| m.item.head().name.as_str()).collect();
+                    names.join(" ")
+                })
+                .collect();
+            assert_eq!(blocks, expected, "{pods:?}");
+        }
+    }
+}
