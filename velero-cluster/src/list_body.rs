@@ -1,6 +1,5 @@
 //! Splits the body of a LIST answer into items while it arrives, without building a tree.
 
-use serde_json::value::RawValue;
 use velero_core::RawItem;
 
 /// An element of a list that is no object with a name.
@@ -36,8 +35,8 @@ enum Place {
 
 /// A splitter that is fed piece by piece.
 ///
-/// It follows strings and brackets only. Elements are parsed by [`RawItem::from_list_element`]; what lies around
-/// them is kept (a few hundred bytes) and parsed at the end.
+/// It follows strings and brackets only. Elements are parsed by [`RawItem::from_list_bytes`] as soon as they are whole,
+/// in place where they lie in one piece; what lies around them is kept (a few hundred bytes) and parsed at the end.
 #[derive(Debug)]
 pub(crate) struct Splitter {
     api_version: String,
@@ -51,11 +50,15 @@ pub(crate) struct Splitter {
     /// The top-level key or other string read last, and where it began in `frame`.
     string_start: usize,
     last_string: (usize, usize),
+    /// The beginning of an element that goes on in the next piece.
     element: Vec<u8>,
     index: usize,
     done: bool,
     body: ListBody,
 }
+
+/// Bytes of room that are kept for elements that come in several pieces.
+const KEPT_ROOM: usize = 64 << 10;
 
 impl Splitter {
     /// Elements without a type get `api_version` and `kind`.
@@ -70,7 +73,7 @@ impl Splitter {
             frame: Vec::with_capacity(256),
             string_start: 0,
             last_string: (0, 0),
-            element: Vec::with_capacity(4096),
+            element: Vec::new(),
             index: 0,
             done: false,
             body: ListBody::default(),
@@ -82,87 +85,101 @@ impl Splitter {
         self.body.bytes
     }
 
+    /// Elements that are whole so far.
+    pub(crate) fn elements(&self) -> usize {
+        self.index
+    }
+
     /// Takes the next piece.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.body.bytes += chunk.len();
         let mut rest = chunk;
-        while let Some(first) = rest.first() {
-            if self.in_string {
-                let taken = self.string_part(rest);
-                rest = &rest[taken..];
-            } else {
-                self.structure(*first);
-                rest = &rest[1..];
-            }
+        while !rest.is_empty() {
+            let taken = match self.place {
+                Place::Element => self.inside_element(rest),
+                Place::Items => self.between_elements(rest[0]),
+                Place::Top if self.in_string => self.outer_string(rest),
+                Place::Top => self.outside(rest[0]),
+            };
+            rest = &rest[taken..];
         }
     }
 
-    /// Takes bytes of a string up to and with its closing quote; gives how many.
-    fn string_part(&mut self, bytes: &[u8]) -> usize {
-        let mut end = 0;
-        for byte in bytes {
-            end += 1;
-            if self.escaped {
-                self.escaped = false;
-            } else if *byte == b'\\' {
-                self.escaped = true;
-            } else if *byte == b'"' {
+    /// How many bytes go on with a string, its closing quote among them.
+    fn rest_of_string(&mut self, bytes: &[u8]) -> usize {
+        let mut end = usize::from(std::mem::take(&mut self.escaped));
+        while let Some(at) = memchr::memchr2(b'"', b'\\', &bytes[end..]) {
+            end += at + 1;
+            if bytes[end - 1] == b'"' {
                 self.in_string = false;
-                break;
+                return end;
             }
+            if end == bytes.len() {
+                self.escaped = true;
+                return end;
+            }
+            end += 1;
         }
-        match self.place {
-            Place::Element => self.element.extend_from_slice(&bytes[..end]),
-            _ => {
-                self.frame.extend_from_slice(&bytes[..end]);
-                if !self.in_string {
-                    self.last_string = (self.string_start, self.frame.len());
-                }
-            }
+        bytes.len()
+    }
+
+    fn outer_string(&mut self, bytes: &[u8]) -> usize {
+        let end = self.rest_of_string(bytes);
+        self.frame.extend_from_slice(&bytes[..end]);
+        if !self.in_string {
+            self.last_string = (self.string_start, self.frame.len());
         }
         end
     }
 
-    fn structure(&mut self, byte: u8) {
-        match self.place {
-            Place::Element => self.inside_element(byte),
-            Place::Items => match byte {
-                b']' => {
-                    self.frame.push(byte);
-                    self.depth = self.depth.saturating_sub(1);
-                    self.place = Place::Top;
-                }
-                b',' | b' ' | b'\n' | b'\r' | b'\t' => {}
-                _ => {
-                    self.place = Place::Element;
-                    self.inside_element(byte);
-                }
-            },
-            Place::Top => self.outside(byte),
-        }
-    }
-
-    fn inside_element(&mut self, byte: u8) {
-        // A scalar element ends where the list goes on.
-        if self.depth == 2 && matches!(byte, b',' | b']') {
-            self.end_element();
-            return self.structure(byte);
-        }
-        self.element.push(byte);
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth = self.depth.saturating_sub(1);
-                if self.depth == 2 {
-                    self.end_element();
-                }
+    /// Takes bytes of an element, to its end if it is among them; gives how many.
+    fn inside_element(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.in_string {
+                at += self.rest_of_string(&bytes[at..]);
+                continue;
             }
-            _ => {}
+            match bytes[at] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                // A scalar element ends where the list goes on.
+                b',' | b']' if self.depth == 2 => {
+                    self.end_element(&bytes[..at]);
+                    return at;
+                }
+                b'}' | b']' if self.depth > 2 => {
+                    self.depth -= 1;
+                    if self.depth == 2 {
+                        self.end_element(&bytes[..=at]);
+                        return at + 1;
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
         }
+        self.element.extend_from_slice(bytes);
+        at
     }
 
-    fn outside(&mut self, byte: u8) {
+    fn between_elements(&mut self, byte: u8) -> usize {
+        match byte {
+            b']' => {
+                self.frame.push(byte);
+                self.depth = self.depth.saturating_sub(1);
+                self.place = Place::Top;
+            }
+            b',' | b' ' | b'\n' | b'\r' | b'\t' => {}
+            _ => {
+                self.place = Place::Element;
+                return 0;
+            }
+        }
+        1
+    }
+
+    fn outside(&mut self, byte: u8) -> usize {
         match byte {
             b'"' => {
                 self.string_start = self.frame.len();
@@ -182,25 +199,28 @@ impl Splitter {
             _ => {}
         }
         self.frame.push(byte);
+        1
     }
 
-    fn end_element(&mut self) {
+    /// Parses an element that ends with `last`.
+    fn end_element(&mut self, last: &[u8]) {
         self.place = Place::Items;
-        let parsed = serde_json::from_slice::<&RawValue>(&self.element)
-            .map_err(|e| e.to_string())
-            .and_then(|raw| {
-                RawItem::from_list_element(raw, &self.api_version, &self.kind)
-                    .map_err(|e| velero_core::result::chain(&e))
-            });
-        match parsed {
+        let whole = if self.element.is_empty() {
+            last
+        } else {
+            self.element.extend_from_slice(last);
+            &self.element
+        };
+        match RawItem::from_list_bytes(whole, &self.api_version, &self.kind) {
             Ok(item) => self.body.items.push(item),
-            Err(reason) => self.body.bad.push(BadElement {
+            Err(error) => self.body.bad.push(BadElement {
                 index: self.index,
-                reason,
+                reason: velero_core::result::chain(&error),
             }),
         }
         self.index += 1;
         self.element.clear();
+        self.element.shrink_to(KEPT_ROOM);
     }
 
     /// Ends the body.
@@ -316,6 +336,27 @@ mod tests {
             r#"{"items":{"a":1}}"#,
         ] {
             assert!(split(bad, 3).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_text_is_a_bad_element() {
+        let mut body =
+            br#"{"items":[{"metadata":{"name":"a"},"data":{"x":"?"}},{"metadata":{"name":"b"}}]}"#
+                .to_vec();
+        let at = body.iter().position(|b| *b == b'?').unwrap();
+        body[at] = 0xff;
+        for piece in [1, 7, 1000] {
+            let mut splitter = Splitter::new("v1", "ConfigMap");
+            for chunk in body.chunks(piece) {
+                splitter.push(chunk);
+            }
+            assert_eq!(splitter.elements(), 2);
+            let body = splitter.finish().unwrap();
+            assert_eq!(
+                (body.items.len(), body.bad.len(), body.bad[0].index),
+                (1, 1, 0)
+            );
         }
     }
 

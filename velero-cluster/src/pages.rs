@@ -1,5 +1,7 @@
 //! Lists, page by page.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -52,6 +54,11 @@ pub struct ListOptions {
     pub large_page: usize,
     /// Bytes of an answer at which it is given up and asked for again in smaller pages; 16 MiB.
     pub max_page: usize,
+    /// Bytes that an answer with large objects (over 16 KiB in the mean) is to have; 2 MiB.
+    pub large_object_page: usize,
+    /// Whether only metadata is wanted: items are then `PartialObjectMetadata` of `meta.k8s.io/v1`, without spec, status
+    /// and data. A server that knows no such form sends whole objects.
+    pub metadata_only: bool,
 }
 
 impl Default for ListOptions {
@@ -60,6 +67,8 @@ impl Default for ListOptions {
             page_size: 500,
             large_page: 8 << 20,
             max_page: 16 << 20,
+            large_object_page: 2 << 20,
+            metadata_only: false,
         }
     }
 }
@@ -76,6 +85,13 @@ impl ListOptions {
     #[must_use]
     pub fn page_bytes(mut self, large: usize, max: usize) -> Self {
         (self.large_page, self.max_page) = (large, max.max(large));
+        self
+    }
+
+    /// Asks for metadata only.
+    #[must_use]
+    pub fn metadata_only(mut self) -> Self {
+        self.metadata_only = true;
         self
     }
 }
@@ -101,8 +117,9 @@ pub struct Page {
 
 /// The pages of one list. Dropping it ends the list.
 ///
-/// Pages are asked for one at a time. Their size is halved after an answer that is too large or came too late, and
-/// grows back. When a continue token has expired, the list goes on with the token that the API server offers instead
+/// Pages are asked for one at a time. Their size begins at that of the options, is halved after an answer that is too
+/// large or came too late, and grows back; objects that are large in the mean come in pages of a few. An answer that is
+/// far too large is given up, and asked for again with less than what had come of it. When a continue token has expired, the list goes on with the token that the API server offers instead
 /// or begins again; nothing is left out, but objects can come twice.
 #[derive(Debug)]
 pub struct Pages {
@@ -132,9 +149,17 @@ const MAX_RESTARTS: u32 = 5;
 /// Longest wait before a list that was too late is asked for again.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
+/// Bytes of an object, in the mean of a page, beyond which it counts as large.
+const LARGE_OBJECT: usize = 16 << 10;
+
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 struct PageSink {
     splitter: Splitter,
     max: usize,
+    /// Objects that have come of the answer.
+    arrived: Arc<AtomicUsize>,
 }
 
 impl Sink for PageSink {
@@ -143,6 +168,8 @@ impl Sink for PageSink {
     fn push(&mut self, chunk: &[u8]) -> Result<(), TooBig> {
         self.splitter.push(chunk);
         if self.splitter.bytes() > self.max {
+            self.arrived
+                .store(self.splitter.elements(), Ordering::Relaxed);
             Err(TooBig)
         } else {
             Ok(())
@@ -202,13 +229,19 @@ impl Pages {
             } else {
                 self.options.max_page
             };
+            let arrived = Arc::new(AtomicUsize::new(0));
             let sink = || PageSink {
                 splitter: Splitter::new(self.api_version.as_str(), self.kind.as_str()),
                 max,
+                arrived: Arc::clone(&arrived),
             };
             match self.caller.run(&self.call(), sink).await {
                 Ok(body) => return Ok(Some(self.page(body))),
-                Err(Ended::TooBig) => self.size = (self.size / 4).max(1),
+                Err(Ended::TooBig) => {
+                    let fit = arrived.load(Ordering::Relaxed).saturating_mul(3) / 4;
+                    let fit = u32::try_from(fit).unwrap_or(u32::MAX);
+                    self.size = fit.min(self.size / 2).max(1);
+                }
                 Err(Ended::Failed(error))
                     if error.kind() == ErrorKind::Gone && self.token.is_some() =>
                 {
@@ -256,18 +289,15 @@ impl Pages {
         };
         let mut call = Call::read(self.target.clone(), uri);
         call.comparable = false;
+        if self.options.metadata_only {
+            call.accept = METADATA;
+        }
         call.repeat = Repeat::Smaller;
         call
     }
 
     fn page(&mut self, body: ListBody) -> Page {
-        if body.bytes > self.options.large_page {
-            self.shrink();
-        } else if self.patience.0 > 0 {
-            self.patience.0 -= 1;
-        } else if self.size < self.options.page_size && body.bytes < self.options.large_page / 2 {
-            self.size = self.size.saturating_mul(2).min(self.options.page_size);
-        }
+        self.adapt(body.bytes, body.items.len());
         self.ended = body.continue_token.is_none();
         self.token = body.continue_token;
         Page {
@@ -277,6 +307,22 @@ impl Pages {
             remaining: body.remaining,
             restarted: std::mem::take(&mut self.restarted),
             inconsistent: self.inconsistent,
+        }
+    }
+
+    /// Chooses the size of the next page after a good one.
+    fn adapt(&mut self, bytes: usize, objects: usize) {
+        if bytes > self.options.large_page {
+            self.shrink();
+        } else if self.patience.0 > 0 {
+            self.patience.0 -= 1;
+        } else if self.size < self.options.page_size && bytes < self.options.large_page / 2 {
+            self.size = self.size.saturating_mul(2).min(self.options.page_size);
+        }
+        let mean = bytes / objects.max(1);
+        if self.size > 0 && mean > LARGE_OBJECT {
+            let few = u32::try_from(self.options.large_object_page / mean).unwrap_or(u32::MAX);
+            self.size = self.size.min(few).max(1);
         }
     }
 

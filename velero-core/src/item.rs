@@ -104,7 +104,10 @@ impl RawItem {
     /// # Errors
     /// When the bytes are no JSON object or `metadata.name` is missing.
     pub fn from_list_element(raw: &RawValue, api_version: &str, kind: &str) -> Result<Self, Error> {
-        let text = raw.get().as_bytes();
+        Self::from_element(raw.get().as_bytes(), api_version, kind)
+    }
+
+    fn from_element(text: &[u8], api_version: &str, kind: &str) -> Result<Self, Error> {
         let wire = parse_wire(text)?;
         let (has_version, has_kind) = (wire.api_version.is_some(), wire.kind.is_some());
         let head = wire.into_head(Some((api_version, kind)))?;
@@ -118,6 +121,18 @@ impl RawItem {
             )
         };
         Ok(Self { json, head })
+    }
+
+    /// As [`RawItem::from_list_element`], for bytes that nobody has looked at.
+    ///
+    /// # Errors
+    /// When the bytes are no text or no JSON object, or `metadata.name` is missing.
+    pub fn from_list_bytes(text: &[u8], api_version: &str, kind: &str) -> Result<Self, Error> {
+        // The parser does not look at the text of strings that it passes over.
+        if std::str::from_utf8(text).is_err() {
+            return Err(Error::item("an item", "it is not utf-8"));
+        }
+        Self::from_element(text.trim_ascii(), api_version, kind)
     }
 
     /// Makes an item of a tree; the bytes get sorted keys and Go's escapes.

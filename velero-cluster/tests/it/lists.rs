@@ -137,6 +137,62 @@ async fn answers_that_are_too_large_are_asked_for_in_smaller_pages() {
 }
 
 #[tokio::test]
+async fn large_objects_come_a_few_at_a_time() {
+    let server = ApiServer::new();
+    for at in 0..60 {
+        let mut map = config_map("default", &format!("big{at:02}"), at);
+        let size = if at < 30 { 40_000 } else { 500 };
+        map["data"]["text"] = "x".repeat(size).into();
+        seed(&server, map);
+    }
+    let mut options = ListOptions::default()
+        .page_size(500)
+        .page_bytes(400_000, 400_000);
+    options.large_object_page = 100_000;
+    let mut pages = maps(&server, ListScope::namespace("default"), options).await;
+    let mut sizes = Vec::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        sizes.push((page.items.len(), pages.page_size()));
+    }
+    // Eight or nine of them fit before the answer is given up: three quarters of that are asked for then, and two once
+    // their size is known; pages grow when the objects get smaller.
+    assert!(
+        (5..=7).contains(&sizes[0].0) && sizes[0].1 == 2,
+        "{sizes:?}"
+    );
+    assert!(
+        sizes.iter().filter(|(items, _)| *items == 2).count() >= 10,
+        "{sizes:?}"
+    );
+    assert!(sizes.iter().any(|(_, next)| *next >= 16), "{sizes:?}");
+    assert_eq!(sizes.iter().map(|(items, _)| items).sum::<usize>(), 61);
+}
+
+#[tokio::test]
+async fn metadata_alone() {
+    let server = server_with(&["a", "b"], 10);
+    let mut pages = maps(
+        &server,
+        ListScope::all(),
+        ListOptions::default().page_size(10).metadata_only(),
+    )
+    .await;
+    let pages = all(&mut pages).await;
+    assert!(names(&pages).len() > 20 && pages.len() > 2);
+    for item in pages.iter().flat_map(|p| &p.items) {
+        let tree = item.tree().unwrap();
+        assert_eq!(tree.kind(), "PartialObjectMetadata");
+        assert!(tree.at("/data").is_none() && !item.head().uid.is_empty());
+    }
+    assert!(
+        pages
+            .iter()
+            .flat_map(|p| &p.items)
+            .any(|i| i.head().labels.contains_key("parity"))
+    );
+}
+
+#[tokio::test]
 async fn lists_survive_what_passes() {
     for action in [
         FaultAction::InternalError,
