@@ -9,6 +9,7 @@ use serde::Serialize;
 use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStatus};
 use velero_core::archive::FORMAT_VERSION;
 use velero_core::artifact::{BackupItemOperation, OperationPhase};
+use velero_core::volume::{NativeSnapshot, SnapshotPhase};
 use velero_core::result::{Record, ResourceList, ResultsFile, Severity, count};
 use velero_core::{GroupResource, Timestamp};
 
@@ -34,19 +35,23 @@ pub const LOG_SUFFIX: &str = "-logs.gz";
 pub const METADATA_NAME: &str = "velero-backup.json";
 
 /// Makes the documents that lie beside an archive: results, resource list, volume information, item operations, and the
-/// lists of volume backups and snapshots, which have no entries yet.
+/// lists of volume backups and snapshots.
 ///
 /// The log, the archive and `velero-backup.json` are not among them.
 pub fn artifacts(result: &BackupResult) -> Vec<Artifact> {
-    let none: Option<()> = None;
     vec![
-        artifact("-podvolumebackups.json.gz", &none),
-        artifact("-volumesnapshots.json.gz", &none),
+        artifact("-podvolumebackups.json.gz", &or_null(&result.pod_volume_backups)),
+        artifact("-volumesnapshots.json.gz", &or_null(&result.native_snapshots)),
         item_operations(&result.item_operations),
         resource_list(&result.resource_list),
         results(&ResultsFile::from_records(&result.records)),
         artifact("-volumeinfo.json.gz", &result.volume_infos),
     ]
+}
+
+/// A list without entries is written as `null`.
+fn or_null<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn artifact<T: Serialize>(suffix: &'static str, content: &T) -> Artifact {
@@ -99,6 +104,10 @@ pub fn final_status(backup: &Backup, result: &BackupResult) -> BackupStatus {
         total_items: whole(result.total),
         items_backed_up: whole(result.backed_up),
     });
+    let taken = |snapshot: &&NativeSnapshot| snapshot.status.phase == Some(SnapshotPhase::Completed);
+    status.volume_snapshots_attempted = whole(result.native_snapshots.len() as u64);
+    status.volume_snapshots_completed =
+        whole(result.native_snapshots.iter().filter(taken).count() as u64);
     status.hook_status = Some(result.hook_status.clone());
     count_operations(&mut status, &result.item_operations);
     if result.item_operations.is_empty() {
@@ -281,6 +290,8 @@ mod tests {
             records,
             resource_list,
             volume_infos: Vec::new(),
+            native_snapshots: Vec::new(),
+            pod_volume_backups: Vec::new(),
             item_operations: Vec::new(),
             hook_status: Default::default(),
             coverage: Default::default(),

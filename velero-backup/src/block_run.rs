@@ -1,6 +1,6 @@
 //! Handling item blocks: pre hooks, actions and additional items, post hooks, and the archive in the order of the blocks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use velero_core::{ApiResource, RawItem, ResourceIdentifier};
@@ -8,6 +8,7 @@ use velero_core::{ApiResource, RawItem, ResourceIdentifier};
 use crate::Error;
 use crate::blocks::{Block, Member};
 use crate::hooks::Step;
+use crate::invoke::Prepared;
 use crate::pod_facts::PodFacts;
 use crate::related::Found;
 use crate::run::{CHUNK, Run};
@@ -49,6 +50,17 @@ fn merge(blocks: Vec<Block>) -> VecDeque<Block> {
     out
 }
 
+impl Worked {
+    /// The items of the block, then their additional items by name.
+    fn in_order(&self) -> impl Iterator<Item = &Prepared> {
+        let own: HashSet<&ResourceIdentifier> = self.order.iter().collect();
+        let mut rest: Vec<_> = self.found.iter().filter(|(id, _)| !own.contains(id)).collect();
+        rest.sort_by_key(|(id, _)| *id);
+        let items = self.order.iter().filter_map(|id| self.found.get(id));
+        items.chain(rest.into_iter().map(|(_, item)| item))
+    }
+}
+
 impl Run<'_> {
     /// Handles blocks; hooks of as many at a time as the options allow, one by default.
     pub(crate) async fn run_blocks(&mut self, blocks: Vec<Block>) -> Result<(), Error> {
@@ -62,6 +74,7 @@ impl Run<'_> {
                 let Some(block) = waiting.pop_front() else {
                     break;
                 };
+                let block = self.still_to_do(block);
                 let place = started;
                 started += 1;
                 let pods = hooked(&block);
@@ -80,7 +93,10 @@ impl Run<'_> {
                         self.out.record(record);
                     }
                     let block = self.without(block, &outcome.stopped);
+                    let begun = self.volumes.begun_copies();
                     worked.insert(outcome.place, self.work(block).await?);
+                    // What a hook has frozen stays so until its files are copied.
+                    self.wait_for_copies(begun).await;
                     self.hooks.start_post(outcome.place, outcome.passed);
                 }
                 Some(Step::Post(outcome)) => {
@@ -106,6 +122,17 @@ impl Run<'_> {
             next += 1;
         }
         Ok(next)
+    }
+
+    /// Takes items out of a block that have been stored since it was formed, because others asked for them.
+    fn still_to_do(&mut self, block: Block) -> Block {
+        let (done, rest): (Block, Block) = block
+            .into_iter()
+            .partition(|member| self.is_taken(&member.resource, member.item.head()));
+        for member in done.iter().filter(|member| member.counted) {
+            self.uncount_one(&member.resource);
+        }
+        rest
     }
 
     /// Takes pods out of a block that must not be in the backup; nothing else brings them in, either.
@@ -155,6 +182,7 @@ impl Run<'_> {
         }
         let known = std::mem::take(&mut worked.found);
         worked.found = self.follow(wanted, known).await?;
+        self.protect(worked.in_order()).await;
         Ok(worked)
     }
 

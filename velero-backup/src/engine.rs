@@ -8,21 +8,25 @@ use velero_cluster::{Cluster, ListOptions, ListScope};
 use velero_core::action::{BackupItemAction, ItemBlockAction};
 use velero_core::api::Backup;
 use velero_core::archive::ArchiveWriterOptions;
+use velero_core::names::annotations;
+use velero_core::policy::ResourcePolicies;
+use velero_core::volume::{PodVolumeBackups, VolumeSnapshotter};
 use velero_core::{
-    CancellationToken, Catalog, GroupResource, ItemHead, NoProgress, Progress, Timestamp,
+    CancellationToken, Catalog, GoDuration, GroupResource, ItemHead, NoProgress, Progress, Timestamp,
 };
 
 use crate::actions;
-use crate::invoke::{Actions, CallContext, Clock};
+use crate::invoke::{Actions, CSI_ACTION, CallContext, Clock};
 use crate::run::Run;
+use crate::volume::{VolumePlugs, VolumeSettings, Volumes};
 use crate::writer::Writer;
-use crate::{ArchiveSink, BackupRequest, BackupResult, Error};
+use crate::{ArchiveSink, BackupRequest, BackupResult, Error, RequestInputs};
 
 /// How backups are run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct BackupOptions {
-    /// How lists are read: pages of 500 objects, smaller after an answer over 2 MiB, at most 8 MiB.
+    /// How lists are read: pages of 500 objects and at most 8 MiB.
     pub list: ListOptions,
     /// Kinds that are listed ahead of their turn; 3.
     pub kinds_ahead: usize,
@@ -32,6 +36,9 @@ pub struct BackupOptions {
     pub concurrency: usize,
     /// Longest time for one action on one item; 10 min.
     pub action_timeout: Duration,
+    /// Longest time from the start of the backup to the end of the copies of pod volumes, unless the backup has an
+    /// annotation `velero.io/pod-volume-timeout`; 4 h.
+    pub fs_backup_timeout: Duration,
     /// Longest time for one answer about an operation; 1 min.
     pub progress_timeout: Duration,
     /// Item blocks whose hooks run at the same time; 1.
@@ -48,11 +55,12 @@ pub struct BackupOptions {
 impl Default for BackupOptions {
     fn default() -> Self {
         Self {
-            list: ListOptions::default().page_bytes(2 << 20, 8 << 20),
+            list: ListOptions::default().page_bytes(8 << 20, 8 << 20),
             kinds_ahead: 3,
             all_api_versions: false,
             concurrency: 16,
             action_timeout: Duration::from_secs(600),
+            fs_backup_timeout: Duration::from_secs(4 * 3600),
             progress_timeout: Duration::from_secs(60),
             item_block_workers: 1,
             queue_bytes: 8 << 20,
@@ -81,6 +89,13 @@ impl BackupOptions {
     #[must_use]
     pub fn action_timeout(mut self, timeout: Duration) -> Self {
         self.action_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest time from the start of the backup to the end of the copies of pod volumes.
+    #[must_use]
+    pub fn fs_backup_timeout(mut self, timeout: Duration) -> Self {
+        self.fs_backup_timeout = timeout;
         self
     }
 
@@ -178,6 +193,16 @@ impl BackupRun {
     }
 }
 
+/// How long copies of pod volumes may take: what the backup's annotation says, or else the options. An annotation that is
+/// no duration is told of when the backup is resolved.
+fn pod_volume_timeout(backup: &Backup, options: &BackupOptions) -> Duration {
+    let notes = backup.metadata.annotations.as_ref();
+    notes
+        .and_then(|notes| notes.get(annotations::POD_VOLUME_TIMEOUT))
+        .and_then(|text| text.parse::<GoDuration>().ok())
+        .map_or(options.fs_backup_timeout, |timeout| timeout.to_std())
+}
+
 /// Backs up clusters.
 ///
 /// ```no_run
@@ -201,6 +226,7 @@ pub struct BackupEngine {
     cluster: Cluster,
     actions: Vec<Arc<dyn BackupItemAction>>,
     block_actions: Vec<Arc<dyn ItemBlockAction>>,
+    volumes: VolumePlugs,
     options: BackupOptions,
 }
 
@@ -222,6 +248,7 @@ impl BackupEngine {
             cluster,
             actions: Vec::new(),
             block_actions: Vec::new(),
+            volumes: VolumePlugs::default(),
             options: BackupOptions::default(),
         }
     }
@@ -257,6 +284,20 @@ impl BackupEngine {
         self
     }
 
+    /// Adds what takes native snapshots in one location, to be asked after those that are there.
+    #[must_use]
+    pub fn volume_snapshotter(mut self, snapshotter: impl VolumeSnapshotter + 'static) -> Self {
+        self.volumes.snapshotters.push(Arc::new(snapshotter));
+        self
+    }
+
+    /// Sets what copies the files of pod volumes.
+    #[must_use]
+    pub fn pod_volumes(mut self, copier: impl PodVolumeBackups + 'static) -> Self {
+        self.volumes.pod_volumes = Some(Arc::new(copier));
+        self
+    }
+
     /// Sets the options.
     #[must_use]
     pub fn options(mut self, options: BackupOptions) -> Self {
@@ -269,17 +310,32 @@ impl BackupEngine {
         &self.cluster
     }
 
-    /// Resolves a backup against the cluster as it is now.
+    /// Resolves a backup without resource policies against the cluster as it is now.
     ///
     /// # Errors
     /// [`Error::Invalid`] with everything that is wrong with the backup; [`Error::Cluster`] when the namespaces cannot be
     /// listed.
     pub async fn request(&self, backup: &Backup) -> Result<BackupRequest, Error> {
+        self.request_with(backup, None).await
+    }
+
+    /// Resolves a backup against the cluster as it is now. `policies` are those that `spec.resourcePolicy` names.
+    ///
+    /// # Errors
+    /// As [`BackupEngine::request`].
+    pub async fn request_with(
+        &self,
+        backup: &Backup,
+        policies: Option<ResourcePolicies>,
+    ) -> Result<BackupRequest, Error> {
         let live = self.namespaces().await.map_err(|source| Error::Cluster {
             operation: "listing the namespaces",
             source: Box::new(source),
         })?;
-        BackupRequest::resolve(backup, &self.cluster.catalog(), &live)
+        let mut inputs = RequestInputs::default().policies(policies);
+        inputs.volume_snapshots = !self.volumes.snapshotters.is_empty();
+        inputs.pod_volumes = self.volumes.pod_volumes.is_some();
+        BackupRequest::resolve_with(backup, &self.cluster.catalog(), &live, &inputs)
             .map_err(|faults| Error::Invalid { faults })
     }
 
@@ -317,11 +373,31 @@ impl BackupEngine {
             clock,
             timeout: self.options.action_timeout,
         };
-        let all = actions::built_in()
+        let all = actions::built_in(self.options.all_api_versions)
             .into_iter()
             .chain(self.actions.iter().cloned());
         Actions::bind(all, catalog, context)
             .with_blocks(self.block_actions.iter().cloned(), catalog)
+    }
+
+    /// What is done for the volumes of a run.
+    fn volumes_of(&self, request: &BackupRequest, run: &BackupRun) -> Volumes {
+        let claims = GroupResource::core("persistentvolumeclaims");
+        let taken = |claims| request.scope().collects(claims);
+        let all = self.actions.iter();
+        let settings = VolumeSettings {
+            plugs: self.volumes.clone(),
+            claims_included: request.catalog().get(&claims).is_some_and(taken),
+            csi: all.map(|action| action.name()).any(|name| name == CSI_ACTION),
+            copies_until: run
+                .start
+                .checked_add(pod_volume_timeout(request.backup(), &self.options))
+                .ok()
+                .map(|until| (until, Clock::clone(&run.clock))),
+            call_timeout: self.options.action_timeout,
+            concurrency: self.options.concurrency,
+        };
+        Volumes::new(request.shared_backup(), request.policies(), settings)
     }
 
     pub(crate) fn settings(&self) -> &BackupOptions {
@@ -364,6 +440,7 @@ impl BackupEngine {
             &run,
             &writer,
         );
+        work.volumes = self.volumes_of(request, &run);
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::Cancelled),
@@ -380,7 +457,7 @@ impl BackupEngine {
                     bytes = writer.finish() => bytes?,
                     () = cancel.cancelled() => return Err(Error::Cancelled),
                 };
-                Ok(finished.into_result(request, archive_bytes, run.start, (run.clock)()))
+                Ok(finished.into_result(archive_bytes, run.start, (run.clock)()))
             }
             Err(Error::Sink { .. }) => Err(writer.failure().await),
             Err(error) => {

@@ -40,6 +40,18 @@ pub(crate) struct Actions {
     context: Arc<CallContext>,
 }
 
+/// The action that takes the snapshots of CSI volumes.
+pub(crate) const CSI_ACTION: &str = "velero.io/csi-pvc-backupper";
+
+/// What [`CSI_ACTION`] made of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CsiOutcome {
+    /// A snapshot is being taken.
+    Taken,
+    /// The volume is not of a CSI driver.
+    NotCsi,
+}
+
 /// An item after its actions.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -53,6 +65,8 @@ pub(crate) struct Prepared {
     pub(crate) must_include: bool,
     /// Whether an action wants the item left out.
     pub(crate) skip: bool,
+    /// What the action for the snapshots of CSI volumes made of a claim.
+    pub(crate) csi: Option<CsiOutcome>,
     /// What actions have started, with the names of the actions.
     pub(crate) operations: Vec<(String, BackupOperation)>,
     pub(crate) records: Vec<Record>,
@@ -78,6 +92,7 @@ impl Prepared {
             additional: Vec::new(),
             must_include: false,
             skip: false,
+            csi: None,
             operations: Vec::new(),
             records: Vec::new(),
         }
@@ -348,6 +363,10 @@ fn apply(
     outcome: BackupOutcome,
 ) {
     out.skip |= outcome.skip;
+    let started = outcome.operation.is_some() || !outcome.additional_items.is_empty();
+    if action == CSI_ACTION && started {
+        out.csi = Some(CsiOutcome::Taken);
+    }
     if let Some(operation) = outcome.operation.filter(|started| !started.id.is_empty()) {
         out.operations.push((action.to_owned(), operation));
     }
@@ -358,6 +377,10 @@ fn apply(
         if tree.annotation(annotations::MUST_INCLUDE_ADDITIONAL_ITEMS) == Some("true") {
             out.must_include = true;
             tree.remove_annotations(&[annotations::MUST_INCLUDE_ADDITIONAL_ITEMS]);
+        }
+        if action == CSI_ACTION && tree.annotation(annotations::SKIPPED_NO_CSI_PV).is_some() {
+            out.csi.get_or_insert(CsiOutcome::NotCsi);
+            tree.remove_annotations(&[annotations::SKIPPED_NO_CSI_PV]);
         }
     }
     for id in outcome.additional_items {
@@ -378,7 +401,7 @@ fn record(gr: &GroupResource, item: &RawItem, message: String) -> Record {
     )
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&'static str>()
         .copied()

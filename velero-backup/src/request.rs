@@ -8,10 +8,13 @@ use velero_core::filter::{
 };
 use velero_core::hook::BackupHookRules;
 use velero_core::names::labels;
+use velero_core::policy::ResourcePolicies;
 use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, Catalog, GroupResource, ItemHead, SelectorSet};
 
 use crate::coverage::Rule;
+use crate::RequestInputs;
+use crate::inputs::{bad_timeout, unread_policy};
 use crate::unsupported;
 
 const ARGOCD_MANAGED_BY: &str = "argocd.argoproj.io/managed-by";
@@ -25,6 +28,7 @@ pub struct BackupRequest {
     scope: ScopeFilter,
     selectors: SelectorSet,
     hooks: BackupHookRules,
+    policies: Option<Arc<ResourcePolicies>>,
     records: Vec<Record>,
     live_namespaces: usize,
 }
@@ -39,8 +43,21 @@ impl BackupRequest {
         catalog: &Catalog,
         live: &[ItemHead],
     ) -> Result<Self, Vec<String>> {
+        Self::resolve_with(backup, catalog, live, &RequestInputs::default())
+    }
+
+    /// Compiles a backup with its resource policies.
+    ///
+    /// # Errors
+    /// As [`BackupRequest::resolve`].
+    pub fn resolve_with(
+        backup: &Backup,
+        catalog: &Catalog,
+        live: &[ItemHead],
+        inputs: &RequestInputs,
+    ) -> Result<Self, Vec<String>> {
         let spec = &backup.spec;
-        let filters = resource_filters(backup);
+        let mut filters = resource_filters(backup);
         let labelled = excluded_by_label(live);
         let mut excluded = spec.excluded_namespaces.clone();
         excluded.extend(
@@ -81,9 +98,13 @@ impl BackupRequest {
             faults.extend(wrong);
             BackupHookRules::default()
         });
-        faults.extend(unsupported::refused(backup));
+        faults.extend(inputs.policy_faults(backup, &filters));
+        faults.extend(unsupported::refused(backup, inputs));
         if !faults.is_empty() {
             return Err(faults);
+        }
+        if let Some(policy) = inputs.policies.as_ref().and_then(|p| p.include_exclude.as_ref()) {
+            policy.merge_into(&mut filters, catalog);
         }
 
         let mut names: Vec<String> = live.iter().map(|ns| ns.name.clone()).collect();
@@ -95,7 +116,9 @@ impl BackupRequest {
             && !chosen.takes_nothing()
             && selectors.matches_everything();
         let scope = ScopeFilter::compile(&filters, catalog, &namespaces, unfiltered);
-        let records = first_records(catalog, &namespaces, &scope, live);
+        let mut records = first_records(catalog, &namespaces, &scope, live);
+        records.extend(unread_policy(backup));
+        records.extend(bad_timeout(backup));
         Ok(Self {
             backup: Arc::new(backup.clone()),
             catalog: catalog.clone(),
@@ -103,6 +126,7 @@ impl BackupRequest {
             scope,
             selectors,
             hooks,
+            policies: inputs.policies.clone().map(Arc::new),
             records,
             live_namespaces: live.len(),
         })
@@ -142,6 +166,11 @@ impl BackupRequest {
     /// filters without effect.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// The resource policies of the backup.
+    pub fn policies(&self) -> Option<&ResourcePolicies> {
+        self.policies.as_deref()
     }
 
     pub(crate) fn shared_backup(&self) -> Arc<Backup> {

@@ -2,8 +2,10 @@
 
 use velero_core::Timestamp;
 use velero_core::api::HookStatus;
+use velero_core::api::PodVolumeBackup;
 use velero_core::artifact::{BackupItemOperation, VolumeInfo};
 use velero_core::result::{Record, ResourceList, Severity, count};
+use velero_core::volume::NativeSnapshot;
 
 use crate::Coverage;
 
@@ -21,6 +23,10 @@ pub struct BackupResult {
     pub resource_list: ResourceList,
     /// The volumes whose objects are in the archive, and what became of their data.
     pub volume_infos: Vec<VolumeInfo>,
+    /// Native snapshots that were tried.
+    pub native_snapshots: Vec<NativeSnapshot>,
+    /// Copies of the files of pod volumes that were begun.
+    pub pod_volume_backups: Vec<PodVolumeBackup>,
     /// Operations that actions have left running: see [`BackupEngine::poll_operations`](crate::BackupEngine::poll_operations).
     pub item_operations: Vec<BackupItemOperation>,
     /// Hooks that were to run, and those that failed.

@@ -22,7 +22,7 @@ use crate::ordered::Ordered;
 use crate::coverage::Tracker;
 use crate::plan::{self, Kind};
 use crate::seen::Seen;
-use crate::volumes::Volumes;
+use crate::volume::{VolumeOutcome, Volumes, concerns};
 use crate::writer::{Entry, Writer};
 use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error, FinalizeResult};
 
@@ -30,7 +30,7 @@ use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error, Finali
 pub(crate) const CHUNK: usize = 64;
 
 /// Kinds in a row without any answer after which the cluster counts as gone.
-const MAX_UNREACHABLE: u32 = 3;
+pub(crate) const MAX_UNREACHABLE: u32 = 3;
 
 /// What a run has brought so far.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(crate) struct Output {
     pub(crate) records: Vec<Record>,
     resource_list: ResourceList,
     stored_resources: BTreeSet<GroupResource>,
-    volumes: Volumes,
+    volumes: VolumeOutcome,
     counts: ProgressUpdate,
     pub(crate) coverage: Tracker,
     pub(crate) operations: Vec<BackupItemOperation>,
@@ -69,7 +69,6 @@ impl Output {
 
     pub(crate) fn into_result(
         self,
-        request: &BackupRequest,
         archive_bytes: u64,
         started: Timestamp,
         completed: Timestamp,
@@ -82,7 +81,9 @@ impl Output {
             backed_up: self.counts.done,
             records: self.records,
             resource_list: self.resource_list,
-            volume_infos: self.volumes.finish(request.backup()),
+            volume_infos: self.volumes.infos,
+            native_snapshots: self.volumes.snapshots,
+            pod_volume_backups: self.volumes.copies,
             item_operations: self.operations,
             hook_status: self.hooks,
             archive_bytes,
@@ -147,6 +148,7 @@ pub(crate) struct Run<'a> {
     unreachable: u32,
     /// Whether items are stored once more, after their operations.
     pub(crate) finalizing: bool,
+    pub(crate) volumes: Volumes,
     pub(crate) out: Output,
 }
 
@@ -191,6 +193,7 @@ impl<'a> Run<'a> {
             content: Arc::default(),
             unreachable: 0,
             finalizing: false,
+            volumes: Volumes::default(),
             out,
         }
     }
@@ -198,6 +201,10 @@ impl<'a> Run<'a> {
     pub(crate) fn into_output(self) -> Output {
         let mut out = self.out;
         out.hooks = self.hooks.counts();
+        out.volumes = self.volumes.finish();
+        for record in std::mem::take(&mut out.volumes.records) {
+            out.record(record);
+        }
         out
     }
 
@@ -225,7 +232,9 @@ impl<'a> Run<'a> {
             self.close_namespace().await?;
         }
         self.tell_of_unordered();
-        self.definitions().await
+        self.definitions().await?;
+        self.wait_for_copies(0).await;
+        Ok(())
     }
 
     fn start(&mut self, at: usize) {
@@ -398,13 +407,22 @@ impl<'a> Run<'a> {
         resource: &Arc<ApiResource>,
         items: Vec<RawItem>,
     ) -> Result<(), Error> {
+        let mut volumes = Vec::new();
         for item in items {
-            if self.take_note(item.head()) {
-                self.store(Prepared::plain(Arc::clone(resource), item))
-                    .await?;
-            } else {
+            if !self.take_note(item.head()) {
                 self.uncount_one(resource);
+                continue;
             }
+            let item = Prepared::plain(Arc::clone(resource), item);
+            if concerns(resource) {
+                volumes.push(item);
+            } else {
+                self.store(item).await?;
+            }
+        }
+        self.protect(&volumes).await;
+        for item in volumes {
+            self.store(item).await?;
         }
         Ok(())
     }
@@ -427,13 +445,16 @@ impl<'a> Run<'a> {
     }
 
     /// Runs the actions of several items at the same time; the order stays.
+    ///
+    /// Mutable, as a run cannot be shared between threads while it waits.
     pub(crate) async fn prepare_all(
-        &self,
+        &mut self,
         items: Vec<(Arc<ApiResource>, RawItem)>,
     ) -> Vec<Prepared> {
+        let (actions, finalizing) = (&self.actions, self.finalizing);
         let prepare = |(resource, item)| async move {
-            let mut prepared = self.actions.prepare(resource, item).await;
-            prepared.must_include |= self.finalizing;
+            let mut prepared = actions.prepare(resource, item).await;
+            prepared.must_include |= finalizing;
             prepared
         };
         stream::iter(items.into_iter().map(prepare))
@@ -504,13 +525,6 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let gr = item.resource.group_resource();
-        for record in
-            self.out
-                .volumes
-                .observe(&item.resource.group, &item.resource.plural, &item.original)
-        {
-            self.out.record(record);
-        }
         let mut stored = &item.stored;
         if !is_path_part(&stored.head().name)
             || !(stored.head().namespace.is_empty() || is_path_part(&stored.head().namespace))
@@ -613,7 +627,7 @@ fn is_path_part(text: &str) -> bool {
 }
 
 /// Groups that every API server serves by itself. Others can come from a CustomResourceDefinition.
-fn is_built_in_group(group: &str) -> bool {
+pub(crate) fn is_built_in_group(group: &str) -> bool {
     const WITH_SUFFIX: [&str; 14] = [
         "admissionregistration",
         "apiextensions",

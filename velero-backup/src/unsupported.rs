@@ -2,26 +2,24 @@
 
 use velero_core::api::Backup;
 
+use crate::RequestInputs;
+
 /// Names each field that asks for more than manifests. A field that is unset, empty, `false` or zero asks for nothing.
 ///
 /// `csiSnapshotTimeout` and `itemOperationTimeout` only bound what other fields ask for; the command line always sends them.
-pub(crate) fn refused(backup: &Backup) -> Vec<String> {
+pub(crate) fn refused(backup: &Backup, inputs: &RequestInputs) -> Vec<String> {
+    let (snapshots, copies) = (!inputs.volume_snapshots, !inputs.pod_volumes);
     let spec = &backup.spec;
     let on = |field: Option<bool>| field == Some(true);
     let fields = [
         (
-            "resourcePolicy",
-            spec.resource_policy.is_some(),
-            "resource policies",
-        ),
-        (
             "snapshotVolumes",
-            on(spec.snapshot_volumes),
+            snapshots && on(spec.snapshot_volumes),
             "volume snapshots",
         ),
         (
             "volumeSnapshotLocations",
-            !spec.volume_snapshot_locations.is_empty(),
+            snapshots && !spec.volume_snapshot_locations.is_empty(),
             "volume snapshots",
         ),
         (
@@ -31,20 +29,22 @@ pub(crate) fn refused(backup: &Backup) -> Vec<String> {
         ),
         (
             "defaultVolumesToFsBackup",
-            on(spec.default_volumes_to_fs_backup),
+            copies && on(spec.default_volumes_to_fs_backup),
             "file system backup",
         ),
         (
             "defaultVolumesToRestic",
-            on(spec.default_volumes_to_restic),
+            copies && on(spec.default_volumes_to_restic),
             "file system backup",
         ),
         ("datamover", !spec.data_mover.is_empty(), "data movers"),
         (
             "uploaderConfig",
-            spec.uploader_config
-                .as_ref()
-                .is_some_and(|c| c.parallel_files_upload != 0),
+            copies
+                && spec
+                    .uploader_config
+                    .as_ref()
+                    .is_some_and(|c| c.parallel_files_upload != 0),
             "uploader settings",
         ),
     ];
@@ -72,7 +72,7 @@ mod tests {
             (json!({"orderedResources": {"pods": "a/b"}}), None),
             (
                 json!({"resourcePolicy": {"kind": "configmap", "name": "p"}}),
-                Some("resourcePolicy"),
+                None,
             ),
             (json!({"snapshotVolumes": true}), Some("snapshotVolumes")),
             (
@@ -108,7 +108,7 @@ mod tests {
         ] {
             let backup: Backup =
                 serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec})).unwrap();
-            let refused = refused(&backup);
+            let refused = refused(&backup, &RequestInputs::default());
             match field {
                 None => assert!(refused.is_empty(), "{refused:?}"),
                 Some(field) => assert!(
@@ -116,6 +116,27 @@ mod tests {
                     "{refused:?}"
                 ),
             }
+        }
+    }
+
+    #[test]
+    fn what_was_plugged_in_is_not_refused() {
+        let spec = json!({"snapshotVolumes": true, "volumeSnapshotLocations": ["aws"], "defaultVolumesToFsBackup": true,
+            "defaultVolumesToRestic": true, "uploaderConfig": {"parallelFilesUpload": 4}});
+        let backup: Backup =
+            serde_json::from_value(json!({"metadata": {"name": "b"}, "spec": spec})).unwrap();
+        for (volume_snapshots, pod_volumes, count) in [
+            (false, false, 5),
+            (true, false, 3),
+            (false, true, 2),
+            (true, true, 0),
+        ] {
+            let inputs = RequestInputs {
+                volume_snapshots,
+                pod_volumes,
+                ..RequestInputs::default()
+            };
+            assert_eq!(refused(&backup, &inputs).len(), count);
         }
     }
 }

@@ -70,6 +70,10 @@ pub mod labels {
     pub const CSI_VOLUME_GROUP_SNAPSHOT_CLASS: &str = "velero.io/csi-volumegroupsnapshot-class";
     /// Name of the VolumeSnapshot taken of a claim; also used as an annotation.
     pub const VOLUME_SNAPSHOT_NAME: &str = "velero.io/volume-snapshot-name";
+    /// Tag, not label, of a native snapshot: the backup it was taken for.
+    pub const SNAPSHOT_TAG_BACKUP: &str = "velero.io/backup";
+    /// Tag, not label, of a native snapshot: the PersistentVolume it was taken of.
+    pub const SNAPSHOT_TAG_VOLUME: &str = "velero.io/pv";
     /// Selector that ties a claim to the volume which a data mover is filling for it.
     pub const DYNAMIC_PV_RESTORE: &str = "velero.io/dynamic-pv-restore";
     /// Marks a ConfigMap that holds the configuration of a plugin.

@@ -29,7 +29,8 @@ pub struct ResourceFilterSpec {
 }
 
 impl ResourceFilterSpec {
-    fn uses_old(&self) -> bool {
+    /// Whether a field of the old family is set.
+    pub fn uses_old(&self) -> bool {
         self.include_cluster_resources.is_some()
             || !self.included_resources.is_empty()
             || !self.excluded_resources.is_empty()
