@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
 
-use crate::{ArchiveSink, Error};
+use crate::{ArchiveBase, ArchiveSink, Error};
 
 /// How long a writer that was told to stop may take to do so.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -92,6 +92,31 @@ impl Writer {
         options: ArchiveWriterOptions,
         capacity: usize,
     ) -> Self {
+        Self::begin(sink, capacity, move |guarded| {
+            ArchiveWriter::new(guarded, options)
+        })
+    }
+
+    /// As [`Writer::start`], for items that are added to another archive.
+    pub(crate) fn start_on<S: ArchiveSink + 'static>(
+        base: ArchiveBase,
+        sink: S,
+        options: ArchiveWriterOptions,
+        capacity: usize,
+    ) -> Self {
+        Self::begin(sink, capacity, move |guarded| match base {
+            ArchiveBase::Tail => Ok(ArchiveWriter::tail(guarded, options)),
+            ArchiveBase::CopyOf(archive) => ArchiveWriter::copy_of(archive, guarded, options),
+        })
+    }
+
+    fn begin<S: ArchiveSink + 'static>(
+        sink: S,
+        capacity: usize,
+        open: impl FnOnce(Guarded<S>) -> Result<ArchiveWriter<Guarded<S>>, velero_core::Error>
+        + Send
+        + 'static,
+    ) -> Self {
         let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let (sender, receiver) = mpsc::unbounded_channel();
         let valve = Arc::new(Valve::default());
@@ -102,7 +127,7 @@ impl Writer {
         };
         let thread_valve = Arc::clone(&valve);
         let thread = tokio::task::spawn_blocking(move || {
-            let result = write_all(guarded, options, receiver, &thread_valve);
+            let result = write_all(guarded, open, receiver, &thread_valve);
             // Whatever is still dropped after this must not reach the sink.
             thread_valve.closed.store(true, Ordering::Release);
             result
@@ -183,7 +208,7 @@ pub(crate) struct Stopped;
 
 fn write_all<S: ArchiveSink>(
     guarded: Guarded<S>,
-    options: ArchiveWriterOptions,
+    open: impl FnOnce(Guarded<S>) -> Result<ArchiveWriter<Guarded<S>>, velero_core::Error>,
     mut receiver: mpsc::UnboundedReceiver<Message>,
     valve: &Valve,
 ) -> Result<(), Error> {
@@ -191,7 +216,7 @@ fn write_all<S: ArchiveSink>(
         valve.closed.store(true, Ordering::Release);
         Error::Archive { source }
     };
-    let mut archive = ArchiveWriter::new(guarded, options).map_err(archive_failed)?;
+    let mut archive = open(guarded).map_err(archive_failed)?;
     loop {
         match receiver.blocking_recv() {
             Some(Some((entry, permit))) => {

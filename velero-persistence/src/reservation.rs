@@ -94,6 +94,32 @@ impl BackupStore {
         }
     }
 
+    /// Removes every file of a backup that is being written, and keeps the claim on its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeleteIncomplete`] with one error for each file that is left.
+    pub async fn discard(&self, backup: &str) -> Result<()> {
+        check_name("backup", backup)?;
+        let (dir, mark) = (backup_dir(backup), key(backup));
+        let mut errors = Vec::new();
+        let entries = self.store().list(&dir).await?;
+        for entry in entries.iter().filter(|entry| entry.key != mark) {
+            if let Err(err) = self.store().delete(&entry.key).await {
+                errors.push(err);
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Error::DeleteIncomplete {
+            store: self.store().describe(),
+            prefix: dir,
+            attempted: entries.len(),
+            errors,
+        })
+    }
+
     /// Removes a reservation, whoever holds it. For one whose holder is known to be gone.
     pub async fn break_reservation(&self, backup: &str) -> Result<()> {
         check_name("backup", backup)?;

@@ -14,7 +14,8 @@ use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    BackupDone, BackupRun, live_namespaces, prepare_direct_backup, run_backup, system_clock,
+    BackupDone, BackupRun, cancelled_by, live_namespaces, prepare_direct_backup, run_backup,
+    system_clock,
 };
 
 /// Flags of `direct backup`.
@@ -39,6 +40,7 @@ impl DirectBackup {
         let backup = self.backup(environment, spec, &cluster).await?;
 
         let logs = RunLogs::install(&LogOptions::default());
+        let cancel = stop_on_interrupt();
         let progress = Arc::new(ProgressLine::new("backed up"));
         let started = Instant::now();
         let run = BackupRun {
@@ -52,7 +54,8 @@ impl DirectBackup {
             actions: Vec::new(),
             options: Default::default(),
             progress: progress.clone(),
-            cancel: stop_on_interrupt(),
+            cancel: cancel.clone(),
+            cancelled_by: cancelled_by("the user"),
             clock: system_clock(),
         };
         let outcome = run_backup(run).await;

@@ -15,6 +15,7 @@ use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
 };
 
+use super::failure::{self, BackupFailure, FailureLog};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
 
@@ -38,16 +39,28 @@ pub struct BackupRun {
     pub log: RunLog,
     /// Receives the counts, often.
     pub progress: Arc<dyn Progress>,
-    /// Ends the run; the store is left as it was.
+    /// Ends the run, which counts as failed then.
     pub cancel: CancellationToken,
+    /// Who it was, if it is cancelled.
+    pub cancelled_by: CancelledBy,
     /// Tells the time.
     pub clock: Clock,
 }
 
-/// A backup that has been run to its end.
+/// Says who has cancelled a run: what stands behind `cancelled by` in `failureReason`.
+///
+/// `None` when nobody wants to know what came of the run, as its resource is gone: nothing of it is kept then.
+pub type CancelledBy = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// The one who alone can cancel a run.
+pub fn cancelled_by(who: &'static str) -> CancelledBy {
+    Arc::new(move || Some(who.to_owned()))
+}
+
+/// A backup whose items are stored.
 #[derive(Debug)]
 pub struct BackupDone {
-    /// The resource with its final status, as it lies in the store.
+    /// The resource with its status, as it lies in the store: final, or waiting for operations ([`super::Follow`]).
     pub backup: Backup,
     /// What the engine says: records, counts, lists.
     pub result: BackupResult,
@@ -61,14 +74,15 @@ pub struct BackupDone {
 ///
 /// # Errors
 /// When the spec is at fault, a backup of that name exists, the run is cancelled, or the store or the API server
-/// fails. Nothing is left in the store then.
-pub async fn run_backup(run: BackupRun) -> Result<BackupDone, RunError> {
+/// fails. A run that had begun leaves its log, its results and a `velero-backup.json` that says why it failed; it never
+/// leaves an archive.
+pub async fn run_backup(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let span = run.log.span().clone();
     claimed(run).instrument(span).await
 }
 
-/// Claims the name, runs, and cleans up behind a run that failed.
-async fn claimed(run: BackupRun) -> Result<BackupDone, RunError> {
+/// Claims the name, runs, and notes a failure.
+async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let name = run.backup.metadata.name.clone().unwrap_or_default();
     let holder = run
         .backup
@@ -76,59 +90,80 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, RunError> {
         .uid
         .clone()
         .unwrap_or_else(|| name.clone());
-    let engine = BackupEngine::new(run.cluster.clone())
-        .actions(run.actions.clone())
-        .options(run.options.clone());
-    let store = run.store.clone();
+    let (store, cancelled_by, clock) = (
+        run.store.clone(),
+        Arc::clone(&run.cancelled_by),
+        run.clock.clone(),
+    );
+    claim(&store, &name, &holder).await?;
+    let mut log = FailureLog::new(run.log);
+    let work = Work {
+        cluster: run.cluster,
+        store: store.clone(),
+        backup: run.backup,
+        actions: run.actions,
+        options: run.options,
+        progress: run.progress,
+        cancel: run.cancel,
+        clock: run.clock,
+    };
+    let backup = work.backup.clone();
+    match work.run(&name, &mut log).await {
+        Ok(done) => {
+            release(&store, &name, &holder).await;
+            Ok(done)
+        }
+        // The folder is another writer's now.
+        Err(error @ RunError::AlreadyExists { .. }) => Err(error.into()),
+        Err(error) => {
+            let reason = match &error {
+                RunError::Cancelled => cancelled_by().map(|who| format!("cancelled by {who}")),
+                // A spec that is at fault is no run.
+                RunError::Validation(_) => None,
+                other => Some(other.chain()),
+            };
+            let kept = match reason {
+                Some(reason) => failure::keep(&store, &backup, reason, log, clock()).await,
+                None => failure::remove(&store, &name).await,
+            };
+            release(&store, &name, &holder).await;
+            Err(BackupFailure {
+                error,
+                backup: kept.map(Box::new),
+            })
+        }
+    }
+}
+
+/// Claims the name in the store, unless it is taken.
+async fn claim(store: &BackupStore, name: &str, holder: &str) -> Result<(), RunError> {
     if store
-        .backup_exists(&name)
+        .backup_exists(name)
         .await
         .map_err(RunError::store("look for the backup"))?
     {
-        return Err(exists(&name, &store));
+        return Err(exists(name, store));
     }
-    let request = tokio::select! {
-        biased;
-        () = run.cancel.cancelled() => return Err(RunError::Cancelled),
-        request = engine.request(&run.backup) => request?,
-    };
     store
-        .reserve(&name, &holder)
+        .reserve(name, holder)
         .await
         .map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => match error {
                 velero_persistence::Error::BackupReserved { .. } => {
                     RunError::store("claim the name of the backup")(error)
                 }
-                _ => exists(&name, &store),
+                _ => exists(name, store),
             },
             _ => RunError::store("claim the name of the backup")(error),
-        })?;
-    match write(run, &engine, &request, &name).await {
-        Ok(done) => {
-            if let Err(error) = store.release(&name, &holder).await {
-                tracing::warn!(
-                    error = velero_core::result::chain(&error),
-                    "the claim on the backup's name stays in the store"
-                );
-            }
-            Ok(done)
-        }
-        // The folder is another writer's now.
-        Err(error @ RunError::AlreadyExists { .. }) => Err(error),
-        Err(error) => {
-            if let Err(left) = store
-                .store()
-                .delete_prefix(&layout::backup_dir(&name))
-                .await
-            {
-                tracing::warn!(
-                    error = velero_core::result::chain(&left),
-                    "files of the failed backup stay in the store"
-                );
-            }
-            Err(error)
-        }
+        })
+}
+
+async fn release(store: &BackupStore, name: &str, holder: &str) {
+    if let Err(error) = store.release(name, holder).await {
+        tracing::warn!(
+            error = velero_core::result::chain(&error),
+            "the claim on the backup's name stays in the store"
+        );
     }
 }
 
@@ -140,54 +175,64 @@ fn exists(name: &str, store: &BackupStore) -> RunError {
     }
 }
 
-/// Writes everything; the metadata comes last.
-async fn write(
-    run: BackupRun,
-    engine: &BackupEngine,
-    request: &BackupRequest,
-    name: &str,
-) -> Result<BackupDone, RunError> {
-    let BackupRun {
-        store,
-        mut backup,
-        log,
-        progress,
-        cancel,
-        clock,
-        ..
-    } = run;
-    let start = backup
-        .status
-        .start_timestamp
-        .as_ref()
-        .map_or_else(|| clock(), |time| time.0);
-    tracing::info!(
-        includedNamespaces = backup.spec.included_namespaces.join(", "),
-        excludedNamespaces = backup.spec.excluded_namespaces.join(", "),
-        "starting the backup"
-    );
-    let engine_run = velero_backup::BackupRun {
-        progress,
-        cancel: cancel.clone(),
-        start,
-        clock,
-    };
-    let result = archive(engine, request, &store, engine_run, name).await?;
-    backup.status = artifacts::final_status(&backup, &result);
-    tracing::info!(
-        items = result.backed_up,
-        warnings = result.warnings(),
-        errors = result.errors(),
-        archiveBytes = result.archive_bytes,
-        "the archive is written"
-    );
-    let rest = put_rest(&store, name, &result, log, &backup);
-    tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Err(RunError::Cancelled),
-        outcome = rest => outcome?,
+/// A run that holds the name.
+struct Work {
+    cluster: Cluster,
+    store: BackupStore,
+    backup: Backup,
+    actions: Vec<Arc<dyn BackupItemAction>>,
+    options: BackupOptions,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+    clock: Clock,
+}
+
+impl Work {
+    /// Writes everything; the metadata comes last.
+    async fn run(self, name: &str, log: &mut FailureLog) -> Result<BackupDone, RunError> {
+        let mut backup = self.backup;
+        let engine = BackupEngine::new(self.cluster)
+            .actions(self.actions)
+            .options(self.options);
+        let start = backup
+            .status
+            .start_timestamp
+            .as_ref()
+            .map_or_else(|| (self.clock)(), |time| time.0);
+        let request = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+            request = engine.request(&backup) => request?,
+        };
+        tracing::info!(
+            includedNamespaces = backup.spec.included_namespaces.join(", "),
+            excludedNamespaces = backup.spec.excluded_namespaces.join(", "),
+            "starting the backup"
+        );
+        let engine_run = velero_backup::BackupRun {
+            progress: self.progress,
+            cancel: self.cancel.clone(),
+            start,
+            clock: self.clock,
+        };
+        let result = archive(&engine, &request, &self.store, engine_run, name).await?;
+        backup.status = artifacts::final_status(&backup, &result);
+        tracing::info!(
+            items = result.backed_up,
+            warnings = result.warnings(),
+            errors = result.errors(),
+            operations = result.item_operations.len(),
+            archiveBytes = result.archive_bytes,
+            "the archive is written"
+        );
+        let rest = put_rest(&self.store, name, &result, log, &backup);
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+            outcome = rest => outcome?,
+        }
+        Ok(BackupDone { backup, result })
     }
-    Ok(BackupDone { backup, result })
 }
 
 /// Runs the engine and uploads what it writes, at the same time.
@@ -214,12 +259,16 @@ async fn archive(
     }
 }
 
-enum Uploaded {
+/// How an upload has ended.
+pub(super) enum Uploaded {
+    /// The object is there.
     Whole,
+    /// There was no end to wait for; nothing is left of it.
     GivenUp,
 }
 
-async fn upload(
+/// Uploads what an engine writes.
+pub(super) async fn upload(
     mut chunks: ArchiveChunks,
     mut writer: ObjectWriter,
 ) -> Result<Uploaded, velero_persistence::Error> {
@@ -240,7 +289,7 @@ async fn put_rest(
     store: &BackupStore,
     name: &str,
     result: &BackupResult,
-    log: RunLog,
+    log: &mut FailureLog,
     backup: &Backup,
 ) -> Result<(), RunError> {
     for document in artifacts::artifacts(result) {
@@ -253,14 +302,15 @@ async fn put_rest(
             .await
             .map_err(failed)?;
     }
-    tracing::info!(phase = %backup.phase(), "backup completed");
-    let log = log
-        .finish()
-        .and_then(crate::logfile::LogFile::into_bytes)
-        .map_err(RunError::Log)?;
+    if backup.phase().is_terminal() {
+        tracing::info!(phase = %backup.phase(), "backup completed");
+    } else {
+        tracing::info!(phase = %backup.phase(), "the items are stored; operations of actions go on");
+    }
+    let log = log.finish().map_err(RunError::Log)?;
     let failed = RunError::store("store the log of the backup");
     store
-        .put_packed(&BackupFile::Logs.of(name), log.into())
+        .put_packed(&BackupFile::Logs.of(name), log)
         .await
         .map_err(failed)?;
     let metadata = artifacts::metadata_json(backup);
@@ -275,7 +325,7 @@ async fn put_rest(
 }
 
 /// The file of a backup whose name ends with `suffix`.
-fn named(backup: &str, suffix: &str) -> Option<Artifact> {
+pub(super) fn named(backup: &str, suffix: &str) -> Option<Artifact> {
     let key = format!("{}{backup}{suffix}", layout::backup_dir(backup));
     BackupFile::ALL
         .iter()

@@ -52,7 +52,16 @@ pub enum RunError {
         #[source]
         source: serde_json::Error,
     },
-    /// The run was cancelled; nothing is left in the store.
+    /// The metadata of the backup does not have its form.
+    #[error("the metadata of backup {name:?} is damaged")]
+    Document {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: velero_core::api::DocumentError,
+    },
+    /// The run was cancelled.
     #[error("cancelled")]
     Cancelled,
     /// The store failed.
@@ -86,8 +95,20 @@ impl RunError {
             Self::AlreadyExists { .. } => RunErrorKind::AlreadyExists,
             Self::BackupNotFound { .. } => RunErrorKind::NotFound,
             Self::Cancelled => RunErrorKind::Cancelled,
-            Self::Store { .. } | Self::Log(_) | Self::Metadata { .. } => RunErrorKind::Store,
+            Self::Store { .. } | Self::Log(_) | Self::Metadata { .. } | Self::Document { .. } => {
+                RunErrorKind::Store
+            }
             Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) => RunErrorKind::Cluster,
+        }
+    }
+
+    /// Whether the same can succeed when it is done again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => source.is_retryable(),
+            Self::Cluster(source) => source.is_retryable(),
+            Self::Backup(source) => source.is_retryable(),
+            _ => false,
         }
     }
 

@@ -6,6 +6,8 @@
 mod backup;
 mod direct;
 mod error;
+mod failure;
+mod follow;
 mod restore;
 mod volumes;
 
@@ -13,9 +15,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use backup::{BackupDone, BackupRun, run_backup};
+pub use backup::{BackupDone, BackupRun, CancelledBy, cancelled_by, run_backup};
 pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore};
 pub use error::{RunError, RunErrorKind};
+pub use failure::BackupFailure;
+pub(crate) use failure::store_failure;
+pub use follow::{Follow, FollowRun};
 pub use restore::{RestoreDone, RestoreRun, run_restore};
 
 /// Tells the time; injected, so that tests know it.

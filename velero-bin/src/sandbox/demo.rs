@@ -23,8 +23,8 @@ use crate::direct::stop_on_interrupt;
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report;
 use crate::runs::{
-    BackupDone, BackupRun, RestoreDone, RestoreRun, live_namespaces, prepare_direct_backup,
-    prepare_direct_restore, run_backup, run_restore, system_clock,
+    BackupDone, BackupRun, RestoreDone, RestoreRun, cancelled_by, live_namespaces,
+    prepare_direct_backup, prepare_direct_restore, run_backup, run_restore, system_clock,
 };
 
 /// Name of the backup and of the restore.
@@ -223,6 +223,7 @@ impl World {
                 .begin("backup", &format!("{}/{NAME}", self.namespace)),
             progress: Arc::new(NoProgress),
             cancel: stop_on_interrupt(),
+            cancelled_by: cancelled_by("the user"),
             clock: system_clock(),
         };
         run_backup(run).await.context("the backup failed")

@@ -25,6 +25,9 @@ pub struct ServerArgs {
     /// How long asynchronous operations of one item may take
     #[arg(long, value_name = "DURATION", default_value = "4h")]
     pub default_item_operation_timeout: GoDuration,
+    /// How often it is looked how far asynchronous operations are; 10 s without it, and for 0 and less
+    #[arg(long, value_name = "DURATION")]
+    pub item_operation_sync_frequency: Option<GoDuration>,
     /// How long to wait for resources such as CustomResourceDefinitions, and to try to write the outcome of a run
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub resource_timeout: GoDuration,
@@ -144,6 +147,10 @@ impl ServerArgs {
                 })?,
                 None => defaults.restore_priorities.clone(),
             },
+            item_operation_sync_frequency: self
+                .item_operation_sync_frequency
+                .filter(|period| !period.is_zero() && !period.is_negative())
+                .map_or(defaults.item_operation_sync_frequency, GoDuration::to_std),
             page_size: match self.client_page_size {
                 0 => defaults.page_size,
                 size => size,
@@ -193,6 +200,19 @@ mod tests {
         assert_eq!(settings.store_validation_frequency.to_string(), "1m0s");
         assert_eq!(settings.default_location, "default");
         assert_eq!(settings.page_size, 500);
+        assert_eq!(
+            settings.item_operation_sync_frequency,
+            Duration::from_secs(10)
+        );
+        for (value, expected) in [("3s", 3), ("0s", 10), ("-1s", 10)] {
+            let args = format!("--item-operation-sync-frequency={value}");
+            let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
+            assert_eq!(
+                settings.item_operation_sync_frequency,
+                Duration::from_secs(expected),
+                "{value}"
+            );
+        }
         assert_eq!(
             settings.metrics_address.map(|address| address.port()),
             Some(8085)

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use velero_core::GoDuration;
+use velero_core::action::BackupItemAction;
 use velero_restore::Priorities;
 
 use crate::runs::{Clock, system_clock};
@@ -34,6 +36,10 @@ pub struct Settings {
     pub restore_priorities: Priorities,
     /// Objects in a page of a list. Default 500.
     pub page_size: u32,
+    /// Time between two looks at operations that actions of a backup have left running. Default 10 seconds.
+    pub item_operation_sync_frequency: Duration,
+    /// Actions of backups beyond the built-in ones. Default none.
+    pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
     /// How often due work is looked for. Default 10 seconds.
     pub tick: Duration,
     /// Least time between two writes of a run's progress. Default 1 second.
@@ -62,6 +68,8 @@ impl Default for Settings {
             default_location: "default".to_owned(),
             restore_priorities: Priorities::default(),
             page_size: 500,
+            item_operation_sync_frequency: Duration::from_secs(10),
+            backup_actions: Vec::new(),
             tick: Duration::from_secs(10),
             progress_period: Duration::from_secs(1),
             download_ttl: Duration::from_secs(600),

@@ -11,6 +11,8 @@ use velero_core::CancellationToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RunKind {
     Backup,
+    /// Operations that actions of a backup have left running, and what follows them.
+    Operations,
     Restore,
 }
 
@@ -29,7 +31,8 @@ struct Inner {
 }
 
 impl Tracker {
-    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time.
+    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time. Only operations of
+    /// several backups are followed side by side.
     pub(super) fn begin(
         &self,
         kind: RunKind,
@@ -37,10 +40,14 @@ impl Tracker {
         cancel: CancellationToken,
     ) -> Option<Running> {
         let mut runs = self.lock();
-        if runs.keys().any(|(running, _)| *running == kind) {
+        let key = (kind, name.to_owned());
+        let taken = match kind {
+            RunKind::Operations => runs.contains_key(&key),
+            RunKind::Backup | RunKind::Restore => runs.keys().any(|(running, _)| *running == kind),
+        };
+        if taken {
             return None;
         }
-        let key = (kind, name.to_owned());
         runs.insert(key.clone(), cancel);
         Some(Running {
             tracker: self.clone(),
@@ -123,6 +130,16 @@ mod tests {
                 && tracker.contains(RunKind::Backup, "a")
                 && !tracker.contains(RunKind::Backup, "b")
         );
+
+        let operations = ["a", "b"]
+            .map(|name| tracker.begin(RunKind::Operations, name, CancellationToken::new()));
+        assert!(operations.iter().all(Option::is_some));
+        assert!(
+            tracker
+                .begin(RunKind::Operations, "a", CancellationToken::new())
+                .is_none()
+        );
+        drop(operations);
 
         tracker.cancel(RunKind::Backup, "b");
         assert!(!cancel.is_cancelled());

@@ -13,6 +13,8 @@ pub(super) enum Step {
     Wait,
     /// Check its spec and begin.
     Prepare,
+    /// Its items are stored: look after its operations, and end it.
+    Follow,
     /// Nobody works on it any more.
     Recover,
     /// Nothing.
@@ -42,9 +44,11 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, busy: bool) -
         }
         BackupPhase::ReadyToStart if busy => Step::Wait,
         BackupPhase::ReadyToStart => Step::Prepare,
-        BackupPhase::InProgress
+        BackupPhase::InProgress => Step::Recover,
+        BackupPhase::WaitingForPluginOperations
+        | BackupPhase::WaitingForPluginOperationsPartiallyFailed
         | BackupPhase::Finalizing
-        | BackupPhase::FinalizingPartiallyFailed => Step::Recover,
+        | BackupPhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
 }
@@ -125,11 +129,17 @@ mod tests {
                 backup("f", FinalizingPartiallyFailed, 0),
                 false,
                 true,
-                Step::Recover,
+                Step::Follow,
             ),
             (
                 backup("w", WaitingForPluginOperations, 0),
                 false,
+                false,
+                Step::Follow,
+            ),
+            (
+                backup("w", WaitingForPluginOperationsPartiallyFailed, 0),
+                true,
                 false,
                 Step::Rest,
             ),

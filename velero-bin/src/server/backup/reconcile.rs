@@ -9,6 +9,7 @@ use velero_cluster::{ListOptions, ListScope};
 use velero_core::api::{Backup, BackupPhase};
 use velero_core::{GroupResource, ItemHead};
 
+use super::follow::follow;
 use super::prepare::{Surroundings, check};
 use super::queue::{Step, next, renumbered};
 use super::recover::recover;
@@ -39,7 +40,8 @@ impl Reconciler for BackupReconciler {
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let _turn = self.queue.lock().await;
-        let tracked = context.tracker.contains(RunKind::Backup, name);
+        let tracked = context.tracker.contains(RunKind::Backup, name)
+            || context.tracker.contains(RunKind::Operations, name);
         // A run writes its progress every second: there is no need to look at all others each time.
         let all: Vec<Backup> = if tracked {
             context.objects.get(name).await?.into_iter().collect()
@@ -53,6 +55,7 @@ impl Reconciler for BackupReconciler {
             .find(|backup| backup.metadata.name.as_deref() == Some(name))
         else {
             context.tracker.cancel(RunKind::Backup, name);
+            context.tracker.cancel(RunKind::Operations, name);
             return Ok(Action::await_change());
         };
         let step = next(
@@ -67,6 +70,10 @@ impl Reconciler for BackupReconciler {
             Step::Enqueue(position) => enqueue(context, backup, position).await,
             Step::Dequeue => dequeue(context, backup, &all).await,
             Step::Prepare => begin(context, backup).await,
+            Step::Follow => {
+                follow(context, backup);
+                return Ok(Action::await_change());
+            }
             Step::Recover => recover(context, backup).await,
         };
         match outcome {

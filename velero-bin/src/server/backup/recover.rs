@@ -1,8 +1,10 @@
 //! Backups that a server left behind.
 
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
-use velero_persistence::BackupStore;
+use velero_persistence::{BackupStore, ErrorKind};
 
+use crate::logfile::LogFile;
+use crate::runs::store_failure;
 use crate::server::context::{Context, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
@@ -11,17 +13,22 @@ use crate::server::stores;
 /// Ends a backup that nobody works on any more.
 ///
 /// Its metadata is the last thing that a run writes into the store. If it is there, the backup is whole and only the
-/// final write to the resource is missing. If not, the backup has failed, and what there is of it in the store goes.
+/// write to the resource is missing. If not, the backup has failed: what there is of it in the store makes room for the
+/// metadata and the results of a failed one.
 pub(super) async fn recover(context: &Context, backup: &Backup) -> Result<(), Retry> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let reason = format!("the server stopped while the backup was {}", backup.phase());
     let mut ended = backup.clone();
-    match look(context, backup, name).await {
-        Ok(Some(whole)) => ended.status = whole.status,
-        Ok(None) => fail(context, &mut ended, String::new()),
+    match look(context, backup, name, &reason).await {
+        Ok(Some(found)) => ended.status = found.status,
+        Ok(None) => fail(context, &mut ended, reason),
         Err(error) => fail(
             context,
             &mut ended,
-            format!("; its location could not be looked into: {:#}", error.0),
+            format!(
+                "{reason}; its location could not be looked into: {:#}",
+                error.0
+            ),
         ),
     }
     context
@@ -32,17 +39,19 @@ pub(super) async fn recover(context: &Context, backup: &Backup) -> Result<(), Re
     Ok(())
 }
 
-fn fail(context: &Context, ended: &mut Backup, more: String) {
-    ended.status.failure_reason = format!(
-        "the server stopped while the backup was {}{more}",
-        ended.phase()
-    );
+fn fail(context: &Context, ended: &mut Backup, reason: String) {
+    ended.status.failure_reason = reason;
     ended.status.phase = Some(BackupPhase::Failed);
     ended.status.completion_timestamp = stamp(context.now());
 }
 
-/// The backup as its store has it, if it is whole; leftovers of one that is not are removed.
-async fn look(context: &Context, backup: &Backup, name: &str) -> Result<Option<Backup>, Retry> {
+/// The backup as its store has it, whole or failed; `None` when it has no place there.
+async fn look(
+    context: &Context,
+    backup: &Backup,
+    name: &str,
+    reason: &str,
+) -> Result<Option<Backup>, Retry> {
     let Some(location) = context
         .objects
         .get::<BackupStorageLocation>(&backup.spec.storage_location)
@@ -57,23 +66,55 @@ async fn look(context: &Context, backup: &Backup, name: &str) -> Result<Option<B
                 .map_err(anyhow::Error::from)?
                 .into_parts()
                 .1;
-            let whole =
-                metadata.metadata.uid == backup.metadata.uid && metadata.phase().is_terminal();
+            let known = metadata.phase().is_terminal()
+                || matches!(
+                    metadata.phase(),
+                    BackupPhase::WaitingForPluginOperations
+                        | BackupPhase::WaitingForPluginOperationsPartiallyFailed
+                );
+            let whole = metadata.metadata.uid == backup.metadata.uid && known;
             Ok(whole.then_some(metadata))
         }
         Err(error) if error.is_not_found() => {
-            remove_leftovers(&store, backup, name).await?;
-            Ok(None)
+            leave_failure(context, &store, backup, name, reason).await
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Removes the files of a run that holds the name in the store; those of any other writer stay.
-async fn remove_leftovers(store: &BackupStore, backup: &Backup, name: &str) -> Result<(), Retry> {
-    let holder = store.reservation(name).await?;
-    if holder.is_some() && holder == backup.metadata.uid {
-        store.delete_backup(name).await?;
+/// Puts a failed backup in the place of the files of a run that held the name; those of any other writer stay.
+async fn leave_failure(
+    context: &Context,
+    store: &BackupStore,
+    backup: &Backup,
+    name: &str,
+    reason: &str,
+) -> Result<Option<Backup>, Retry> {
+    let Some(uid) = backup.metadata.uid.as_deref() else {
+        return Ok(None);
+    };
+    match store.reserve(name, uid).await {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
-    Ok(())
+    let key = format!("{}/{name}", context.objects.namespace());
+    let log = context.logs.begin("backup", &key);
+    log.span()
+        .in_scope(|| tracing::error!("the backup has failed: {reason}"));
+    let log = log
+        .finish()
+        .and_then(LogFile::into_bytes)
+        .map_err(anyhow::Error::from)?;
+    let failed = store_failure(
+        store,
+        backup,
+        name,
+        reason.to_owned(),
+        log.into(),
+        context.now(),
+    )
+    .await?;
+    store.release(name, uid).await?;
+    Ok(Some(failed))
 }

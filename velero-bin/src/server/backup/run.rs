@@ -8,13 +8,16 @@ use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStorageLocatio
 use velero_core::names::labels;
 use velero_core::{CancellationToken, ProgressUpdate};
 
-use crate::runs::{BackupDone, BackupRun, RunErrorKind, run_backup};
+use crate::runs::{BackupFailure, BackupRun, CancelledBy, RunErrorKind, run_backup};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::Count;
 use crate::server::progress::ProgressWriter;
 use crate::server::stores;
 use crate::server::tracker::Running;
+
+/// What ends runs when the server stops.
+const SHUTDOWN: &str = "the server's shutdown";
 
 /// Runs a backup in a task of its own. `running` keeps its place among the runs until the outcome is written.
 pub(super) fn start(
@@ -39,7 +42,9 @@ pub(super) fn start(
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
         let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
-        if reason.is_empty() {
+        if !phase.is_terminal() {
+            tracing::info!(backup = name, %phase, "the items of the backup are stored");
+        } else if reason.is_empty() {
             tracing::info!(backup = name, %phase, "the backup has ended");
         } else {
             tracing::warn!(backup = name, %phase, reason, "the backup has ended");
@@ -68,7 +73,7 @@ async fn execute(
     backup: &Backup,
     progress: std::sync::Arc<dyn velero_core::Progress>,
     cancel: CancellationToken,
-) -> Result<BackupDone, String> {
+) -> Result<Backup, String> {
     let name = backup.metadata.name.clone().unwrap_or_default();
     let location: Option<BackupStorageLocation> = context
         .objects
@@ -96,33 +101,42 @@ async fn execute(
         cluster: context.cluster.clone(),
         store,
         backup: backup.clone(),
-        actions: Vec::new(),
+        actions: context.settings.backup_actions.clone(),
         options: backup_options(context),
         log,
         progress,
         cancel,
+        cancelled_by: canceller(context),
         clock: context.settings.clock.clone(),
     };
-    run_backup(run).await.map_err(|error| match error.kind() {
-        RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
-            "cancelled by the server's shutdown".to_owned()
-        }
-        RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
-        _ => error.chain(),
-    })
+    match run_backup(run).await {
+        Ok(done) => Ok(done.backup),
+        // As it lies in the store.
+        Err(BackupFailure {
+            backup: Some(failed),
+            ..
+        }) => Ok(*failed),
+        Err(failure) => Err(match failure.error.kind() {
+            RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
+                format!("cancelled by {SHUTDOWN}")
+            }
+            RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
+            _ => failure.error.chain(),
+        }),
+    }
 }
 
 /// How the engine runs, by the server's flags.
-fn backup_options(context: &Context) -> BackupOptions {
+pub(super) fn backup_options(context: &Context) -> BackupOptions {
     let list = BackupOptions::default().list;
     BackupOptions::default().list(list.page_size(context.settings.page_size))
 }
 
 /// The backup with the status it ends with.
-fn ended(context: &Context, backup: &Backup, outcome: Result<BackupDone, String>) -> Backup {
+fn ended(context: &Context, backup: &Backup, outcome: Result<Backup, String>) -> Backup {
     let mut ended = backup.clone();
     match outcome {
-        Ok(done) => ended.status = done.backup.status,
+        Ok(done) => ended.status = done.status,
         Err(reason) => {
             ended.status.phase = Some(BackupPhase::Failed);
             ended.status.failure_reason = reason;
@@ -132,7 +146,17 @@ fn ended(context: &Context, backup: &Backup, outcome: Result<BackupDone, String>
     ended
 }
 
-fn count(context: &Context, ended: &Backup) {
+/// Who cancels runs of the server: it stops, or their resource is gone and with it the wish to know what came of them.
+fn canceller(context: &Context) -> CancelledBy {
+    let stopping = context.stopping.clone();
+    std::sync::Arc::new(move || stopping.is_cancelled().then(|| SHUTDOWN.to_owned()))
+}
+
+/// Counts the end of a backup; one that waits for operations has not ended.
+pub(super) fn count(context: &Context, ended: &Backup) {
+    if !ended.phase().is_terminal() {
+        return;
+    }
     let schedule = schedule_of(ended);
     let outcome = match ended.phase() {
         BackupPhase::Completed => Count::BackupSuccess,

@@ -62,7 +62,8 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         }
         _ => None,
     };
-    let running = context.tracker.contains(RunKind::Backup, name);
+    let running = context.tracker.contains(RunKind::Backup, name)
+        || context.tracker.contains(RunKind::Operations, name);
     let refused = refusal(name, backup.as_ref(), running, location.as_ref());
     let (Some(backup), Some(location), None) = (backup, location, &refused) else {
         return finish(context, request, refused.into_iter().collect()).await;
