@@ -45,6 +45,28 @@ impl ClusterReader for Reader {
             .transpose()
     }
 
+    async fn get_version(
+        &self,
+        id: &ResourceIdentifier,
+        version: &str,
+    ) -> Result<Option<ItemTree>, ActionError> {
+        let resource = self
+            .catalog
+            .get_version(&id.group_resource, version)
+            .ok_or_else(|| {
+                failed(Error::Unserved {
+                    resource: id.group_resource.clone(),
+                })
+            })?;
+        let item = self
+            .cluster
+            .get(resource, &id.namespace, &id.name)
+            .await
+            .map_err(failed)?;
+        item.map(|item| item.tree().map_err(ActionError::from))
+            .transpose()
+    }
+
     async fn list(
         &self,
         resource: &GroupResource,

@@ -159,6 +159,20 @@ pub trait ClusterReader: Send + Sync {
     /// When the resource is not served or the API server refuses.
     async fn get(&self, id: &ResourceIdentifier) -> Result<Option<ItemTree>, ActionError>;
 
+    /// Reads one object in one version of its resource; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When the resource is not served in that version, the API server refuses, or this reader knows one version alone.
+    async fn get_version(
+        &self,
+        id: &ResourceIdentifier,
+        version: &str,
+    ) -> Result<Option<ItemTree>, ActionError> {
+        Err(ActionError::new(format_args!(
+            "{id} cannot be read in version {version}: this reader knows preferred versions alone"
+        )))
+    }
+
     /// Lists the objects of a resource in one namespace, or in all when `namespace` is empty.
     ///
     /// # Errors

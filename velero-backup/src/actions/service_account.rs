@@ -18,7 +18,8 @@ type Bindings = HashMap<(String, String), Vec<(String, Option<String>)>>;
 
 /// `velero.io/service-account`: asks for the cluster role bindings of a service account and their cluster roles.
 ///
-/// The bindings of the cluster are listed once, at the first service account; one value serves one run.
+/// The bindings of the cluster are listed once, at the first service account; one value serves one run. If they cannot be
+/// listed, that account gets the error and all are stored by themselves.
 #[derive(Debug, Default)]
 pub struct ServiceAccountAction {
     bindings: OnceCell<Bindings>,
@@ -39,7 +40,22 @@ impl BackupItemAction for ServiceAccountAction {
         item: ItemTree,
         cx: &ActionContext<'_, Backup>,
     ) -> Result<BackupOutcome, ActionError> {
-        let bindings = self.bindings.get_or_try_init(|| read(cx.cluster)).await?;
+        let mut failure = None;
+        let bindings = self
+            .bindings
+            .get_or_init(|| async {
+                read(cx.cluster).await.unwrap_or_else(|error| {
+                    failure = Some(error);
+                    Bindings::new()
+                })
+            })
+            .await;
+        if let Some(error) = failure {
+            return Err(ActionError::with_source(
+                "the cluster role bindings cannot be listed, so no service account brings its own into the backup",
+                error,
+            ));
+        }
         let key = (item.namespace().to_owned(), item.name().to_owned());
         let mut related = Vec::new();
         for (binding, role) in bindings.get(&key).into_iter().flatten() {

@@ -1,6 +1,7 @@
 use serde_json::json;
-use velero_backup::{BackupEngine, BackupOptions};
+use velero_backup::{BackupEngine, BackupOptions, Reading};
 use velero_cluster::ListOptions;
+use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::support::*;
 
@@ -66,6 +67,119 @@ async fn one_list_a_kind_and_page_and_no_call_an_object() {
         kinds,
         calls.counts()
     );
+}
+
+/// 500 namespaces with four maps each, besides those that every cluster has.
+fn many_namespaces() -> ApiServer {
+    let server = ApiServer::new();
+    for ns in 0..500 {
+        let name = format!("n{ns:03}");
+        seed(&server, namespace(&name, json!({})));
+        for at in 0..4 {
+            seed(
+                &server,
+                map(&name, &format!("m{at}"), json!({"at": at.to_string()})),
+            );
+        }
+    }
+    // Names that sort differently with and without what follows them.
+    for name in ["z", "z-a"] {
+        seed(&server, namespace(name, json!({})));
+        seed(&server, map(name, "m", json!({})));
+    }
+    server
+}
+
+#[tokio::test]
+async fn lists_for_one_some_and_all_namespaces() {
+    let server = many_namespaces();
+    let page = 50;
+    let options = BackupOptions::default().list(ListOptions::default().page_size(page));
+    let engine = BackupEngine::new(connect(&server).await).options(options);
+    let maps = server.store().list("v1", "ConfigMap", None).len() as u64;
+    let pages = maps.div_ceil(u64::from(page));
+    let catalog = engine.cluster().catalog();
+    let names = |count: usize| (0..count).map(|ns| format!("n{ns:03}")).collect::<Vec<_>>();
+    for (spec, expected, by_namespace) in [
+        (json!({"includedNamespaces": ["n001"]}), 1, true),
+        (json!({"includedNamespaces": ["n00?"]}), 1 + 10, true),
+        (json!({"includedNamespaces": ["n1??"]}), pages, false),
+        (json!({"includedNamespaces": names(45)}), pages, false),
+        (json!({"includedNamespaces": names(500)}), pages, false),
+        (json!({"includedNamespaces": ["n*"]}), pages, false),
+        (json!({"excludedNamespaces": ["n1??"]}), pages, false),
+        (json!({}), pages, false),
+        (json!({"includedNamespaces": ["z", "z-a"]}), 1 + 2, true),
+        // A selector's answers do not say how much follows.
+        (
+            json!({"includedNamespaces": ["z", "z-a"], "labelSelector": {"matchExpressions": [{"key": "at", "operator": "DoesNotExist"}]}}),
+            (maps - 2000).div_ceil(u64::from(page)),
+            false,
+        ),
+    ] {
+        server.calls().reset();
+        let done = run_with(&engine, spec.clone()).await;
+        let calls = server.calls();
+        assert_eq!(calls.count("list", "configmaps"), expected, "{spec}");
+        let kind = done.result.coverage.kind(&"configmaps".into()).unwrap();
+        assert_eq!(kind.reading == Reading::ByNamespace, by_namespace, "{spec}");
+        for resource in catalog.preferred().filter(|r| r.verbs.can_back_up()) {
+            let count = server
+                .store()
+                .list(&resource.api_version(), &resource.kind, None)
+                .len();
+            // The namespaces are read once more before the run, to resolve the filters.
+            let times = if resource.plural == "namespaces" { 2 } else { 1 };
+            let bound = times * (count as u64).div_ceil(u64::from(page)) + 2;
+            let lists = calls.count("list", &resource.plural);
+            assert!(
+                lists <= bound,
+                "{spec}: {} lists of {count} {}",
+                lists,
+                resource.plural
+            );
+        }
+        assert_eq!(
+            calls.total(),
+            calls.count_verb("list"),
+            "{spec}: {:?}",
+            calls.counts()
+        );
+    }
+}
+
+#[tokio::test]
+async fn all_ways_to_read_some_namespaces_give_the_same_archive() {
+    let server = many_namespaces();
+    let spec = json!({"includedNamespaces": ["z", "n01?", "z-a", "gone"]});
+    let mut archives = Vec::new();
+    for (page, forbidden, reading) in [
+        (50, false, Reading::ByNamespace),
+        (5000, false, Reading::Everywhere),
+        (0, false, Reading::Everywhere),
+        (50, true, Reading::Refused),
+    ] {
+        let options = BackupOptions::default().list(ListOptions::default().page_size(page));
+        let engine = BackupEngine::new(connect(&server).await).options(options);
+        if forbidden {
+            let refused = FaultAction::Forbidden;
+            server.faults().add(
+                Fault::new(refused)
+                    .verb("list")
+                    .resource("configmaps")
+                    .times(1),
+            );
+        }
+        let done = run_with(&engine, spec.clone()).await;
+        let kind = done.result.coverage.kind(&"configmaps".into()).unwrap();
+        assert_eq!((&kind.reading, kind.stored), (&reading, 42 + 12), "{page}");
+        assert_eq!(
+            done.lines(),
+            ["resource: /namespaces name: /gone error: /the included namespace does not exist"]
+        );
+        archives.push(done.archive);
+    }
+    assert!(archives.iter().all(|archive| *archive == archives[0]));
 }
 
 #[tokio::test]

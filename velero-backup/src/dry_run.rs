@@ -1,0 +1,213 @@
+//! What a backup would hold, found out from metadata.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use velero_cluster::ErrorKind;
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{CancellationToken, GroupResource};
+
+use crate::coverage::Tracker;
+use crate::lister::{Content, Event, Listing};
+use crate::plan::{self, Kind};
+use crate::run::{MAX_UNREACHABLE, is_built_in_group};
+use crate::seen::Seen;
+use crate::{BackupEngine, BackupRequest, Coverage, Error};
+
+/// What a backup would hold.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct DryRun {
+    /// What was found of each kind; `stored` counts what the filters take.
+    ///
+    /// Objects that actions bring in from outside the filters, such as the volume of a claim, are not known: that takes
+    /// more than metadata. The definitions of custom resources are.
+    pub coverage: Coverage,
+    /// What could not be read, and what is worth telling before a run.
+    pub records: Vec<Record>,
+}
+
+impl BackupEngine {
+    /// Finds out what a backup would hold, by lists of metadata; writes nothing and calls no action.
+    ///
+    /// # Errors
+    /// When the run is cancelled, or the cluster answers nothing any more.
+    pub async fn dry_run(
+        &self,
+        request: &BackupRequest,
+        cancel: &CancellationToken,
+    ) -> Result<DryRun, Error> {
+        let plan = plan::plan(request, self.settings().all_api_versions);
+        let survey = Survey {
+            engine: self,
+            request: Arc::new(request.clone()),
+            tracker: Tracker::new(&plan),
+            kinds: plan.kinds.into_iter().map(Arc::new).collect(),
+            content: Arc::default(),
+            records: request.records().to_vec(),
+            custom: BTreeSet::new(),
+            seen: Seen::default(),
+            unreachable: 0,
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::Cancelled),
+            outcome = survey.run() => outcome,
+        }
+    }
+}
+
+struct Survey<'a> {
+    engine: &'a BackupEngine,
+    request: Arc<BackupRequest>,
+    kinds: Vec<Arc<Kind>>,
+    tracker: Tracker,
+    content: Arc<Content>,
+    records: Vec<Record>,
+    /// Names of the definitions behind the custom resources that were found.
+    custom: BTreeSet<String>,
+    seen: Seen,
+    unreachable: u32,
+}
+
+impl Survey<'_> {
+    async fn run(mut self) -> Result<DryRun, Error> {
+        let mut ahead = VecDeque::new();
+        let mut next = 0;
+        for at in 0..self.kinds.len() {
+            let last = at + 1 + self.engine.settings().kinds_ahead;
+            while next < self.kinds.len().min(last) {
+                ahead.push_back(self.start(&self.kinds[next]));
+                next += 1;
+            }
+            if let Some(listing) = ahead.pop_front() {
+                self.kind(at, listing).await?;
+            }
+        }
+        self.definitions().await?;
+        Ok(DryRun {
+            coverage: self.tracker.finish(),
+            records: self.records,
+        })
+    }
+
+    fn start(&self, kind: &Arc<Kind>) -> Listing {
+        let mut options = self.engine.settings().list.clone();
+        // Whether a Namespace object is stored depends on its phase.
+        options.metadata_only = !kind.is_namespaces();
+        Listing::start(
+            self.engine.cluster(),
+            &self.request,
+            kind,
+            &options,
+            Some(Arc::clone(&self.content)),
+        )
+    }
+
+    async fn kind(&mut self, at: usize, mut listing: Listing) -> Result<(), Error> {
+        let kind = Arc::clone(&self.kinds[at]);
+        let version = kind.resource.api_version();
+        while let Some(event) = listing.next().await {
+            match event {
+                Event::Page(items, bad) => {
+                    self.unreachable = 0;
+                    self.tracker.bad(at, bad.len());
+                    for item in &items {
+                        let head = item.head();
+                        let (namespace, name) = (&head.namespace, &head.name);
+                        if !self
+                            .seen
+                            .insert(&version, &kind.resource.kind, namespace, name)
+                        {
+                            continue;
+                        }
+                        let rule = if kind.is_namespaces() {
+                            let has_content = self.content.has(&head.name);
+                            self.request.why_not_namespace(head, has_content)
+                        } else {
+                            None
+                        };
+                        match rule {
+                            Some(rule) => self.tracker.left_out(at, rule),
+                            None => {
+                                self.tracker.taken(at, 1);
+                                self.tracker.stored(&kind.resource);
+                            }
+                        }
+                    }
+                    if !items.is_empty() && !is_built_in_group(&kind.gr.group) {
+                        self.custom.insert(kind.gr.to_string());
+                    }
+                }
+                Event::Failed { namespace, error } => {
+                    self.tracker.incomplete(at);
+                    self.failed(&kind.gr, namespace, error)?;
+                }
+                Event::Ended(tally) => self.tracker.ended(at, tally),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(
+        &mut self,
+        resource: &GroupResource,
+        namespace: Option<String>,
+        error: velero_cluster::Error,
+    ) -> Result<(), Error> {
+        self.unreachable += u32::from(matches!(
+            error.kind(),
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::TooManyRequests
+        ));
+        if error.kind() == ErrorKind::Unauthorized || self.unreachable >= MAX_UNREACHABLE {
+            return Err(Error::Cluster {
+                operation: "listing the objects of the cluster",
+                source: Box::new(error),
+            });
+        }
+        let message = format!("not all objects of this kind were seen: {}", chain(&error));
+        let namespace = namespace.unwrap_or_default();
+        self.records.push(Record::item(
+            Severity::Error,
+            resource,
+            namespace,
+            "",
+            message,
+        ));
+        Ok(())
+    }
+
+    /// Counts the definitions that a backup stores because their custom resources are in it.
+    async fn definitions(&mut self) -> Result<(), Error> {
+        let gr = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
+        let Some(resource) = self.request.catalog().get(&gr).cloned() else {
+            return Ok(());
+        };
+        let planned = self.kinds.iter().any(|kind| kind.gr == gr);
+        if planned || self.custom.is_empty() || !self.request.takes_related(&resource, "") {
+            return Ok(());
+        }
+        let kind = Arc::new(Kind {
+            resource: resource.clone(),
+            gr: gr.clone(),
+            names: None,
+            selector: Default::default(),
+        });
+        let mut listing = self.start(&kind);
+        while let Some(event) = listing.next().await {
+            match event {
+                Event::Page(items, _) => {
+                    for item in items {
+                        if self.custom.contains(&item.head().name) {
+                            self.tracker.related(&resource, None);
+                            self.tracker.stored(&resource);
+                        }
+                    }
+                }
+                Event::Failed { namespace, error } => self.failed(&gr, namespace, error)?,
+                Event::Ended(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
