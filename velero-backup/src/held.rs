@@ -1,11 +1,83 @@
 //! Lists read before their turn, because items of earlier kinds refer to them.
 
-use velero_core::{ItemHead, RawItem};
+use std::collections::HashMap;
+
+use velero_cluster::{ListScope, Pages};
+use velero_core::{ItemHead, RawItem, ResourceIdentifier};
 
 use crate::Error;
 use crate::run::Run;
 
+/// Objects of a kind without a list of its own that are read one by one, before the list is read after all.
+const FEW: usize = 16;
+
+/// A list of a cluster-scoped kind that the backup does not collect, but that many of its items ask for: the volumes of
+/// a backup of some namespaces.
+#[derive(Default)]
+pub(crate) struct Side {
+    asked: usize,
+    pages: Option<Pages>,
+    ended: bool,
+    held: HashMap<String, RawItem>,
+}
+
 impl Run<'_> {
+    /// Looks for an item that another asks for in the list of its kind, which is read ahead as far as the bound on held
+    /// bytes allows.
+    pub(crate) async fn held(&mut self, id: &ResourceIdentifier) -> Result<Option<RawItem>, Error> {
+        match self.kind_of.get(&id.group_resource) {
+            Some(&at) if at > self.current => self.read_to(at, &id.namespace, &id.name).await,
+            Some(_) => Ok(None),
+            None => Ok(self.aside(id).await),
+        }
+    }
+
+    /// Looks for an item in the list of a kind that is not collected. The first few are left to be read one by one: in a
+    /// big cluster that is cheaper for a small backup.
+    async fn aside(&mut self, id: &ResourceIdentifier) -> Option<RawItem> {
+        let resource = self.request.catalog().get(&id.group_resource)?.clone();
+        if resource.namespaced || !resource.verbs.has("list") {
+            return None;
+        }
+        let mut side = self.aside.remove(&id.group_resource).unwrap_or_default();
+        side.asked += 1;
+        let mut found = None;
+        while side.asked > FEW {
+            found = side.held.remove(&id.name);
+            if found.is_some() || side.ended || self.held_bytes >= self.options.held_bytes {
+                break;
+            }
+            let pages = side.pages.get_or_insert_with(|| {
+                let options = self.options.list.clone();
+                self.cluster.pages(&resource, ListScope::all(), options)
+            });
+            match pages.next().await {
+                Ok(Some(page)) => {
+                    for item in page.items {
+                        if !self.is_taken(&resource, item.head()) {
+                            self.held_bytes += item.json().len();
+                            let name = item.head().name.clone();
+                            if let Some(twin) = side.held.insert(name, item) {
+                                self.held_bytes -= twin.json().len();
+                            }
+                        }
+                    }
+                }
+                Ok(None) => side.ended = true,
+                Err(error) => {
+                    // What is not found here is read by its name, and what goes wrong then is told.
+                    tracing::debug!(resource = %id.group_resource, %error, "the list cannot be read; its objects are read one by one");
+                    side.ended = true;
+                }
+            }
+        }
+        if let Some(item) = &found {
+            self.held_bytes -= item.json().len();
+        }
+        self.aside.insert(id.group_resource.clone(), side);
+        found
+    }
+
     /// Keeps items of a kind until its turn comes.
     fn hold(&mut self, at: usize, items: Vec<RawItem>) {
         let source = &mut self.sources[at];
@@ -47,8 +119,11 @@ impl Run<'_> {
     /// order of namespaces.
     pub(crate) async fn read_namespace(&mut self, at: usize, namespace: &str) -> Result<(), Error> {
         loop {
-            let last = self.sources[at].last_namespace.as_str();
-            if last > namespace || self.held_bytes >= self.options.held_bytes {
+            // Lists are in the order of `namespace/name`, in which `a-b/` comes before `a/`.
+            let last = &self.sources[at].last_namespace;
+            if format!("{last}/") > format!("{namespace}/")
+                || self.held_bytes >= self.options.held_bytes
+            {
                 return Ok(());
             }
             let Some(items) = self.next_items(at).await? else {

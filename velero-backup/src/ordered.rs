@@ -33,6 +33,14 @@ struct Entry {
     found: bool,
 }
 
+impl Entry {
+    /// Whether an object can have such a name.
+    fn can_be(&self) -> bool {
+        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+        !self.namespace.contains(bad) && !self.name.contains(bad)
+    }
+}
+
 impl Ordered {
     /// Reads the order of a backup. Names are separated by commas and not trimmed, as in the peer.
     pub(crate) fn read(backup: &Backup) -> Self {
@@ -123,7 +131,7 @@ impl Run<'_> {
         let mut unread = Vec::new();
         for entry in &entries {
             let held = self.read_to(at, &entry.namespace, &entry.name).await?;
-            if held.is_none() && !self.sources[at].ended {
+            if held.is_none() && !self.sources[at].ended && entry.can_be() {
                 let id = ResourceIdentifier {
                     group_resource: kind.gr.clone(),
                     namespace: entry.namespace.clone(),

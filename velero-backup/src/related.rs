@@ -9,6 +9,7 @@ use velero_core::{ApiResource, RawItem, ResourceIdentifier};
 
 use crate::Error;
 use crate::invoke::Prepared;
+use crate::pod_facts::PodFacts;
 use crate::request::may_be_stored;
 use crate::run::Run;
 
@@ -59,6 +60,7 @@ impl Run<'_> {
                 )
                 .await;
             wanted = prepared.iter().flat_map(wanted_by).collect();
+            self.tell_of_hooks(&prepared);
             for ((id, _, _), item) in items.into_iter().zip(prepared) {
                 self.count_one(&item.resource, item.original.head());
                 found.insert(id, item);
@@ -250,24 +252,14 @@ impl Run<'_> {
         )
     }
 
-    /// Looks for an item in the list of its kind, which is read ahead as far as the bound on held bytes allows.
-    pub(crate) async fn held(
-        &mut self,
-        id: &ResourceIdentifier,
-    ) -> Result<Option<RawItem>, Error> {
-        let Some(&at) = self.kind_of.get(&id.group_resource) else {
-            return Ok(None);
-        };
-        if at <= self.current {
-            return Ok(None);
-        }
-        self.read_to(at, &id.namespace, &id.name).await
-    }
-
     /// Reads items one by one, several at a time; the order stays.
-    pub(crate) async fn read(&self, ids: Vec<(ResourceIdentifier, Arc<ApiResource>)>) -> Vec<Read> {
+    pub(crate) async fn read(
+        &mut self,
+        ids: Vec<(ResourceIdentifier, Arc<ApiResource>)>,
+    ) -> Vec<Read> {
+        let cluster = self.cluster;
         let read = |(id, resource): (ResourceIdentifier, Arc<ApiResource>)| async move {
-            let result = self.cluster.get(&resource, &id.namespace, &id.name).await;
+            let result = cluster.get(&resource, &id.namespace, &id.name).await;
             (id, resource, result)
         };
         stream::iter(ids.into_iter().map(read))
@@ -283,6 +275,26 @@ impl Run<'_> {
                 .insert(id.clone(), [id.to_string()].into_iter().collect());
         }
         self.settled.insert(id);
+    }
+
+    /// Tells of hooks that do not run, because their pods are stored outside of their blocks.
+    fn tell_of_hooks(&mut self, items: &[Prepared]) {
+        if self.finalizing {
+            return;
+        }
+        for item in items {
+            let id = item.id();
+            if id.group_resource.is("", "pods")
+                && PodFacts::read(&item.original, self.request.hooks()).has_hooks()
+            {
+                self.problem(
+                    Severity::Warning,
+                    &id,
+                    "its hooks do not run: it is stored as an additional item, outside of its block"
+                        .to_owned(),
+                );
+            }
+        }
     }
 
     /// Tells at an item what is missing of it in the backup: additional items that went wrong, or theirs.

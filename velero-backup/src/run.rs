@@ -15,6 +15,7 @@ use velero_core::{
 };
 
 use crate::blocks::{Forming, Member};
+use crate::held::Side;
 use crate::hooks::Hooks;
 use crate::invoke::{Actions, Prepared};
 use crate::lister::{Content, Event, Listing};
@@ -139,6 +140,8 @@ pub(crate) struct Run<'a> {
     /// Pods that wait for the end of their namespace.
     pub(crate) forming: Forming,
     pub(crate) ordered: Ordered,
+    /// Lists of kinds that are not collected.
+    pub(crate) aside: HashMap<GroupResource, Side>,
     /// Items that went wrong, each with the root causes: itself, or what it needs.
     pub(crate) broken: HashMap<ResourceIdentifier, BTreeSet<String>>,
     /// Additional items that need not be looked for again: missing, refused or not to be stored.
@@ -188,6 +191,7 @@ impl<'a> Run<'a> {
             hooks: Hooks::new(cluster.clone()),
             forming: Forming::default(),
             ordered: Ordered::read(request.backup()),
+            aside: HashMap::new(),
             broken: HashMap::new(),
             settled: HashSet::new(),
             content: Arc::default(),

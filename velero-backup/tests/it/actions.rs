@@ -13,7 +13,7 @@ use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 use crate::support::*;
 
 /// An action made of a closure.
-struct Act<F> {
+pub(crate) struct Act<F> {
     selector: ResourceSelector,
     act: F,
 }
@@ -41,7 +41,7 @@ where
     }
 }
 
-fn on<F>(resource: &str, act: F) -> Act<F> {
+pub(crate) fn on<F>(resource: &str, act: F) -> Act<F> {
     Act {
         selector: ResourceSelector::resources([resource]),
         act,

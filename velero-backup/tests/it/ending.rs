@@ -50,7 +50,7 @@ async fn a_cancelled_run_leaves_no_complete_archive() {
     }
 }
 
-struct Full(u64);
+pub(crate) struct Full(pub(crate) u64);
 
 impl Write for Full {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod actions;
+mod coverage;
+mod blocks;
 mod ending;
 mod faults;
+mod hooks;
 mod lists;
+mod operations;
+mod ordered;
+mod policies;
 mod related;
 mod scale;
 mod selection;

@@ -1,0 +1,442 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use velero_backup::{BackupEngine, BackupOptions};
+use velero_cluster::ListOptions;
+use velero_core::action::{ActionContext, ActionError, ItemBlockAction, ResourceSelector};
+use velero_core::api::Backup;
+use velero_core::{ItemTree, ResourceIdentifier};
+use velero_testkit::ExecResult;
+
+use crate::hooks::{Bench, both};
+use crate::support::*;
+
+/// An item-block action made of a closure.
+struct Relate<F> {
+    selector: ResourceSelector,
+    relate: F,
+}
+
+#[async_trait::async_trait]
+impl<F, R> ItemBlockAction for Relate<F>
+where
+    F: Fn(ItemTree) -> R + Send + Sync,
+    R: Future<Output = Result<Vec<ResourceIdentifier>, ActionError>> + Send,
+{
+    fn name(&self) -> &str {
+        "example.com/relate"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        self.selector.clone()
+    }
+
+    async fn related_items(
+        &self,
+        item: &ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<Vec<ResourceIdentifier>, ActionError> {
+        (self.relate)(item.clone()).await
+    }
+}
+
+fn on<F>(resource: &str, relate: F) -> Relate<F> {
+    Relate {
+        selector: ResourceSelector::resources([resource]),
+        relate,
+    }
+}
+
+fn id(resource: &str, namespace: &str, name: &str) -> ResourceIdentifier {
+    ResourceIdentifier {
+        group_resource: resource.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+/// Relates one named item to others.
+fn relate(
+    kind: &str,
+    name: &'static str,
+    to: Vec<ResourceIdentifier>,
+) -> impl ItemBlockAction + 'static {
+    on(kind, move |item: ItemTree| {
+        let related = if item.name() == name {
+            to.clone()
+        } else {
+            Vec::new()
+        };
+        async move { Ok(related) }
+    })
+}
+
+fn shop() -> Value {
+    json!({"includedNamespaces": ["shop"]})
+}
+
+fn short(bench: &Bench) -> Vec<String> {
+    bench.ran().iter().map(|l| l.replace(" c ", " ")).collect()
+}
+
+#[tokio::test]
+async fn pods_of_one_volume_group_are_one_block() {
+    let group = |name: &str| json!({"velero.io/volume-group": name});
+    for (spec, labels, order) in [
+        (
+            shop(),
+            group("g"),
+            ["a freeze", "b freeze", "a thaw", "b thaw"],
+        ),
+        (
+            shop(),
+            json!({"other": "g"}),
+            ["a freeze", "a thaw", "b freeze", "b thaw"],
+        ),
+        (
+            shop(),
+            group(""),
+            ["a freeze", "a thaw", "b freeze", "b thaw"],
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "volumeGroupSnapshotLabelKey": "other"}),
+            json!({"other": "g"}),
+            ["a freeze", "b freeze", "a thaw", "b thaw"],
+        ),
+    ] {
+        let bench = Bench::new(|_| ExecResult::default());
+        bench.pod("a", &["x"], both());
+        bench.pod("b", &["y"], both());
+        for name in ["x", "y", "z"] {
+            seed(
+                &bench.server,
+                claim("shop", name, &format!("pv-{name}"), labels.clone()),
+            );
+        }
+        let done = run_with(&engine(&bench.server).await, spec.clone()).await;
+        assert_eq!(short(&bench), order, "{spec} {labels}");
+        assert_eq!(done.of(&["persistentvolumeclaims"]).len(), 3);
+        assert_eq!(done.result.total, done.result.backed_up);
+    }
+}
+
+#[tokio::test]
+async fn actions_unite_pods() {
+    let bench = Bench::new(|_| ExecResult::default());
+    for name in ["a", "b", "c"] {
+        bench.pod(name, &[], both());
+    }
+    let engine = engine(&bench.server).await.item_block_action(relate(
+        "pods",
+        "a",
+        vec![id("pods", "shop", "c"), id("configmaps", "shop", "m")],
+    ));
+    seed(&bench.server, map("shop", "m", json!({})));
+    let done = run_with(&engine, shop()).await;
+    assert_eq!(
+        short(&bench),
+        [
+            "a freeze", "c freeze", "a thaw", "c thaw", "b freeze", "b thaw"
+        ]
+    );
+    let pods = ["a", "c"].map(|p| done.at(&format!("pods/namespaces/shop/{p}")));
+    let between = done.at("configmaps/namespaces/shop/m");
+    assert!(pods[0] < between && pods[1] < between, "{:?}", done.order);
+    assert!(between < done.at("pods/namespaces/shop/b"));
+    assert!(done.result.records.is_empty(), "{:?}", done.lines());
+}
+
+#[tokio::test]
+async fn relations_are_followed_through_other_kinds() {
+    let bench = Bench::new(|_| ExecResult::default());
+    bench.pod("a", &["x"], both());
+    bench.pod("b", &["y"], both());
+    for name in ["x", "y"] {
+        let pv = format!("pv-{name}");
+        seed(&bench.server, claim("shop", name, &pv, json!({})));
+        seed(&bench.server, volume(&pv, "shop", name, json!({})));
+    }
+    let engine = engine(&bench.server)
+        .await
+        .item_block_action(relate("pvc", "x", vec![id("configmaps", "shop", "m")]))
+        .item_block_action(relate("cm", "m", vec![id("pods", "shop", "b")]));
+    seed(&bench.server, map("shop", "m", json!({})));
+    let done = run_with(&engine, shop()).await;
+    assert_eq!(short(&bench), ["a freeze", "b freeze", "a thaw", "b thaw"]);
+    assert!(done.result.records.is_empty(), "{:?}", done.lines());
+}
+
+#[tokio::test]
+async fn filters_hold_for_related_items() {
+    let cluster = id("persistentvolumes", "", "pv-free");
+    let other = id("configmaps", "bank", "plain");
+    for (spec, related, path, stored) in [
+        (
+            shop(),
+            cluster.clone(),
+            "persistentvolumes/cluster/pv-free",
+            true,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includeClusterResources": false}),
+            cluster.clone(),
+            "persistentvolumes/cluster/pv-free",
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "includedResources": ["cm"]}),
+            cluster.clone(),
+            "persistentvolumes/cluster/pv-free",
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "excludedResources": ["pv"]}),
+            cluster,
+            "persistentvolumes/cluster/pv-free",
+            false,
+        ),
+        (
+            shop(),
+            other.clone(),
+            "configmaps/namespaces/bank/plain",
+            false,
+        ),
+        (
+            json!({"includedNamespaces": ["shop", "bank"], "labelSelector": {"matchLabels": {"app": "x"}}}),
+            other,
+            "configmaps/namespaces/bank/plain",
+            true,
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "excludedResources": ["sa"]}),
+            id("serviceaccounts", "shop", "runner"),
+            "serviceaccounts/namespaces/shop/runner",
+            false,
+        ),
+        (
+            shop(),
+            id("configmaps", "shop", "hidden"),
+            "configmaps/namespaces/shop/hidden",
+            false,
+        ),
+        (
+            shop(),
+            id("configmaps", "shop", "gone"),
+            "configmaps/namespaces/shop/gone",
+            false,
+        ),
+    ] {
+        let server = world();
+        seed(
+            &server,
+            map(
+                "shop",
+                "hidden",
+                json!({"velero.io/exclude-from-backup": "true"}),
+            ),
+        );
+        let missing = related.name == "gone";
+        let engine = engine(&server)
+            .await
+            .item_block_action(relate("cm", "chosen", vec![related]));
+        let done = run_with(&engine, spec.clone()).await;
+        assert_eq!(done.has(path), stored, "{spec} {path}");
+        assert!(done.has("configmaps/namespaces/shop/chosen"), "{spec}");
+        assert_eq!(
+            (done.result.errors(), done.result.warnings()),
+            (0, usize::from(missing)),
+            "{:?}",
+            done.lines()
+        );
+        assert_eq!(done.result.total, done.result.backed_up);
+    }
+}
+
+#[tokio::test]
+async fn selectors_of_block_actions() {
+    for (selector, expected) in [
+        (ResourceSelector::resources(["po"]), vec!["web"]),
+        (ResourceSelector::resources(["unicorns"]), vec![]),
+        (
+            ResourceSelector::resources(["cm"]).labels("app=x".parse().unwrap()),
+            vec!["chosen"],
+        ),
+        (
+            ResourceSelector {
+                included_namespaces: vec!["shop".into()],
+                ..ResourceSelector::resources(["ns", "pods"])
+            },
+            vec!["web"],
+        ),
+        (
+            ResourceSelector {
+                excluded_namespaces: vec!["bank".into()],
+                ..ResourceSelector::resources(["pods"])
+            },
+            vec!["web"],
+        ),
+    ] {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let action = Relate {
+            selector: selector.clone(),
+            relate: move |item: ItemTree| {
+                log.lock().unwrap().push(item.name().to_owned());
+                async { Ok(Vec::new()) }
+            },
+        };
+        let engine = engine(&world()).await.item_block_action(action);
+        run_with(&engine, shop()).await;
+        assert_eq!(*seen.lock().unwrap(), expected, "{selector:?}");
+    }
+}
+
+#[tokio::test]
+async fn block_actions_that_fail_lose_nothing() {
+    let act = on("cm", |item: ItemTree| async move {
+        match item.name() {
+            "plain" => Err(ActionError::new("no luck")),
+            "chosen" => panic!("boom"),
+            _ => {
+                std::future::pending::<()>().await;
+                Ok(Vec::new())
+            }
+        }
+    });
+    let options = BackupOptions::default().action_timeout(Duration::from_millis(300));
+    let engine = BackupEngine::new(connect(&world()).await)
+        .options(options)
+        .item_block_action(act);
+    let done = run_with(&engine, shop()).await;
+    let mut lines = done.lines();
+    lines.sort();
+    let end = "the item is backed up without what it relates";
+    assert_eq!(
+        lines,
+        [
+            format!(
+                "resource: /configmaps name: /chosen error: /item-block action example.com/relate: it panicked: boom; {end}"
+            ),
+            format!(
+                "resource: /configmaps name: /kube-root-ca.crt error: /item-block action example.com/relate: no answer within 0.3 s; {end}"
+            ),
+            format!(
+                "resource: /configmaps name: /plain error: /item-block action example.com/relate: no luck; {end}"
+            ),
+        ]
+    );
+    assert_eq!(done.of(&["configmaps"]).len(), 3);
+}
+
+#[tokio::test]
+async fn circles_of_relations_end() {
+    let bench = Bench::new(|_| ExecResult::default());
+    for name in ["a", "b"] {
+        bench.pod(name, &[], both());
+    }
+    let ring = on("pods", |item: ItemTree| async move {
+        let other = if item.name() == "a" { "b" } else { "a" };
+        Ok(vec![
+            id("pods", "shop", other),
+            id("pods", "shop", item.name()),
+        ])
+    });
+    let engine = engine(&bench.server).await.item_block_action(ring);
+    let done = run_with(&engine, shop()).await;
+    assert_eq!(short(&bench), ["a freeze", "b freeze", "a thaw", "b thaw"]);
+    assert!(done.result.records.is_empty() && done.of(&["pods"]).len() == 2);
+}
+
+/// `count` pods of `shop`, each with a claim and a volume, and every tenth with hooks.
+fn many(bench: &Bench, count: usize, group: bool) {
+    for at in 0..count {
+        let (pod, claim_name, pv) = (
+            format!("p{at:04}"),
+            format!("c{at:04}"),
+            format!("pv-{at:04}"),
+        );
+        let labels = if group {
+            json!({"velero.io/volume-group": format!("g{}", at / 2)})
+        } else {
+            json!({})
+        };
+        let hooks = if at % 10 == 0 { both() } else { json!({}) };
+        bench.pod(&pod, &[&claim_name], hooks);
+        seed(&bench.server, claim("shop", &claim_name, &pv, labels));
+        seed(&bench.server, volume(&pv, "shop", &claim_name, json!({})));
+    }
+}
+
+#[tokio::test]
+async fn blocks_cost_no_calls() {
+    // Volumes are collected with the whole cluster only; for some namespaces they are read by name while they are few.
+    for (spec, gets, more_lists) in [(json!({}), 0, 0), (shop(), 16, 1)] {
+        let mut lists = Vec::new();
+        for count in [0, 80] {
+            let bench = Bench::new(|_| ExecResult::default());
+            many(&bench, count, true);
+            let engine = engine(&bench.server).await.item_block_action(relate(
+                "pods",
+                "p0003",
+                vec![id("pods", "shop", "p0040")],
+            ));
+            let request = engine.request(&backup(spec.clone())).await.unwrap();
+            bench.server.calls().reset();
+            let result = engine.run(&request, Kept::default(), run()).await.unwrap();
+            assert!(result.records.is_empty(), "{:?}", result.records);
+            let hooks = bench.ran().len() as u64;
+            assert_eq!(hooks, count as u64 / 10 * 2);
+            let calls = bench.server.calls();
+            let reads = if count > 0 { gets } else { 0 };
+            let (all, listed) = (calls.total(), calls.count_verb("list"));
+            assert_eq!(all - listed - hooks, reads, "{:?}", calls.counts());
+            lists.push(listed);
+        }
+        assert_eq!(lists[0] + more_lists, lists[1], "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_makes_room_once_it_is_stored() {
+    let bench = Bench::new(|_| ExecResult::default());
+    many(&bench, 300, false);
+    // Room for about a tenth of the claims and volumes.
+    let options = BackupOptions::default()
+        .held_bytes(30 << 10)
+        .list(ListOptions::default().page_size(4));
+    let engine = BackupEngine::new(connect(&bench.server).await).options(options);
+    let done = run_with(&engine, json!({})).await;
+    assert_eq!(
+        done.of(&["pods", "persistentvolumeclaims", "persistentvolumes"])
+            .len(),
+        900
+    );
+    let calls = bench.server.calls();
+    let gets = (
+        calls.count("get", "persistentvolumeclaims"),
+        calls.count("get", "persistentvolumes"),
+    );
+    assert_eq!(gets, (0, 0), "{:?}", done.lines());
+}
+
+#[tokio::test]
+async fn too_many_pods_to_hold_are_told_when_their_hooks_part() {
+    let bench = Bench::new(|_| ExecResult::default());
+    for name in ["a", "b", "c"] {
+        bench.pod(name, &["x"], if name == "c" { both() } else { json!({}) });
+    }
+    seed(&bench.server, claim("shop", "x", "pv-x", json!({})));
+    seed(&bench.server, volume("pv-x", "shop", "x", json!({})));
+    let engine = BackupEngine::new(connect(&bench.server).await)
+        .options(BackupOptions::default().held_bytes(1));
+    let done = run_with(&engine, shop()).await;
+    assert_eq!(done.of(&["pods"]).len(), 3);
+    assert_eq!(
+        (done.result.errors(), done.result.warnings()),
+        (0, 1),
+        "{:?}",
+        done.lines()
+    );
+    assert!(done.lines()[0].starts_with("resource: /pods name: /c message: /it shares claim \"x\" with pods that were backed up before"));
+}
