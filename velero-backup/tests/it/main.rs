@@ -6,6 +6,7 @@ mod coverage;
 mod blocks;
 mod ending;
 mod faults;
+mod filters;
 mod hooks;
 mod lists;
 mod operations;

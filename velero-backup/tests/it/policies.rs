@@ -36,9 +36,20 @@ async fn run_by(engine: &BackupEngine, given: Value, text: &str) -> Done {
 }
 
 fn replace(server: &ApiServer, object: Value) {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (kind, namespace, name) = (text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
-    let _ = server.store().remove("v1", kind, Some(namespace).filter(|n| !n.is_empty()), name);
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (kind, namespace, name) = (
+        text("/kind"),
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+    );
+    let _ = server
+        .store()
+        .remove("v1", kind, Some(namespace).filter(|n| !n.is_empty()), name);
     seed(server, object);
 }
 
@@ -58,15 +69,48 @@ async fn lists_of_policies_narrow_those_of_the_spec() {
     let engine = engine(&world()).await;
     let kinds = ["configmaps", "pods", "serviceaccounts", "persistentvolumes"];
     for (given, lists, expected) in [
-        (json!({}), "includedNamespaceScopedResources: [cm]", vec!["configmaps"]),
-        (json!({}), "excludedNamespaceScopedResources: [configmaps, po]", vec!["persistentvolumes", "serviceaccounts"]),
-        (json!({}), "excludedNamespaceScopedResources: [pods], excludedClusterScopedResources: [pv]", vec!["configmaps", "serviceaccounts"]),
-        (json!({"includedNamespaceScopedResources": ["cm"]}), "excludedNamespaceScopedResources: [configmaps]", vec!["configmaps"]),
-        (json!({"includedNamespaceScopedResources": ["*"]}), "excludedNamespaceScopedResources: [configmaps]", vec!["configmaps", "persistentvolumes", "pods", "serviceaccounts"]),
-        (json!({"excludedNamespaceScopedResources": ["cm"]}), "includedNamespaceScopedResources: [configmaps, pods]", vec!["pods"]),
-        (json!({"includedNamespaceScopedResources": ["cm"]}), "includedClusterScopedResources: [persistentvolumes]", vec!["configmaps", "persistentvolumes"]),
+        (
+            json!({}),
+            "includedNamespaceScopedResources: [cm]",
+            vec!["configmaps"],
+        ),
+        (
+            json!({}),
+            "excludedNamespaceScopedResources: [configmaps, po]",
+            vec!["persistentvolumes", "serviceaccounts"],
+        ),
+        (
+            json!({}),
+            "excludedNamespaceScopedResources: [pods], excludedClusterScopedResources: [pv]",
+            vec!["configmaps", "serviceaccounts"],
+        ),
+        (
+            json!({"includedNamespaceScopedResources": ["cm"]}),
+            "excludedNamespaceScopedResources: [configmaps]",
+            vec!["configmaps"],
+        ),
+        (
+            json!({"includedNamespaceScopedResources": ["*"]}),
+            "excludedNamespaceScopedResources: [configmaps]",
+            vec!["configmaps", "persistentvolumes", "pods", "serviceaccounts"],
+        ),
+        (
+            json!({"excludedNamespaceScopedResources": ["cm"]}),
+            "includedNamespaceScopedResources: [configmaps, pods]",
+            vec!["pods"],
+        ),
+        (
+            json!({"includedNamespaceScopedResources": ["cm"]}),
+            "includedClusterScopedResources: [persistentvolumes]",
+            vec!["configmaps", "persistentvolumes"],
+        ),
     ] {
-        let done = run_by(&engine, given.clone(), &format!("includeExcludePolicy: {{{lists}}}")).await;
+        let done = run_by(
+            &engine,
+            given.clone(),
+            &format!("includeExcludePolicy: {{{lists}}}"),
+        )
+        .await;
         let mut found: Vec<&str> = kinds
             .into_iter()
             .filter(|kind| !done.of(&[kind]).is_empty())
@@ -83,12 +127,36 @@ async fn what_cannot_be_done_is_refused_before_the_run() {
     let engine = engine(&world()).await;
     let lists = "includeExcludePolicy: {excludedNamespaceScopedResources: [cm]}";
     for (given, text, fault) in [
-        (json!({"includedResources": ["pods"]}), Some(lists), "includeExcludePolicy, which cannot be used together with includedResources"),
-        (json!({"includeClusterResources": true}), Some(lists), "includeExcludePolicy, which cannot"),
-        (json!({}), None, "the policies of ConfigMap \"p\" were not read"),
-        (json!({}), Some("volumePolicies: [{action: {type: snapshot}}]"), "volumePolicies[0].action.type: \"snapshot\""),
-        (json!({}), Some("volumePolicies: [{action: {type: fs-backup}}]"), "volumePolicies[0].action.type: \"fs-backup\""),
-        (json!({"snapshotVolumes": true}), Some("volumePolicies: []"), "spec.snapshotVolumes: volume snapshots"),
+        (
+            json!({"includedResources": ["pods"]}),
+            Some(lists),
+            "includeExcludePolicy, which cannot be used together with includedResources",
+        ),
+        (
+            json!({"includeClusterResources": true}),
+            Some(lists),
+            "includeExcludePolicy, which cannot",
+        ),
+        (
+            json!({}),
+            None,
+            "the policies of ConfigMap \"p\" were not read",
+        ),
+        (
+            json!({}),
+            Some("volumePolicies: [{action: {type: snapshot}}]"),
+            "volumePolicies[0].action.type: \"snapshot\"",
+        ),
+        (
+            json!({}),
+            Some("volumePolicies: [{action: {type: fs-backup}}]"),
+            "volumePolicies[0].action.type: \"fs-backup\"",
+        ),
+        (
+            json!({"snapshotVolumes": true}),
+            Some("volumePolicies: []"),
+            "spec.snapshotVolumes: volume snapshots",
+        ),
     ] {
         let policies = text.and_then(policies);
         let error = engine
@@ -99,10 +167,15 @@ async fn what_cannot_be_done_is_refused_before_the_run() {
         assert!(error.contains(fault), "{error}");
     }
     // Another kind names nothing, as in the peer; but that is told.
-    let other = json!({"resourcePolicy": {"kind": "Secret", "name": "p"}, "includedNamespaces": ["shop"]});
+    let other =
+        json!({"resourcePolicy": {"kind": "Secret", "name": "p"}, "includedNamespaces": ["shop"]});
     let done = run_with(&engine, other).await;
     assert_eq!((done.result.errors(), done.result.warnings()), (0, 1));
-    assert!(done.lines()[0].contains("kind \"Secret\" is not read"), "{:?}", done.lines());
+    assert!(
+        done.lines()[0].contains("kind \"Secret\" is not read"),
+        "{:?}",
+        done.lines()
+    );
 }
 
 #[tokio::test]
@@ -130,8 +203,12 @@ async fn skipped_volumes_say_so_and_cost_no_calls() {
     let free = "volumeSnapshot: no applicable volumesnapshotter found;";
     assert_eq!(
         found,
-        [("pv-bank", skipped), ("pv-free", free), ("pv-shop", skipped)]
-            .map(|(name, reason)| (name.to_owned(), reason.to_owned()))
+        [
+            ("pv-bank", skipped),
+            ("pv-free", free),
+            ("pv-shop", skipped)
+        ]
+        .map(|(name, reason)| (name.to_owned(), reason.to_owned()))
     );
     assert!(done.has("persistentvolumes/cluster/pv-shop") && done.result.records.is_empty());
 }
@@ -168,7 +245,8 @@ impl VolumeSnapshotter for Disks {
         _: &str,
         tags: &BTreeMap<String, String>,
     ) -> Result<String, ActionError> {
-        self.0.note(format!("snapshot {id} of {}", tags["velero.io/backup"]));
+        self.0
+            .note(format!("snapshot {id} of {}", tags["velero.io/backup"]));
         if id == "vol-pv-free" {
             return Err(ActionError::new("quota"));
         }
@@ -189,7 +267,11 @@ impl PodVolumeBackups for Copier {
         copy.spec.pod.namespace = Some(volume.pod.namespace().to_owned());
         copy.spec.pod.name = Some(volume.pod.name().to_owned());
         copy.spec.volume = volume.volume.to_owned();
-        self.0.note(format!("copy {} {:?}", volume.pod.namespace(), volume.claim.map(|c| c.0)));
+        self.0.note(format!(
+            "copy {} {:?}",
+            volume.pod.namespace(),
+            volume.claim.map(|c| c.0)
+        ));
         Ok(copy)
     }
 
@@ -198,7 +280,11 @@ impl PodVolumeBackups for Copier {
         created: &[PodVolumeBackup],
         timeout: Duration,
     ) -> Result<Vec<PodVolumeBackup>, ActionError> {
-        self.0.note(format!("wait for {} at most {} s", created.len(), timeout.as_secs()));
+        self.0.note(format!(
+            "wait for {} at most {} s",
+            created.len(),
+            timeout.as_secs()
+        ));
         let mut ended = created.to_vec();
         for copy in &mut ended {
             copy.status.phase = Some(DataMovePhase::Completed);
@@ -242,7 +328,12 @@ async fn snapshots_and_copies_by_what_is_plugged_in() {
     let done = open(result, kept.bytes());
     assert_eq!(
         *calls.0.lock().unwrap(),
-        ["snapshot vol-pv-bank of b1", "copy shop Some(\"data\")", "snapshot vol-pv-free of b1", "wait for 1 at most 90 s"]
+        [
+            "snapshot vol-pv-bank of b1",
+            "copy shop Some(\"data\")",
+            "snapshot vol-pv-free of b1",
+            "wait for 1 at most 90 s"
+        ]
     );
     // A snapshot that failed costs no manifest.
     assert_eq!(done.result.errors(), 1, "{:?}", done.lines());
@@ -255,15 +346,31 @@ async fn snapshots_and_copies_by_what_is_plugged_in() {
         .collect();
     assert_eq!(
         methods,
-        [("pv-bank", "NativeSnapshot"), ("pv-free", "NativeSnapshot"), ("pv-shop", "PodVolumeBackup")]
-            .map(|(name, method)| (name.to_owned(), method.to_owned()))
+        [
+            ("pv-bank", "NativeSnapshot"),
+            ("pv-free", "NativeSnapshot"),
+            ("pv-shop", "PodVolumeBackup")
+        ]
+        .map(|(name, method)| (name.to_owned(), method.to_owned()))
     );
     let snapshots = document(&done, "-volumesnapshots.json.gz");
-    assert_eq!(snapshots[0]["status"], json!({"providerSnapshotID": "snap-vol-pv-bank", "phase": "Completed"}));
+    assert_eq!(
+        snapshots[0]["status"],
+        json!({"providerSnapshotID": "snap-vol-pv-bank", "phase": "Completed"})
+    );
     assert_eq!(snapshots[1]["status"], json!({"phase": "Failed"}));
-    assert_eq!(document(&done, "-podvolumebackups.json.gz")[0]["spec"]["volume"], "data");
+    assert_eq!(
+        document(&done, "-podvolumebackups.json.gz")[0]["spec"]["volume"],
+        "data"
+    );
     let status = artifacts::final_status(&given, &done.result);
-    assert_eq!((status.volume_snapshots_attempted, status.volume_snapshots_completed), (2, 1));
+    assert_eq!(
+        (
+            status.volume_snapshots_attempted,
+            status.volume_snapshots_completed
+        ),
+        (2, 1)
+    );
 }
 
 #[tokio::test]
@@ -272,7 +379,8 @@ async fn a_timeout_that_is_none_is_an_error_and_the_default_counts() {
     running(&server);
     let calls = Calls::default();
     let engine = engine(&server).await.pod_volumes(Copier(calls.clone()));
-    let mut given = backup(json!({"includedNamespaces": ["shop"], "defaultVolumesToFsBackup": true}));
+    let mut given =
+        backup(json!({"includedNamespaces": ["shop"], "defaultVolumesToFsBackup": true}));
     given.metadata.annotations =
         Some([("velero.io/pod-volume-timeout".to_owned(), "soon".to_owned())].into());
     let mut pv = volume("pv-shop", "shop", "data", json!({}));
@@ -282,5 +390,8 @@ async fn a_timeout_that_is_none_is_an_error_and_the_default_counts() {
     let request = engine.request(&given).await.unwrap();
     let result = engine.run(&request, Kept::default(), run()).await.unwrap();
     assert_eq!(result.errors(), 1, "{:?}", result.records);
-    assert_eq!(calls.0.lock().unwrap().last().unwrap(), "wait for 1 at most 14400 s");
+    assert_eq!(
+        calls.0.lock().unwrap().last().unwrap(),
+        "wait for 1 at most 14400 s"
+    );
 }

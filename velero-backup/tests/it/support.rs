@@ -117,7 +117,7 @@ pub(crate) async fn back_up(server: &ApiServer, spec: Value) -> Done {
     run_with(&engine(server).await, spec).await
 }
 
-fn open(result: BackupResult, archive: Vec<u8>) -> Done {
+pub(crate) fn open(result: BackupResult, archive: Vec<u8>) -> Done {
     let (mut order, mut items, mut entries, mut versioned) =
         (Vec::new(), BTreeMap::new(), 0, BTreeMap::new());
     ArchiveReader::new(archive.as_slice())
@@ -149,6 +149,15 @@ fn open(result: BackupResult, archive: Vec<u8>) -> Done {
     assert_eq!(result.backed_up, order.len() as u64);
     assert_eq!(result.resource_list.len(), order.len());
     assert_eq!(result.archive_bytes, archive.len() as u64);
+    for kind in &result.coverage.kinds {
+        let folder = format!("{}/", kind.resource);
+        let stored = order.iter().filter(|p| p.starts_with(&folder)).count() as u64;
+        assert_eq!(kind.stored, stored, "{kind:?}");
+        let told = result.errors() > 0 || kind.failed + kind.incomplete_lists == 0;
+        assert!(told, "{kind:?}");
+    }
+    let stored: u64 = result.coverage.kinds.iter().map(|kind| kind.stored).sum();
+    assert_eq!(stored, result.backed_up);
     Done {
         result,
         archive,

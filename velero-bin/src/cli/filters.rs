@@ -1,8 +1,9 @@
 //! Flags that say what goes into a backup or restore, shared by the commands of both ways to run them.
 
 use anyhow::{Result, bail};
-use velero_core::api::{BackupSpec, LabelSelector, RestoreSpec};
+use velero_core::api::{BackupSpec, LabelSelector, RestoreSpec, TypedLocalObjectReference};
 use velero_core::filter::validate_namespace_lists;
+use velero_core::policy::CONFIG_MAP_KIND;
 use velero_core::{GoDuration, Selector};
 
 use super::values::{AnySelector, Mappings, Names, Pairs, TriState, strict_selector};
@@ -61,6 +62,9 @@ pub(crate) struct BackupFilterArgs {
     /// Namespaced resources to leave out
     #[arg(long, value_name = "RESOURCES")]
     pub(crate) exclude_namespace_scoped_resources: Option<Names>,
+    /// ConfigMap in the backup's namespace that holds resource policies
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource_policies_configmap: Option<String>,
     /// How long the backup is kept, such as 720h
     #[arg(long, value_name = "DURATION")]
     pub(crate) ttl: Option<GoDuration>,
@@ -151,6 +155,7 @@ impl BackupFilterArgs {
             label_selector,
             or_label_selectors,
             ttl: self.ttl.unwrap_or_default(),
+            resource_policy: self.resource_policy(),
             ..BackupSpec::default()
         };
         let faults = validate_namespace_lists(&spec.included_namespaces, &spec.excluded_namespaces);
@@ -173,6 +178,19 @@ impl BackupFilterArgs {
             );
         }
         Ok(spec)
+    }
+}
+
+impl BackupFilterArgs {
+    /// The reference to resource policies, in the form in which the peer's command line writes it.
+    fn resource_policy(&self) -> Option<TypedLocalObjectReference> {
+        let name = self.resource_policies_configmap.as_ref();
+        name.filter(|name| !name.is_empty())
+            .map(|name| TypedLocalObjectReference {
+                api_group: None,
+                kind: CONFIG_MAP_KIND.to_owned(),
+                name: name.clone(),
+            })
     }
 }
 

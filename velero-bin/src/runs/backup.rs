@@ -10,6 +10,7 @@ use velero_backup::{
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
 use velero_core::api::Backup;
+use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, Progress};
 use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
@@ -31,6 +32,8 @@ pub struct BackupRun {
     /// Name, namespace, uid and the spec with its defaults filled in. A start time and an expiration in the status are
     /// kept; without them they are the time of the clock, and that plus `spec.ttl`.
     pub backup: Backup,
+    /// The resource policies that the spec names; see [`read_policies`](super::read_policies).
+    pub policies: Option<ResourcePolicies>,
     /// Actions beyond the built-in ones.
     pub actions: Vec<Arc<dyn BackupItemAction>>,
     /// How the engine runs.
@@ -43,6 +46,8 @@ pub struct BackupRun {
     pub cancel: CancellationToken,
     /// Who it was, if it is cancelled.
     pub cancelled_by: CancelledBy,
+    /// Whether a failed backup of that name, of which the store has no archive, makes room.
+    pub replace_failed: bool,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -95,12 +100,16 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         Arc::clone(&run.cancelled_by),
         run.clock.clone(),
     );
+    if run.replace_failed {
+        failure::make_room(&store, &name).await?;
+    }
     claim(&store, &name, &holder).await?;
     let mut log = FailureLog::new(run.log);
     let work = Work {
         cluster: run.cluster,
         store: store.clone(),
         backup: run.backup,
+        policies: run.policies,
         actions: run.actions,
         options: run.options,
         progress: run.progress,
@@ -180,6 +189,7 @@ struct Work {
     cluster: Cluster,
     store: BackupStore,
     backup: Backup,
+    policies: Option<ResourcePolicies>,
     actions: Vec<Arc<dyn BackupItemAction>>,
     options: BackupOptions,
     progress: Arc<dyn Progress>,
@@ -202,7 +212,7 @@ impl Work {
         let request = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(RunError::Cancelled),
-            request = engine.request(&backup) => request?,
+            request = engine.request_with(&backup, self.policies) => request?,
         };
         tracing::info!(
             includedNamespaces = backup.spec.included_namespaces.join(", "),

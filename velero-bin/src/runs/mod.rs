@@ -8,6 +8,7 @@ mod direct;
 mod error;
 mod failure;
 mod follow;
+mod policies;
 mod restore;
 mod volumes;
 
@@ -20,7 +21,8 @@ pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore}
 pub use error::{RunError, RunErrorKind};
 pub use failure::BackupFailure;
 pub(crate) use failure::store_failure;
-pub use follow::{Follow, FollowRun};
+pub use follow::{Follow, FollowRun, follow_to_end};
+pub use policies::read_policies;
 pub use restore::{RestoreDone, RestoreRun, run_restore};
 
 /// Tells the time; injected, so that tests know it.

@@ -216,6 +216,7 @@ impl World {
             cluster: self.cluster.clone(),
             store: self.store.clone(),
             backup,
+            policies: None,
             actions: Vec::new(),
             options: Default::default(),
             log: self
@@ -224,6 +225,7 @@ impl World {
             progress: Arc::new(NoProgress),
             cancel: stop_on_interrupt(),
             cancelled_by: cancelled_by("the user"),
+            replace_failed: true,
             clock: system_clock(),
         };
         run_backup(run).await.context("the backup failed")

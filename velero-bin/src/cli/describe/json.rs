@@ -17,6 +17,9 @@ pub(in crate::cli) fn backup_json(backup: &Backup, files: BackupFiles) -> Value 
         "phase": backup.status.phase.as_ref().map_or("", |phase| phase.as_str()),
         "spec": spec(backup),
     });
+    if let Some(policy) = &backup.spec.resource_policy {
+        out["resourcePolicies"] = json!({"type": policy.kind, "name": policy.name});
+    }
     if !backup.status.validation_errors.is_empty() {
         out["validationErrors"] = json!(backup.status.validation_errors);
     }

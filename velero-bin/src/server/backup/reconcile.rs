@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use kube::runtime::controller::Action;
 use tokio::sync::{Mutex, Notify};
-use velero_backup::BackupRequest;
+use velero_backup::{BackupRequest, RequestInputs};
 use velero_cluster::{ListOptions, ListScope};
 use velero_core::api::{Backup, BackupPhase};
+use velero_core::policy::ResourcePolicies;
 use velero_core::{GroupResource, ItemHead};
 
 use super::follow::follow;
@@ -14,6 +15,7 @@ use super::prepare::{Surroundings, check};
 use super::queue::{Step, next, renumbered};
 use super::recover::recover;
 use super::run::{schedule_of, start};
+use crate::runs::{RunError, read_policies};
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::metrics::Count;
@@ -129,12 +131,15 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
 async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     let around = surroundings(context).await?;
-    let spec_faults = match &around.namespaces {
-        Ok(live) => BackupRequest::resolve(backup, &context.cluster.catalog(), live)
-            .err()
-            .unwrap_or_default(),
-        Err(_) => Vec::new(),
-    };
+    let (policies, mut spec_faults) = policies(context, backup).await?;
+    if let Ok(live) = &around.namespaces {
+        // Where the policies are at fault, empty ones stand in for them, so that all other faults are found too.
+        let stand_in = || (!spec_faults.is_empty()).then(ResourcePolicies::default);
+        let inputs = RequestInputs::default().policies(policies.clone().or_else(stand_in));
+        let catalog = context.cluster.catalog();
+        let more = BackupRequest::resolve_with(backup, &catalog, live, &inputs).err();
+        spec_faults.extend(more.unwrap_or_default());
+    }
     let checked = check(
         backup,
         &around,
@@ -166,8 +171,20 @@ async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
         .objects
         .patch(backup, &checked, Lock::Unchanged)
         .await?;
-    start(context, running, begun, cancel);
+    start(context, running, begun, policies, cancel);
     Ok(())
+}
+
+/// The resource policies of a backup, or what is wrong with them.
+async fn policies(
+    context: &Context,
+    backup: &Backup,
+) -> Result<(Option<ResourcePolicies>, Vec<String>), Retry> {
+    match read_policies(&context.cluster, backup).await {
+        Ok(policies) => Ok((policies, Vec::new())),
+        Err(RunError::Validation(faults)) => Ok((None, faults)),
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
 }
 
 async fn surroundings(context: &Context) -> Result<Surroundings, Retry> {

@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use velero_backup::BackupOptions;
 use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStorageLocation};
 use velero_core::names::labels;
+use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, ProgressUpdate};
 
 use crate::runs::{BackupFailure, BackupRun, CancelledBy, RunErrorKind, run_backup};
@@ -24,6 +25,7 @@ pub(super) fn start(
     context: &Context,
     running: Running,
     backup: Backup,
+    policies: Option<ResourcePolicies>,
     cancel: CancellationToken,
 ) {
     let context = context.clone();
@@ -32,7 +34,7 @@ pub(super) fn start(
             .metrics
             .count(Count::BackupAttempt, schedule_of(&backup));
         let writer = ProgressWriter::start(&context, &backup, cancel.clone(), write_progress);
-        let run = execute(&context, &backup, writer.progress(), cancel);
+        let run = execute(&context, &backup, policies, writer.progress(), cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref()))),
@@ -71,6 +73,7 @@ fn as_int(count: u64) -> i64 {
 async fn execute(
     context: &Context,
     backup: &Backup,
+    policies: Option<ResourcePolicies>,
     progress: std::sync::Arc<dyn velero_core::Progress>,
     cancel: CancellationToken,
 ) -> Result<Backup, String> {
@@ -101,12 +104,14 @@ async fn execute(
         cluster: context.cluster.clone(),
         store,
         backup: backup.clone(),
+        policies,
         actions: context.settings.backup_actions.clone(),
         options: backup_options(context),
         log,
         progress,
         cancel,
         cancelled_by: canceller(context),
+        replace_failed: false,
         clock: context.settings.clock.clone(),
     };
     match run_backup(run).await {

@@ -96,6 +96,8 @@ async fn a_backup_and_a_restore_from_the_command_line() {
         "Storage Location:  default\n",
         "v1/ConfigMap:\n",
         "- shop/settings\n",
+        "Coverage:\n",
+        "by namespace\n",
     ] {
         assert!(text.contains(part), "{part:?}: {text}");
     }
@@ -203,4 +205,44 @@ async fn waiting_tells_how_it_ended() {
     );
     let message = world.velero("backup logs nothing").await.fails();
     assert!(message.contains("\"nothing\" not found"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_resource_policies() {
+    let world = Operated::start().await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p", "namespace": "velero"},
+        "data": {"p.yaml": "version: v1\nincludeExcludePolicy: {excludedNamespaceScopedResources: [secrets]}\n"}});
+    world.cluster.server.store().seed_value(map).unwrap();
+    world
+        .velero(
+            "backup create first --include-namespaces shop --resource-policies-configmap p --wait",
+        )
+        .await
+        .exits(0);
+    let text = world
+        .velero("backup describe first --details")
+        .await
+        .exits(0);
+    assert!(
+        text.contains("Resource policies:\n  Type:  configmap\n  Name:  p\n")
+            && !text.contains("v1/Secret"),
+        "{text}"
+    );
+    let json: Value =
+        serde_json::from_str(&world.velero("backup describe first -o json").await.exits(0))
+            .unwrap();
+    assert_eq!(
+        json["resourcePolicies"],
+        json!({"type": "configmap", "name": "p"})
+    );
+    // The reference is stored as the peer's command line stores it.
+    let written = world
+        .velero("backup create second --resource-policies-configmap p -o json")
+        .await
+        .exits(0);
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(
+        written["spec"]["resourcePolicy"],
+        json!({"kind": "configmap", "name": "p"})
+    );
 }

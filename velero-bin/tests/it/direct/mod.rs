@@ -2,6 +2,7 @@
 
 mod faults;
 mod peer;
+mod policies;
 mod round_trip;
 mod s3;
 mod selection;

@@ -4,6 +4,8 @@ mod backups;
 mod deletions;
 mod downloads;
 mod locations;
+mod operations;
+mod policies;
 mod restores;
 mod s3;
 mod sync;
