@@ -83,3 +83,22 @@ pub struct ItemOperationSpec {
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn entries_without_known_fields_are_read() {
+        for entry in [
+            json!({}),
+            json!({"pvcName": ""}),
+            json!({"novelty": {"a": 1}}),
+        ] {
+            let info: VolumeInfo = serde_json::from_value(entry.clone()).unwrap();
+            assert_eq!(info.backup_method, "", "{entry}");
+            assert_eq!(info.other.get("novelty"), entry.get("novelty"));
+        }
+    }
+}

@@ -162,6 +162,7 @@ mod tests {
             (&[], &["*"], "a", true),
             (&["te*"], &["team-x"], "team-x", false),
             (&["te*"], &["team-x"], "team-y", true),
+            (&["[", "a"], &["["], "a", true),
         ] {
             let lists = IncludesExcludes::new(includes.iter().copied(), excludes.iter().copied());
             assert_eq!(

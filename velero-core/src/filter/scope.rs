@@ -220,51 +220,22 @@ impl ScopeFilter {
         has_selector: bool,
     ) -> Self {
         let everything = namespaces.includes_everything();
-        let resolve = |list: &[String], scope: Option<bool>| -> Vec<String> {
-            list.iter()
-                .filter(|name| {
-                    scope.is_none_or(|namespaced| {
-                        catalog
-                            .resolve(name)
-                            .is_none_or(|r| r.namespaced == namespaced)
-                    })
-                })
-                .map(|name| {
-                    if Pattern::new(name.as_str()).is_glob() || name == "*" {
-                        name.clone()
-                    } else {
-                        catalog.resolve_or_keep(name).to_string()
-                    }
-                })
-                .collect()
-        };
-        let auto = || AUTO_EXCLUDED.iter().map(|s| (*s).to_owned());
-        let without_auto = |list: Vec<String>| {
-            list.into_iter()
-                .filter(|n| !AUTO_EXCLUDED.contains(&n.as_str()))
-                .collect::<Vec<_>>()
-        };
         let mode = if spec.uses_old() {
-            let excludes: Vec<String> = resolve(&spec.excluded_resources, None)
-                .into_iter()
-                .chain(auto())
-                .collect();
             Mode::Old {
-                lists: IncludesExcludes::new(
-                    without_auto(resolve(&spec.included_resources, None)),
-                    excludes,
+                lists: lists(
+                    resolve(catalog, &spec.included_resources, None),
+                    resolve(catalog, &spec.excluded_resources, None),
                 ),
                 cluster: spec.include_cluster_resources,
             }
         } else if !spec.uses_new() && everything && !has_selector {
-            Mode::Whole(IncludesExcludes::new(Vec::<String>::new(), auto()))
+            Mode::Whole(lists(Vec::new(), Vec::new()))
         } else {
             let side = |includes: &[String], excludes: &[String], namespaced: bool| {
-                let excludes: Vec<String> = resolve(excludes, Some(namespaced))
-                    .into_iter()
-                    .chain(auto())
-                    .collect();
-                IncludesExcludes::new(without_auto(resolve(includes, Some(namespaced))), excludes)
+                lists(
+                    resolve(catalog, includes, Some(namespaced)),
+                    resolve(catalog, excludes, Some(namespaced)),
+                )
             };
             Mode::New {
                 cluster: side(
@@ -335,6 +306,34 @@ impl ScopeFilter {
     }
 }
 
+/// The names of a list as the cluster serves them; with a scope, without those of the other scope.
+fn resolve(catalog: &Catalog, list: &[String], namespaced: Option<bool>) -> Vec<String> {
+    let has_scope = |name: &&String| {
+        namespaced.is_none_or(|wanted| {
+            catalog
+                .resolve(name)
+                .is_none_or(|resource| resource.namespaced == wanted)
+        })
+    };
+    list.iter()
+        .filter(has_scope)
+        .map(|name| {
+            if name == "*" || Pattern::new(name.as_str()).is_glob() {
+                name.clone()
+            } else {
+                catalog.resolve_or_keep(name).to_string()
+            }
+        })
+        .collect()
+}
+
+/// The lists with the kinds of CSI snapshots moved from the includes to the excludes.
+fn lists(mut includes: Vec<String>, mut excludes: Vec<String>) -> IncludesExcludes {
+    includes.retain(|name| !AUTO_EXCLUDED.contains(&name.as_str()));
+    excludes.extend(AUTO_EXCLUDED.map(str::to_owned));
+    IncludesExcludes::new(includes, excludes)
+}
+
 /// In the new family a `*` among the excludes does leave every namespaced kind out.
 fn takes_namespaced(lists: &IncludesExcludes, name: &str) -> bool {
     lists.should_include(name) && !lists.excludes().any(|p| p.as_str() == "*")
@@ -401,6 +400,22 @@ mod tests {
             excluded_namespace_scoped: names(&["*"]),
             ..Default::default()
         };
+        let star_but_one = ResourceFilterSpec {
+            excluded_cluster_scoped: names(&["persistentvolumes"]),
+            ..star_cluster.clone()
+        };
+        let some_namespaced = ResourceFilterSpec {
+            included_namespace_scoped: names(&["pods"]),
+            ..Default::default()
+        };
+        let without_unknown = ResourceFilterSpec {
+            excluded_resources: names(&["unicorns"]),
+            ..Default::default()
+        };
+        let with_snapshots = ResourceFilterSpec {
+            included_resources: names(&["pods", "volumesnapshots.snapshot.storage.k8s.io"]),
+            ..Default::default()
+        };
         let whole = &["pods", "namespaces", "persistentvolumes", "storageclasses"][..];
         for (spec, includes, selector, expected) in [
             (&none, &["*"][..], false, whole),
@@ -412,6 +427,15 @@ mod tests {
             (&old(Some(true)), &["shop"], false, whole),
             (&old(Some(false)), &["*"], false, &["pods"]),
             (&star_cluster, &["shop"], false, whole),
+            (
+                &star_but_one,
+                &["shop"],
+                false,
+                &["pods", "namespaces", "storageclasses"],
+            ),
+            (&some_namespaced, &["*"], false, &["pods", "namespaces"]),
+            (&without_unknown, &["*"], false, whole),
+            (&with_snapshots, &["*"], false, &["pods"]),
             (&cluster_only, &["*"], false, &["namespaces"]),
         ] {
             assert_eq!(
@@ -491,5 +515,9 @@ mod tests {
                 && !filter(&["*"], &["team-*"]).should_include("team-a")
         );
         assert!(filter(&[], &[]).includes_everything() && filter(&[], &[]).names().is_none());
+        // "No namespace": nothing is taken, and the name counts as one that does not exist.
+        let blank = filter(&[""], &[]);
+        assert!(!blank.should_include("default") && !blank.includes_everything());
+        assert_eq!(blank.missing(), [""]);
     }
 }
