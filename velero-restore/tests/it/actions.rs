@@ -12,6 +12,7 @@ use velero_core::action::{
     RestoreOutcome,
 };
 use velero_core::api::Restore;
+use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions};
 use velero_core::{GroupResource, ResourceIdentifier};
 use velero_restore::{RestoreResult, RestoreRun};
 use velero_testkit::ApiServer;
@@ -245,32 +246,67 @@ async fn additional_items_that_are_nowhere_are_a_warning() {
 
 #[tokio::test]
 async fn additional_items_pass_the_filters_too() {
+    for (namespace, spec) in [
+        ("default", json!({"excludedResources": ["secrets"]})),
+        ("other", json!({"excludedNamespaces": ["other"]})),
+    ] {
+        let server = ApiServer::new();
+        let asks = OnMaps(move |input: RestoreInput| {
+            let secret =
+                ResourceIdentifier::namespaced(GroupResource::core("secrets"), namespace, "s");
+            Ok(RestoreOutcome::create(input.item).with([secret]))
+        });
+        let items = [
+            config_map("default", "a"),
+            object("v1", "Secret", namespace, "s"),
+        ];
+        let engine = engine(&server).await.action(asks);
+        let result = engine
+            .run(
+                &request(spec),
+                Cursor::new(archive(&items)),
+                RestoreRun::default(),
+            )
+            .await
+            .unwrap();
+        assert_clean(&result);
+        assert_eq!(result.counts.created, 1);
+        assert!(
+            server
+                .store()
+                .get("v1", "Secret", Some(namespace), "s")
+                .is_none()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_additional_item_that_is_no_object_does_not_cost_the_one_that_asks() {
     let server = ApiServer::new();
     let asks = OnMaps(|input: RestoreInput| {
-        let secret = ResourceIdentifier::namespaced(GroupResource::core("secrets"), "default", "s");
-        Ok(RestoreOutcome::create(input.item).with([secret]))
+        Ok(RestoreOutcome::create(input.item).with([map_id("broken")]))
     });
-    let items = [
-        config_map("default", "a"),
-        object("v1", "Secret", "default", "s"),
-    ];
-    let engine = engine(&server).await.action(asks);
-    let spec = json!({"excludedResources": ["secrets"]});
-    let result = engine
+    let mut writer = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default()).unwrap();
+    let good = config_map("default", "good");
+    add(&mut writer, &path_of(&good), good.to_string().as_bytes());
+    let broken = config_map("default", "broken");
+    add(&mut writer, &path_of(&broken), b"{not json");
+    let result = engine(&server)
+        .await
+        .action(asks)
         .run(
-            &request(spec),
-            Cursor::new(archive(&items)),
+            &request(json!({})),
+            Cursor::new(writer.finish().unwrap()),
             RestoreRun::default(),
         )
         .await
         .unwrap();
-    assert_clean(&result);
+    let errors = errors(&result);
     assert!(
-        server
-            .store()
-            .get("v1", "Secret", Some("default"), "s")
-            .is_none()
+        errors.len() == 1 && errors[0].contains("name: /broken error: /cannot be decoded"),
+        "{errors:?}"
     );
+    assert_eq!(entries(&result, "v1/ConfigMap"), ["default/good(created)"]);
 }
 
 /// Waits for additional items: ready after a number of questions.

@@ -67,6 +67,9 @@ async fn a_namespace_that_stays_terminating_fails_its_items_once_the_deadline_ha
         "{errors:?}"
     );
     assert_eq!(server.calls().count("create", "configmaps"), 1);
+    // Five looks fit into the deadline; a second item that waited again would double them.
+    let looks = server.calls().count("get", "namespaces");
+    assert!(looks <= 8, "{looks} looks at the namespaces");
 }
 
 #[tokio::test]
