@@ -4,6 +4,7 @@
 mod call;
 mod client;
 mod cluster;
+mod contact;
 mod discovery;
 mod error;
 mod limiter;
@@ -13,8 +14,9 @@ mod reader;
 mod status;
 mod write;
 
-pub use client::client_from;
+pub use client::{ClientOptions, client_from, client_with};
 pub use cluster::{Cluster, ClusterOptions, ServerVersion};
+pub use contact::{NoAnswer, NoAnswerCause};
 pub use error::{CallFailure, Error, ErrorKind, Target};
 pub use limiter::{AdaptiveLimiter, LimiterOptions, LimiterStats, Outcome, Permit};
 pub use list_body::BadElement;

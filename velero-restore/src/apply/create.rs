@@ -39,7 +39,7 @@ impl Run {
         let body = json_of(&item);
         match self
             .cluster
-            .create(resource, work.namespace, body, &options)
+            .create(resource, work.namespace, item.name(), body, &options)
             .await
         {
             Ok(live) => self.created(work, resource, live, ownership).await,
@@ -77,7 +77,10 @@ impl Run {
     ) {
         if matches!(
             error.kind(),
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unauthorized
+            ErrorKind::Unreachable
+                | ErrorKind::Untrusted
+                | ErrorKind::Timeout
+                | ErrorKind::Unauthorized
         ) {
             return work.fail(chain(&error));
         }
