@@ -7,6 +7,7 @@ mod conformance;
 mod failures;
 mod filesystem;
 mod locations;
+mod reservations;
 mod server;
 mod tls;
 
