@@ -15,7 +15,8 @@ use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
 };
 
-use super::{Clock, RunError};
+use super::claim::Claim;
+use super::{Clock, RunError, logs};
 use crate::logfile::RunLog;
 
 /// Chunks of the archive between the engine and the upload, 256 KiB each.
@@ -51,17 +52,20 @@ pub struct BackupDone {
     pub backup: Backup,
     /// What the engine says: records, counts, lists.
     pub result: BackupResult,
+    /// From whom the name was taken over, and why, when an earlier run had left it behind.
+    pub taken_over: Option<String>,
 }
 
 /// Runs a backup.
 ///
 /// The archive streams into the store; log, results and lists follow; `velero-backup.json` comes last, so that the
 /// backup is in the store whole or not at all. End it by its token, not by dropping the future, which leaves the
-/// claim on the name behind.
+/// claim on the name behind, as a kill does: the next run takes it over, on the same machine at once, and on another one
+/// when there was no sign of life for ten minutes.
 ///
 /// # Errors
 /// When the spec is at fault, a backup of that name exists, the run is cancelled, or the store or the API server
-/// fails. Nothing is left in the store then.
+/// fails. Nothing is left in the store then. [`RunError::ClaimLost`] when another run has taken the name meanwhile.
 pub async fn run_backup(run: BackupRun) -> Result<BackupDone, RunError> {
     let span = run.log.span().clone();
     claimed(run).instrument(span).await
@@ -85,58 +89,67 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, RunError> {
         .await
         .map_err(RunError::store("look for the backup"))?
     {
-        return Err(exists(&name, &store));
+        return Err(RunError::backup_exists(&name, &store));
     }
     let request = tokio::select! {
         biased;
         () = run.cancel.cancelled() => return Err(RunError::Cancelled),
         request = engine.request(&run.backup) => request?,
     };
-    store
-        .reserve(&name, &holder)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => match error {
-                velero_persistence::Error::BackupReserved { .. } => {
-                    RunError::store("claim the name of the backup")(error)
-                }
-                _ => exists(&name, &store),
-            },
-            _ => RunError::store("claim the name of the backup")(error),
-        })?;
-    match write(run, &engine, &request, &name).await {
-        Ok(done) => {
-            if let Err(error) = store.release(&name, &holder).await {
-                tracing::warn!(
-                    error = velero_core::result::chain(&error),
-                    "the claim on the backup's name stays in the store"
-                );
-            }
+    let claim = Claim::take(&store, &name, &holder, run.clock.clone()).await?;
+    let outcome = held(run, &engine, &request, &name, &claim).await;
+    match outcome {
+        Ok(mut done) => {
+            done.taken_over = claim.taken_over().map(str::to_owned);
+            claim.release().await;
             Ok(done)
         }
         // The folder is another writer's now.
-        Err(error @ RunError::AlreadyExists { .. }) => Err(error),
+        Err(error @ (RunError::AlreadyExists { .. } | RunError::ClaimLost(_))) => Err(error),
         Err(error) => {
-            if let Err(left) = store
-                .store()
-                .delete_prefix(&layout::backup_dir(&name))
-                .await
-            {
-                tracing::warn!(
-                    error = velero_core::result::chain(&left),
-                    "files of the failed backup stay in the store"
-                );
-            }
+            clean_up(&store, &name, &claim).await;
             Err(error)
         }
     }
 }
 
-fn exists(name: &str, store: &BackupStore) -> RunError {
-    RunError::AlreadyExists {
-        what: "backup",
-        name: name.to_owned(),
-        store: store.store().describe(),
+/// Writes everything while the claim is kept; a lost claim ends it.
+async fn held(
+    mut run: BackupRun,
+    engine: &BackupEngine,
+    request: &BackupRequest,
+    name: &str,
+    claim: &Claim,
+) -> Result<BackupDone, RunError> {
+    let cancel = run.cancel.child_token();
+    run.cancel = cancel.clone();
+    let mut work = std::pin::pin!(write(run, engine, request, name, claim));
+    tokio::select! {
+        biased;
+        outcome = &mut work => outcome,
+        lost = claim.keep() => {
+            cancel.cancel();
+            work.await.map_err(|_| RunError::ClaimLost(lost))
+        }
+    }
+}
+
+/// Removes what a failed run has written, if the name is still its own.
+async fn clean_up(store: &BackupStore, name: &str, claim: &Claim) {
+    let removed = match claim.confirm().await {
+        Ok(()) => store
+            .store()
+            .delete_prefix(&layout::backup_dir(name))
+            .await
+            .map(drop)
+            .map_err(RunError::store("remove the files of the backup")),
+        Err(error) => Err(error),
+    };
+    if let Err(left) = removed {
+        tracing::warn!(
+            error = left.chain(),
+            "files of the failed backup stay in the store"
+        );
     }
 }
 
@@ -146,6 +159,7 @@ async fn write(
     engine: &BackupEngine,
     request: &BackupRequest,
     name: &str,
+    claim: &Claim,
 ) -> Result<BackupDone, RunError> {
     let BackupRun {
         store,
@@ -181,13 +195,17 @@ async fn write(
         archiveBytes = result.archive_bytes,
         "the archive is written"
     );
-    let rest = put_rest(&store, name, &result, log, &backup);
+    let rest = put_rest(&store, name, &result, log, &backup, claim);
     tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(RunError::Cancelled),
         outcome = rest => outcome?,
     }
-    Ok(BackupDone { backup, result })
+    Ok(BackupDone {
+        backup,
+        result,
+        taken_over: None,
+    })
 }
 
 /// Runs the engine and uploads what it writes, at the same time.
@@ -242,6 +260,7 @@ async fn put_rest(
     result: &BackupResult,
     log: RunLog,
     backup: &Backup,
+    claim: &Claim,
 ) -> Result<(), RunError> {
     for document in artifacts::artifacts(result) {
         let Some(artifact) = named(name, document.suffix) else {
@@ -254,22 +273,18 @@ async fn put_rest(
             .map_err(failed)?;
     }
     tracing::info!(phase = %backup.phase(), "backup completed");
-    let log = log
-        .finish()
-        .and_then(crate::logfile::LogFile::into_bytes)
-        .map_err(RunError::Log)?;
-    let failed = RunError::store("store the log of the backup");
-    store
-        .put_packed(&BackupFile::Logs.of(name), log.into())
-        .await
-        .map_err(failed)?;
+    let log = log.finish().map_err(RunError::Log)?;
+    logs::put(store, &BackupFile::Logs.of(name), log).await?;
+    claim.confirm().await?;
     let metadata = artifacts::metadata_json(backup);
     match store
         .put_metadata(name, metadata.into(), PutMode::Create)
         .await
     {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(name, store)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(RunError::backup_exists(name, store))
+        }
         Err(error) => Err(RunError::store("store the metadata of the backup")(error)),
     }
 }

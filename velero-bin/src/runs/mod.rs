@@ -4,8 +4,10 @@
 //! of a command line), runs the engine, stores the artifacts and gives the resource back with its final status.
 
 mod backup;
+mod claim;
 mod direct;
 mod error;
+mod logs;
 mod restore;
 mod volumes;
 

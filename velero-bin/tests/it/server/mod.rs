@@ -8,3 +8,5 @@ mod restores;
 mod s3;
 mod sync;
 mod world;
+
+pub(crate) use world::gunzip;
