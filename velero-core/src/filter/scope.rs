@@ -308,23 +308,15 @@ impl ScopeFilter {
 
 /// The names of a list as the cluster serves them; with a scope, without those of the other scope.
 fn resolve(catalog: &Catalog, list: &[String], namespaced: Option<bool>) -> Vec<String> {
-    let has_scope = |name: &&String| {
-        namespaced.is_none_or(|wanted| {
+    let mut names = list.to_vec();
+    if let Some(namespaced) = namespaced {
+        names.retain(|name| {
             catalog
                 .resolve(name)
-                .is_none_or(|resource| resource.namespaced == wanted)
-        })
-    };
-    list.iter()
-        .filter(has_scope)
-        .map(|name| {
-            if name == "*" || Pattern::new(name.as_str()).is_glob() {
-                name.clone()
-            } else {
-                catalog.resolve_or_keep(name).to_string()
-            }
-        })
-        .collect()
+                .is_none_or(|resource| resource.namespaced == namespaced)
+        });
+    }
+    catalog.resolve_all(&names)
 }
 
 /// The lists with the kinds of CSI snapshots moved from the includes to the excludes.
