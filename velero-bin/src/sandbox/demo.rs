@@ -17,7 +17,7 @@ use velero_testkit::ApiServer;
 use velero_testkit::compare::{ALLOWED, compare};
 
 use super::breakage::Breakage;
-use super::{Folder, NAMESPACE, PATIENCE, settled, start};
+use super::{Folder, NAMESPACE, PATIENCE, settled, start, user_agent};
 use crate::cli::{Environment, Exit, console, explain};
 use crate::direct::stop_on_interrupt;
 use crate::logfile::{LogOptions, RunLogs};
@@ -184,13 +184,7 @@ struct World {
 
 impl World {
     async fn connect(server: &ApiServer, folder: &Folder, namespace: &str) -> Result<Self> {
-        let agent = format!(
-            "velero/{} ({}/{})",
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        );
-        let client = server.client_with_user_agent(&agent);
+        let client = server.client_with_user_agent(&user_agent());
         Ok(Self {
             server: server.clone(),
             cluster: Cluster::connect(client.clone()).await?,
