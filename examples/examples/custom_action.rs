@@ -92,5 +92,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         result.errors(),
         result.warnings()
     );
-    Ok(())
+    match result.errors() {
+        0 => Ok(()),
+        _ => Err("the copy is not complete".into()),
+    }
 }

@@ -13,6 +13,8 @@ use crate::result::ItemAction;
 
 /// Tries to set managedFields while others write to the object.
 const PATCH_TRIES: usize = 5;
+/// What is said of an object that went meanwhile.
+const GONE: &str = "was deleted before its managed fields were set";
 
 impl Run {
     /// Creates the object, or deals with one that is there.
@@ -164,8 +166,7 @@ impl Run {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let message = "was deleted before its managed fields were set";
-                    return Err((Severity::Warning, format!("{message}: {}", chain(&error))));
+                    return Err((Severity::Warning, format!("{GONE}: {}", chain(&error))));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -176,10 +177,7 @@ impl Run {
                 .await
             {
                 Ok(Some(now)) if now.head().uid == uid => now,
-                Ok(_) => {
-                    let message = "was deleted before its managed fields were set";
-                    return Err((Severity::Warning, message.to_owned()));
-                }
+                Ok(_) => return Err((Severity::Warning, GONE.to_owned())),
                 Err(error) => return Err(failed(&error)),
             };
             if let Ok(tree) = live.tree() {
