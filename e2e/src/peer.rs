@@ -8,8 +8,6 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::state::{name, text};
-
 /// The file or folder `path` among those that the peer has made.
 pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -45,26 +43,17 @@ pub(crate) fn objects(file: &str) -> Result<Vec<Value>> {
     Ok(objects.into_values().collect())
 }
 
-/// Puts placeholders in the place of random parts: uids wherever they occur, and the end of generated names.
-pub(crate) fn without_random_parts(object: &mut Value) {
-    if let Some(prefix) = object["metadata"]["generateName"].as_str()
-        && text(object, "/kind") == "EndpointSlice"
-        && name(object).starts_with(prefix)
-    {
-        object["metadata"]["name"] = format!("{prefix}<random>").into();
-    }
-    replace(object);
-}
-
-fn replace(value: &mut Value) {
+/// Puts placeholders in the place of uids, wherever they occur: the peer's states were written without the uids that
+/// would tell whose they are.
+pub(crate) fn without_uids(value: &mut Value) {
     match value {
         Value::String(text) => *text = placeholders(text),
-        Value::Array(all) => all.iter_mut().for_each(replace),
+        Value::Array(all) => all.iter_mut().for_each(without_uids),
         Value::Object(fields) => {
             *fields = std::mem::take(fields)
                 .into_iter()
                 .map(|(key, mut value)| {
-                    replace(&mut value);
+                    without_uids(&mut value);
                     (placeholders(&key), value)
                 })
                 .collect();

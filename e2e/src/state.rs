@@ -1,9 +1,6 @@
 //! The state of a cluster as a list of objects, in a form that can be compared with that of another.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kube::{
@@ -13,27 +10,12 @@ use kube::{
 use serde_json::{Value, json};
 use velero_testkit::compare::{ALLOWED, compare};
 
-/// Kinds that tell about the running of a cluster and not about what users have put into it.
-const OF_THE_CLUSTER: &[&str] = &[
-    "APIService",
-    "CSINode",
-    "ComponentStatus",
-    "Event",
-    "FlowSchema",
-    "IPAddress",
-    "Lease",
-    "Node",
-    "PriorityLevelConfiguration",
-    "ServiceCIDR",
-    "VolumeAttachment",
-];
-/// Namespaces that each cluster fills by itself, and that of the operator.
-const SYSTEM_NAMESPACES: &[&str] = &["kube-node-lease", "kube-public", "kube-system", "velero"];
+use crate::scope::is_outside;
 
 /// How long nothing may change until a cluster counts as at rest.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Reads all objects of a cluster that users have put into it, or controllers on their behalf.
+/// Reads all objects of a cluster, without those of which each cluster has its own.
 pub(crate) async fn read(client: &Client) -> Result<Vec<Value>> {
     let discovery = Discovery::new(client.clone())
         .run()
@@ -42,15 +24,16 @@ pub(crate) async fn read(client: &Client) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for group in discovery.groups() {
         for (kind, capabilities) in group.recommended_resources() {
-            if capabilities.supports_operation(verbs::LIST)
-                && !OF_THE_CLUSTER.contains(&kind.kind.as_str())
-                && kind.group != "velero.io"
-            {
+            // What cannot be created, such as a ComponentStatus, is a view and no object.
+            let is_stored = [verbs::LIST, verbs::CREATE, verbs::DELETE]
+                .iter()
+                .all(|verb| capabilities.supports_operation(verb));
+            if is_stored {
                 objects.extend(list(client, &kind).await?);
             }
         }
     }
-    objects.retain(|object| !is_of_the_cluster(object));
+    objects.retain(|object| !is_outside(object));
     Ok(objects)
 }
 
@@ -72,69 +55,6 @@ async fn list(client: &Client, kind: &ApiResource) -> Result<Vec<Value>> {
         item["kind"] = json!(kind.kind);
     }
     Ok(items)
-}
-
-fn is_of_the_cluster(object: &Value) -> bool {
-    let (namespace, name) = (text(object, "/metadata/namespace"), name(object));
-    let kind = text(object, "/kind");
-    SYSTEM_NAMESPACES.contains(&namespace)
-        || (kind == "Namespace" && SYSTEM_NAMESPACES.contains(&name))
-        // The certificate of the cluster's own authority.
-        || (kind == "ConfigMap" && name == "kube-root-ca.crt")
-        // The API server's own Service with its address and port.
-        || (namespace == "default" && (name == "kubernetes" || text(object, "/metadata/generateName") == "kubernetes"))
-        || (kind == "CustomResourceDefinition" && name.ends_with(".velero.io"))
-}
-
-/// Puts names in the place of identities, wherever they occur: the uid of the claim `shop/data` becomes
-/// `<PersistentVolumeClaim shop/data>`, also inside the name of its volume.
-///
-/// What refers to the same thing in two clusters is equal then.
-#[must_use]
-pub(crate) fn by_name(objects: &[Value]) -> Vec<Value> {
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
-    for object in objects {
-        let uid = text(object, "/metadata/uid");
-        // A volume is named after its claim's uid.
-        if !uid.is_empty() && text(object, "/kind") != "PersistentVolume" {
-            names.insert(uid.to_owned(), format!("<{}>", identity(object)));
-        }
-    }
-    objects
-        .iter()
-        .map(|object| replaced(object, &names))
-        .collect()
-}
-
-fn replaced(value: &Value, names: &BTreeMap<String, String>) -> Value {
-    match value {
-        Value::String(text) => Value::String(without_uids(text, names)),
-        Value::Array(all) => all.iter().map(|one| replaced(one, names)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(key, value)| (without_uids(key, names), replaced(value, names)))
-            .collect(),
-        other => other.clone(),
-    }
-}
-
-fn without_uids(text: &str, names: &BTreeMap<String, String>) -> String {
-    const UID: usize = 36;
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        match rest.get(..UID).and_then(|uid| names.get(uid)) {
-            Some(name) => {
-                out.push_str(name);
-                rest = &rest[UID..];
-            }
-            None => {
-                out.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    out
 }
 
 /// Waits until controllers have come to rest, and gives the state then.

@@ -223,6 +223,13 @@ fn access(ns: &str) -> Vec<Value> {
             }),
         ),
         object(
+            "coordination.k8s.io/v1",
+            "Lease",
+            ns,
+            "leader",
+            json!({"spec": {"holderIdentity": "runner-0", "leaseDurationSeconds": 15}}),
+        ),
+        object(
             "v1",
             "LimitRange",
             ns,
@@ -343,6 +350,16 @@ fn network(ns: &str, team: usize) -> Vec<Value> {
         service(
             "outside",
             json!({"type": "ExternalName", "externalName": "db.example.com"}),
+        ),
+        // Without a selector, so the slice is the user's and no controller's.
+        service("legacy", json!({"ports": [{"port": 5432}]})),
+        object(
+            "discovery.k8s.io/v1",
+            "EndpointSlice",
+            ns,
+            "legacy-1",
+            json!({"metadata": {"labels": {"kubernetes.io/service-name": "legacy"}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.7"]}], "ports": [{"name": "", "port": 5432, "protocol": "TCP"}]}),
         ),
         object(
             "networking.k8s.io/v1",

@@ -1,7 +1,7 @@
-//! Backs up one namespace into a local file that `velero restore` and the other examples read.
+//! Backs up one namespace into a local file, in the form of Velero's archives.
 //!
 //! `cargo run -p velero-examples --example backup_namespace -- shop shop.tar.gz`
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs::{self, File};
 
@@ -9,7 +9,14 @@ use velero_backup::{BackupEngine, BackupRun, Cluster};
 use velero_core::{api::Backup, kube::Client};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("error: {}", velero_core::result::chain(&*error));
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(namespace), Some(path)) = (args.next(), args.next()) else {
         return Err("usage: backup_namespace NAMESPACE FILE".into());
@@ -24,9 +31,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The file gets its name when the archive in it is complete.
     let unfinished = format!("{path}.part");
-    let result = engine
-        .run(&request, File::create(&unfinished)?, BackupRun::default())
-        .await?;
+    let file = File::create(&unfinished).map_err(|error| format!("{unfinished}: {error}"))?;
+    let result = engine.run(&request, file, BackupRun::default()).await?;
     fs::rename(unfinished, &path)?;
 
     for record in &result.records {
@@ -40,5 +46,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         result.errors(),
         result.warnings()
     );
-    Ok(())
+    match result.errors() {
+        0 => Ok(()),
+        _ => Err("the backup is not complete".into()),
+    }
 }

@@ -1,9 +1,11 @@
 //! Copies a namespace, with one action on the way into the archive and one on the way out of it.
 //!
 //! `cargo run -p velero-examples --example custom_action -- shop shop-copy`
-#![allow(clippy::print_stdout)]
+//!
+//! A node port that somebody chose can be in a cluster once only: the copy of its Service is an error, the rest is there.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use velero_backup::{BackupEngine, BackupRun};
 use velero_core::action::{
@@ -41,7 +43,14 @@ impl BackupItemAction for LeaveOutMarkedSecrets {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("error: {}", velero_core::result::chain(&*error));
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(source), Some(target)) = (args.next(), args.next()) else {
         return Err("usage: custom_action NAMESPACE COPY".into());
@@ -73,11 +82,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .action(one_replica)
         .run(&request, File::open(&path)?, RestoreRun::default())
         .await?;
+    fs::remove_file(&path)?;
+    for record in &result.records {
+        println!("{}", record.line());
+    }
     println!(
         "{} created, {} errors, {} warnings",
         result.counts.created,
         result.errors(),
         result.warnings()
     );
-    Ok(())
+    match result.errors() {
+        0 => Ok(()),
+        _ => Err("the copy is not complete".into()),
+    }
 }

@@ -1,7 +1,9 @@
 //! Restores a local archive, or one of its namespaces, into the cluster of the current kubeconfig context.
 //!
 //! `cargo run -p velero-examples --example restore_namespace -- shop.tar.gz [NAMESPACE [NEW-NAME]]`
-#![allow(clippy::print_stdout)]
+//!
+//! A node port that somebody chose can be in a cluster once only: beside the original, its Service is an error.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{fs::File, path::Path};
 
@@ -9,12 +11,20 @@ use velero_core::{api::Restore, kube::Client};
 use velero_restore::{Cluster, RestoreEngine, RestoreRequest, RestoreRun};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() {
+    if let Err(error) = run().await {
+        eprintln!("error: {}", velero_core::result::chain(&*error));
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let Some(path) = args.next() else {
         return Err("usage: restore_namespace FILE [NAMESPACE [NEW-NAME]]".into());
     };
 
+    let archive = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
     let mut restore = Restore::default();
     restore.metadata.name = Some("by-hand".into());
     let file = Path::new(&path).file_name().and_then(|name| name.to_str());
@@ -34,9 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let request = RestoreRequest::resolve(restore)?;
     let engine = RestoreEngine::new(Cluster::connect(Client::try_default().await?).await?);
-    let result = engine
-        .run(&request, File::open(&path)?, RestoreRun::default())
-        .await?;
+    let result = engine.run(&request, archive, RestoreRun::default()).await?;
 
     for record in &result.records {
         println!("{}", record.line());
@@ -48,5 +56,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         result.errors(),
         result.warnings()
     );
-    Ok(())
+    match result.errors() {
+        0 => Ok(()),
+        _ => Err("not everything was restored".into()),
+    }
 }

@@ -1,1 +1,1 @@
-//! Examples live beside this file as example targets.
+#![doc = include_str!("../README.md")]

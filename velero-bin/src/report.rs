@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use velero_core::result::{Record, ResultsFile, ScopedMessages};
+use velero_core::result::{About, Record, ResultsFile, ScopedMessages, Severity};
 use velero_core::{Progress, ProgressUpdate};
 
 use crate::cli::{console, table};
@@ -98,6 +98,41 @@ pub(crate) fn faults(records: &[Record]) -> String {
     out
 }
 
+/// Why a run did not complete, in one line: its first error, and how many more there are. `None` without errors.
+pub(crate) fn cause(records: &[Record]) -> Option<String> {
+    let mut errors = records
+        .iter()
+        .filter(|record| record.severity == Severity::Error);
+    let first = errors.next()?;
+    let about = match &first.about {
+        About::Run => String::new(),
+        About::Item {
+            resource,
+            namespace,
+            name,
+        } => {
+            let parts = [resource.as_str(), namespace, name];
+            let path: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            format!("{}: ", path.join("/"))
+        }
+    };
+    let more = match errors.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(console::one_line(&format!(
+        "{about}{}{more}",
+        first.message
+    )))
+}
+
+/// Tells on stderr why a run did not complete.
+pub(crate) fn note_cause(what: &str, phase: impl std::fmt::Display, records: &[Record]) {
+    if let Some(cause) = cause(records) {
+        console::note(format_args!("An error occurred: {what} {phase}: {cause}"));
+    }
+}
+
 fn scope(out: &mut String, heading: &str, messages: &ScopedMessages) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{heading}:");
@@ -146,7 +181,6 @@ pub(crate) fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use velero_core::result::Severity;
 
     #[test]
     fn faults_are_sorted_by_scope() {
@@ -159,6 +193,22 @@ mod tests {
             "Warnings:\n  the run:\n    message: /no such namespace\nErrors:\n  namespace shop:\n    resource: /pods name: /web error: /denied\n"
         );
         assert_eq!(faults(&[]), "");
+    }
+
+    #[test]
+    fn the_cause_is_the_first_error() {
+        let warning = Record::run(Severity::Warning, "w");
+        let item = Record::item(Severity::Error, "pods", "shop", "web", "denied\n  twice");
+        assert_eq!(cause(std::slice::from_ref(&warning)), None);
+        assert_eq!(
+            cause(&[warning, item.clone()]).unwrap(),
+            "pods/shop/web: denied twice"
+        );
+        let run = Record::run(Severity::Error, "no namespace");
+        assert_eq!(
+            cause(&[run, item.clone(), item]).unwrap(),
+            "no namespace (and 2 more)"
+        );
     }
 
     #[test]

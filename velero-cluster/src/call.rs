@@ -1,5 +1,7 @@
 //! One call: leave from the limiter, the request, its answer, and repeats where a repeat is safe.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use tokio::time::Instant;
 
+use crate::contact::{NoAnswer, NoAnswerCause};
 use crate::error::Source;
 use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Target, status};
 
@@ -97,6 +100,10 @@ pub(crate) struct Deadlines {
     pub(crate) attempt: Duration,
     /// All tries of one call, and the waits between and before them.
     pub(crate) total: Duration,
+    /// The head of an answer, while there has never been one.
+    pub(crate) first_answer: Duration,
+    /// All tries of one call to a server that cannot be connected to and has never answered.
+    pub(crate) refused: Duration,
 }
 
 /// Why a call with a sink ended without output.
@@ -130,6 +137,8 @@ pub(crate) struct Caller {
     pub(crate) client: kube::Client,
     pub(crate) limiter: AdaptiveLimiter,
     pub(crate) deadlines: Deadlines,
+    /// Whether the server has ever answered.
+    reached: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -142,6 +151,23 @@ impl std::fmt::Debug for Caller {
 }
 
 impl Caller {
+    pub(crate) fn new(
+        client: kube::Client,
+        limiter: AdaptiveLimiter,
+        deadlines: Deadlines,
+    ) -> Self {
+        Self {
+            client,
+            limiter,
+            deadlines,
+            reached: Arc::default(),
+        }
+    }
+
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
     /// Sends a call and gives the body of its answer.
     pub(crate) async fn whole(&self, call: &Call) -> Result<Bytes, Error> {
         Ok(self.run(call, Whole::default).await?)
@@ -153,7 +179,8 @@ impl Caller {
         call: &Call,
         sink: impl Fn() -> S + Send,
     ) -> Result<S::Output, Ended> {
-        let deadline = Instant::now() + self.deadlines.total;
+        let begun = Instant::now();
+        let deadline = begun + self.deadlines.total;
         let mut unclear = false;
         let mut failures = 0;
         loop {
@@ -171,8 +198,9 @@ impl Caller {
             let wait = failure
                 .retry_after
                 .unwrap_or_else(|| backoff(failures, &call.uri));
-            let again =
-                may_repeat(call.repeat, failure.kind, failures) && Instant::now() + wait < deadline;
+            let again = may_repeat(call.repeat, failure.kind, failures)
+                && Instant::now() + wait < deadline
+                && self.is_worth_a_try(&failure, begun.elapsed() + wait);
             unclear |=
                 is_unclear(failure.kind) && !matches!(call.repeat, Repeat::Free | Repeat::Smaller);
             if !again {
@@ -219,24 +247,9 @@ impl Caller {
                 ));
             }
         };
-        let response = match self.client.send(request).await {
+        let response = match self.head(call, request).await {
             Ok(response) => response,
-            Err(error @ kube::Error::Auth(_)) => {
-                return Attempt::Failed(broken(
-                    call,
-                    ErrorKind::Unauthorized,
-                    "the credentials cannot be used",
-                    error,
-                ));
-            }
-            Err(error) => {
-                return Attempt::Failed(broken(
-                    call,
-                    ErrorKind::Unreachable,
-                    "no answer from the api server",
-                    error,
-                ));
-            }
+            Err(failure) => return Attempt::Failed(failure),
         };
         let (parts, mut body) = response.into_parts();
         if !parts.status.is_success() {
@@ -277,6 +290,43 @@ impl Caller {
         }
     }
 
+    /// Sends the request and waits for the head of the answer.
+    async fn head(
+        &self,
+        call: &Call,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, CallFailure> {
+        let sent = self.client.send(request);
+        let answer = if self.is_reached() {
+            sent.await
+        } else {
+            let limit = self.deadlines.first_answer;
+            match tokio::time::timeout(limit, sent).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(self.timeout(call, limit)),
+            }
+        };
+        match answer {
+            Ok(response) => {
+                self.reached.store(true, Ordering::Relaxed);
+                Ok(response)
+            }
+            Err(error @ kube::Error::Auth(_)) => Err(broken(
+                call,
+                ErrorKind::Unauthorized,
+                "the credentials cannot be used",
+                error,
+            )),
+            Err(error) => Err(unanswered(call, &error)),
+        }
+    }
+
+    /// Whether a server that has never answered may still do so. `elapsed` is the time until the next try.
+    fn is_worth_a_try(&self, failure: &CallFailure, elapsed: Duration) -> bool {
+        self.is_reached()
+            || (failure.kind != ErrorKind::Timeout && elapsed < self.deadlines.refused)
+    }
+
     fn timeout(&self, call: &Call, after: Duration) -> CallFailure {
         let message = format!("no answer within {} s", after.as_secs_f64());
         CallFailure {
@@ -303,6 +353,18 @@ async fn refusal(body: &mut Body) -> Vec<u8> {
         }
     }
     text
+}
+
+fn unanswered(call: &Call, error: &kube::Error) -> CallFailure {
+    let found = NoAnswer::find(error)
+        .cloned()
+        .unwrap_or_else(|| NoAnswer::diagnose("", error));
+    let kind = match found.cause {
+        NoAnswerCause::Untrusted => ErrorKind::Untrusted,
+        NoAnswerCause::Silent => ErrorKind::Timeout,
+        NoAnswerCause::Refused | NoAnswerCause::Other => ErrorKind::Unreachable,
+    };
+    broken(call, kind, &found.to_string(), found)
 }
 
 fn broken(call: &Call, kind: ErrorKind, message: &str, source: impl Into<Source>) -> CallFailure {

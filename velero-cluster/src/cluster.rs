@@ -23,6 +23,12 @@ pub struct ClusterOptions {
     pub attempt_timeout: Duration,
     /// Longest time for all tries of one call, waits included; 5 min.
     pub call_timeout: Duration,
+    /// Longest wait for an answer while the API server has never given one; 20 s. It is not tried again then.
+    pub first_answer_timeout: Duration,
+    /// How long an API server that cannot be connected to, and has never answered, is tried again; 10 s.
+    ///
+    /// A certificate that is not trusted is never tried again.
+    pub refused_timeout: Duration,
 }
 
 impl Default for ClusterOptions {
@@ -31,6 +37,8 @@ impl Default for ClusterOptions {
             limiter: LimiterOptions::default(),
             attempt_timeout: Duration::from_secs(60),
             call_timeout: Duration::from_secs(300),
+            first_answer_timeout: Duration::from_secs(20),
+            refused_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -47,6 +55,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn timeouts(mut self, attempt: Duration, call: Duration) -> Self {
         (self.attempt_timeout, self.call_timeout) = (attempt, call);
+        self
+    }
+
+    /// Sets how long an API server that has never answered is waited for, and tried again.
+    #[must_use]
+    pub fn first_contact(mut self, answer: Duration, refused: Duration) -> Self {
+        (self.first_answer_timeout, self.refused_timeout) = (answer, refused);
         self
     }
 }
@@ -105,7 +120,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server does not answer or refuses the discovery roots. A group that fails on its own is listed in
-    /// [`Catalog::failures`].
+    /// [`Catalog::failures`]. An API server that never answers is reported within seconds, one whose certificate is not
+    /// trusted at once; [`Error::no_answer`] has the address and the cause.
     pub async fn connect(client: kube::Client) -> Result<Self, Error> {
         Self::connect_with(client, ClusterOptions::default()).await
     }
@@ -128,12 +144,11 @@ impl Cluster {
         let deadlines = Deadlines {
             attempt: options.attempt_timeout,
             total: options.call_timeout,
+            first_answer: options.first_answer_timeout,
+            refused: options.refused_timeout,
         };
-        let caller = Caller {
-            client,
-            limiter: AdaptiveLimiter::new(options.limiter),
-            deadlines,
-        };
+        let limiter = AdaptiveLimiter::new(options.limiter);
+        let caller = Caller::new(client, limiter, deadlines);
         Self {
             caller,
             catalog: Arc::new(RwLock::new(catalog)),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use velero_core::GroupResource;
 
+use crate::contact::NoAnswer;
+
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// What kind of failure an [`Error`] is, for callers that branch.
@@ -34,6 +36,8 @@ pub enum ErrorKind {
     Unavailable,
     /// No answer came: no connection, or it broke.
     Unreachable,
+    /// The API server's certificate is not trusted, or TLS fails otherwise.
+    Untrusted,
     /// No answer came in time.
     Timeout,
     /// The API server does not serve the resource, or not with this verb.
@@ -150,6 +154,11 @@ impl Error {
     /// Whether an earlier try of this call may have been carried out although no answer came.
     pub fn maybe_done(&self) -> bool {
         matches!(self, Self::Call(failure) if failure.maybe_done)
+    }
+
+    /// Which API server gave no answer and why, where that is what happened.
+    pub fn no_answer(&self) -> Option<&NoAnswer> {
+        NoAnswer::find(self)
     }
 
     /// The call's details, where a call failed.

@@ -4,6 +4,7 @@
 mod call;
 mod client;
 mod cluster;
+mod contact;
 mod discovery;
 mod error;
 mod exec;
@@ -14,8 +15,9 @@ mod reader;
 mod status;
 mod write;
 
-pub use client::client_from;
+pub use client::{ClientOptions, client_from, client_with};
 pub use cluster::{Cluster, ClusterOptions, ServerVersion};
+pub use contact::{NoAnswer, NoAnswerCause};
 pub use error::{CallFailure, Error, ErrorKind, Target};
 pub use exec::{Captured, ExecError, ExecOptions, ExecOutput};
 pub use limiter::{AdaptiveLimiter, LimiterOptions, LimiterStats, Outcome, Permit};

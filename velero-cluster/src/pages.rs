@@ -247,7 +247,9 @@ impl Pages {
                 {
                     self.renew(error)?;
                 }
-                Err(Ended::Failed(error)) if error.kind() == ErrorKind::Timeout => {
+                Err(Ended::Failed(error))
+                    if error.kind() == ErrorKind::Timeout && self.caller.is_reached() =>
+                {
                     self.be_patient();
                     let wait = Duration::from_millis(20)
                         .saturating_mul(self.patience.1)

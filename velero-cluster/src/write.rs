@@ -120,9 +120,8 @@ impl DeleteOptions {
 }
 
 impl Cluster {
-    /// Creates an object of its complete JSON. `namespace` is empty for cluster-scoped objects.
-    ///
-    /// An object without a name (`generateName`) is not sent again when the answer is lost.
+    /// Creates an object of its complete JSON. `namespace` is empty for cluster-scoped objects, `name` for one that
+    /// the API server names (`generateName`): that one is not sent again when the answer is lost.
     ///
     /// # Errors
     /// When the API server refuses or does not answer. After a lost answer the object is sent again; an `AlreadyExists`
@@ -131,10 +130,10 @@ impl Cluster {
         &self,
         resource: &ApiResource,
         namespace: &str,
+        name: &str,
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<RawItem, Error> {
-        let name = name_in(&body);
         let repeat = if name.is_empty() {
             Repeat::Never
         } else {
@@ -142,7 +141,7 @@ impl Cluster {
         };
         let uri = with_options(resource.path(Some(namespace), None), options);
         self.write(
-            target("create", resource, namespace, &name),
+            target("create", resource, namespace, name),
             Method::POST,
             uri,
             "application/json",
@@ -303,22 +302,6 @@ fn with_options(path: String, options: &WriteOptions) -> String {
         push_param(&mut query, "dryRun", "All");
     }
     format!("{path}?{query}")
-}
-
-/// The name in an object's JSON, empty when there is none.
-fn name_in(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    struct Wire {
-        metadata: Meta,
-    }
-    #[derive(serde::Deserialize)]
-    struct Meta {
-        #[serde(default)]
-        name: String,
-    }
-    serde_json::from_slice::<Wire>(body)
-        .map(|w| w.metadata.name)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

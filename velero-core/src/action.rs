@@ -51,22 +51,10 @@ impl ResourceSelector {
 
     /// Binds the names to what a cluster serves.
     pub fn bind(&self, catalog: &Catalog) -> BoundSelector {
-        let resolve = |names: &[String]| -> Vec<String> {
-            names
-                .iter()
-                .map(|n| {
-                    if n == "*" {
-                        n.clone()
-                    } else {
-                        catalog.resolve_or_keep(n).to_string()
-                    }
-                })
-                .collect()
-        };
         BoundSelector {
             resources: IncludesExcludes::new(
-                resolve(&self.included_resources),
-                resolve(&self.excluded_resources),
+                catalog.resolve_all(&self.included_resources),
+                catalog.resolve_all(&self.excluded_resources),
             ),
             namespaces: IncludesExcludes::new(
                 self.included_namespaces.iter().cloned(),

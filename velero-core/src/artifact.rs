@@ -239,4 +239,17 @@ mod tests {
             operation
         );
     }
+
+    #[test]
+    fn entries_without_known_fields_are_read() {
+        for entry in [
+            json!({}),
+            json!({"pvcName": ""}),
+            json!({"novelty": {"a": 1}}),
+        ] {
+            let info: VolumeInfo = serde_json::from_value(entry.clone()).unwrap();
+            assert_eq!(info.backup_method, "", "{entry}");
+            assert_eq!(info.other.get("novelty"), entry.get("novelty"));
+        }
+    }
 }

@@ -245,6 +245,12 @@ impl Catalog {
             .map_or_else(|| GroupResource::from(name), ApiResource::group_resource)
     }
 
+    /// The entries of a filter as group-resources; globs and names that nobody serves stay as written.
+    pub fn resolve_all(&self, names: &[String]) -> Vec<String> {
+        let text = |name: &String| self.resolve_or_keep(name).to_string();
+        names.iter().map(text).collect()
+    }
+
     /// This catalogue with more resources served, as after creating CustomResourceDefinitions.
     pub fn extended_with(&self, more: impl IntoIterator<Item = ApiResource>) -> Self {
         let mut resources = self.inner.resources.clone();
@@ -357,7 +363,18 @@ mod tests {
     fn the_preferred_version_is_found() {
         assert_eq!(catalog().resolve("deploy").unwrap().version, "v1");
         assert_eq!(catalog().preferred().count(), 5);
-        assert_eq!(catalog().resolve_or_keep("a.b.c").to_string(), "a.b.c");
+        let names = ["a.b.c", "*", "*.apps", "deploy", "ev.events.k8s.io", "[x"];
+        assert_eq!(
+            catalog().resolve_all(&names.map(str::to_owned)),
+            [
+                "a.b.c",
+                "*",
+                "*.apps",
+                "deployments.apps",
+                "events.events.k8s.io",
+                "[x"
+            ]
+        );
     }
 
     #[test]

@@ -436,6 +436,7 @@ mod tests {
     fn two_selector_fields_exclude_each_other() {
         let one = LabelSelector::default();
         assert!(SelectorSet::from_spec(Some(&one), Some(std::slice::from_ref(&one))).is_err());
+        assert!(SelectorSet::from_spec(Some(&one), Some(&[])).is_ok());
         assert!(
             SelectorSet::from_spec(Some(&one), None)
                 .unwrap()

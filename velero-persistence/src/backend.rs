@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 
 use crate::error::{Error, Result};
@@ -42,6 +43,27 @@ pub trait ObjectBackend: Debug + Send + Sync {
 
     /// Writes an object in one piece; readers see all of it or nothing.
     async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<()>;
+
+    /// Replaces a small object while it still is `old`; `false` when it is something else by now, or gone.
+    ///
+    /// Stores that can decide it in one step do so. This form looks first, which two writers can do at once.
+    async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
+        let found: Vec<Bytes> = match self.read(key, None).await {
+            Ok(stream) => stream.try_collect().await?,
+            Err(err) if err.is_not_found() => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        if found.concat() != *old {
+            return Ok(false);
+        }
+        self.put(key, new, PutMode::Replace).await.map(|()| true)
+    }
+
+    /// Removes what writes that broke off have left directly below a prefix and that listings leave out.
+    async fn sweep(&self, prefix: &str) -> Result<()> {
+        let _ = prefix;
+        Ok(())
+    }
 
     /// Starts an upload of unknown length.
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>>;

@@ -27,22 +27,24 @@ const DEFAULT_LIMIT: u64 = 256 << 20;
 /// could be mistaken for one. The peer writes it before the archive, and deletes it again on failure if it still can.
 ///
 /// ```
-/// use velero_persistence::{BackupFile, BackupStore, Location, PutMode};
+/// use velero_core::Timestamp;
+/// use velero_persistence::{BackupFile, BackupStore, Claimant, Location, PutMode};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let location = Location::from_url("memory://doc-backups/cluster-a")?;
 /// let backups = BackupStore::open(&location).await?;
 ///
-/// backups.reserve("b1", "uid-1").await?;
+/// let claim = backups.reserve("b1", &Claimant::new("uid-1"), Timestamp::now()).await?;
 /// let mut archive = backups.writer(&BackupFile::Contents.of("b1")).await?;
 /// archive.write("tar and gzip").await?;
 /// archive.close().await?;
 /// backups.put_list::<String>(&BackupFile::VolumeInfos.of("b1"), &[]).await?;
 /// backups.put_metadata("b1", "{}".into(), PutMode::Create).await?;
-/// backups.release("b1", "uid-1").await?;
+/// claim.release(Timestamp::now()).await?;
 ///
 /// assert_eq!(backups.list_backups().await?, ["b1"]);
-/// assert!(backups.reserve("b1", "uid-2").await.is_err());
+/// let late = backups.reserve("b1", &Claimant::new("uid-2"), Timestamp::now()).await;
+/// assert!(late.is_err());
 /// # Ok::<(), velero_persistence::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]

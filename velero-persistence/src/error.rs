@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// Another writer holds the name.
     #[error(
-        "{store}: backup {backup:?} is being written by {holder:?}; wait for it, or break its reservation"
+        "{store}: backup {backup:?} is being written by {holder:?}{details}; wait for it, or choose another name"
     )]
     BackupReserved {
         /// The store.
@@ -106,6 +106,18 @@ pub enum Error {
         backup: String,
         /// Who holds it.
         holder: String,
+        /// What else is known of the holder, in brackets with a space in front; may be empty.
+        details: String,
+    },
+    /// A writer has lost its claim on a name.
+    #[error("{store}: the claim on backup {backup:?} is lost: {detail}")]
+    ReservationLost {
+        /// The store.
+        store: String,
+        /// The backup's name.
+        backup: String,
+        /// What has become of it.
+        detail: String,
     },
     /// The store has no such ability.
     #[error("{store}: cannot {operation}: {detail}")]
@@ -207,7 +219,8 @@ impl Error {
             Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::AlreadyExists { .. }
             | Self::BackupExists { .. }
-            | Self::BackupReserved { .. } => ErrorKind::AlreadyExists,
+            | Self::BackupReserved { .. }
+            | Self::ReservationLost { .. } => ErrorKind::AlreadyExists,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Corrupt { .. } | Self::TooLarge { .. } => ErrorKind::Corrupt,
             Self::DeleteIncomplete { errors, .. } => {

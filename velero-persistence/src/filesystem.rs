@@ -260,6 +260,35 @@ impl ObjectBackend for FsBackend {
         .await
     }
 
+    async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
+        let (name, old) = (key.to_owned(), old.clone());
+        self.run("replace", key, move |shared| {
+            let path = shared.path(&name);
+            let dir = path.parent().unwrap_or(&shared.root);
+            let Some(_lock) = fs_tree::lock_dir(dir)? else {
+                return Ok(false);
+            };
+            match fs::read(&path) {
+                Ok(found) if found == old => {}
+                Ok(_) => return Ok(false),
+                Err(err) if fs_tree::is_absent(&err) => return Ok(false),
+                Err(err) => return Err(err),
+            }
+            let mut partial = shared.start(&path)?;
+            partial.write(&new)?;
+            partial.finish(PutMode::Replace).map(|()| true)
+        })
+        .await
+    }
+
+    async fn sweep(&self, prefix: &str) -> Result<()> {
+        let name = prefix.to_owned();
+        self.run("clean up", prefix, move |shared| {
+            fs_tree::sweep(&shared.path(&name))
+        })
+        .await
+    }
+
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
         let name = key.to_owned();
         let partial = self

@@ -174,6 +174,32 @@ pub(crate) fn prune(root: &Path, dir: &Path) {
     }
 }
 
+/// Removes unfinished writes directly in `dir`.
+pub(crate) fn sweep(dir: &Path) -> io::Result<()> {
+    for found in children(dir)? {
+        if !found.is_dir && is_partial(&found.name) {
+            match fs::remove_file(&found.path) {
+                Err(err) if !is_absent(&err) => return Err(err),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other processes from changing objects in `dir` on condition, until the lock is dropped. `None` when there is
+/// no such folder.
+pub(crate) fn lock_dir(dir: &Path) -> io::Result<Option<fs::File>> {
+    let lock = match fs::File::open(dir) {
+        Ok(lock) => lock,
+        Err(err) if is_absent(&err) => return Ok(None),
+        Err(err) => return Err(err),
+    };
+    // Some file systems lock no folders. There it is as good as looking first can be.
+    let _ = lock.lock();
+    Ok(Some(lock))
+}
+
 /// Makes a rename or link in `dir` durable, where the platform can.
 pub(crate) fn sync_dir(dir: &Path) {
     if let Ok(dir) = fs::File::open(dir) {

@@ -4,16 +4,21 @@ use std::time::Duration;
 
 /// How patiently, and in what pieces, a store is used.
 ///
-/// With the defaults a closed port is reported after about two seconds and a silent address after about
-/// twenty-two; refused credentials and missing buckets are never tried again.
+/// With the defaults a closed port is reported after about two seconds, and a store that accepts connections and never
+/// answers after fifteen, without a second try; refused credentials and missing buckets are never tried again.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Longest wait for a connection. Default 5 s.
     pub connect_timeout: Duration,
+    /// Longest wait for the first answer of a store, and at most nine tenths of the two timeouts below. Default 15 s.
+    ///
+    /// Requests with a body above 64 KiB are not bound by it: sending one takes its time.
+    pub first_answer_timeout: Duration,
     /// Longest wait for one request without a body of ours: existence, signing. Default 20 s.
     pub request_timeout: Duration,
-    /// Longest wait for one piece of a transfer: an upload part, the next bytes of a download, a page
-    /// of a listing. Default 60 s.
+    /// Longest wait for one piece of a transfer: an upload part, the next bytes of a download. Default 60 s.
+    ///
+    /// For a page of a listing it bounds all tries together, and half of it each.
     pub io_timeout: Duration,
     /// How often a temporary failure is tried again. Default 3.
     pub max_retries: usize,
@@ -30,6 +35,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
+            first_answer_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(20),
             io_timeout: Duration::from_secs(60),
             max_retries: 3,

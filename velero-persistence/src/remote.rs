@@ -28,6 +28,8 @@ pub(crate) enum Signing {
 /// One OpenDAL operator with what our trait needs around it.
 pub(crate) struct RemoteBackend {
     operator: Operator,
+    /// Makes listings, whose single tries wait less long.
+    lists: Operator,
     signing: Signing,
     errors: Mapper,
     options: StoreOptions,
@@ -75,6 +77,7 @@ impl RemoteBackend {
         options: StoreOptions,
     ) -> Self {
         Self {
+            lists: operator.clone(),
             operator,
             signing,
             errors,
@@ -82,13 +85,51 @@ impl RemoteBackend {
         }
     }
 
+    /// Sets the operator that makes listings.
+    pub(crate) fn lists_by(mut self, lists: Operator) -> Self {
+        self.lists = lists;
+        self
+    }
+
+    /// Lists; each page has a deadline, all its tries together.
     async fn entries(&self, prefix: &str, recursive: bool) -> Result<Vec<opendal::Entry>> {
         let path = if prefix.is_empty() { "/" } else { prefix };
-        self.operator
-            .list_with(path)
-            .recursive(recursive)
-            .await
-            .map_err(|err| self.errors.map("list", prefix, &err))
+        let failed = |err: opendal::Error| self.errors.map("list", prefix, &err);
+        let limit = self.options.io_timeout;
+        let lister = self.lists.lister_with(path).recursive(recursive);
+        let mut lister = match tokio::time::timeout(limit, lister).await {
+            Ok(lister) => lister.map_err(failed)?,
+            Err(_) => return Err(self.errors.silent("list", prefix, limit)),
+        };
+        let mut entries = Vec::new();
+        loop {
+            match tokio::time::timeout(limit, lister.try_next()).await {
+                Ok(Ok(Some(entry))) => entries.push(entry),
+                Ok(Ok(None)) => return Ok(entries),
+                Ok(Err(err)) => return Err(failed(err)),
+                Err(_) => return Err(self.errors.silent("list", prefix, limit)),
+            }
+        }
+    }
+
+    /// Reads a small object and its tag in one state; `None` when it is absent or just being changed.
+    async fn tagged(&self, key: &str) -> opendal::Result<Option<(Bytes, Option<String>)>> {
+        let read = async {
+            let meta = self.operator.stat(key).await?;
+            let tag = meta.etag().map(str::to_owned);
+            let mut read = self.operator.read_with(key);
+            if let Some(tag) = &tag
+                && self.operator.info().capability().read_with_if_match
+            {
+                read = read.if_match(tag);
+            }
+            Ok::<_, opendal::Error>((read.await?.to_bytes(), tag))
+        };
+        match read.await {
+            Ok(found) => Ok(Some(found)),
+            Err(err) if is_changed(&err) => Ok(None),
+            Err(err) => Err(err),
+        }
     }
 }
 
@@ -105,6 +146,35 @@ impl ObjectBackend for RemoteBackend {
             .await
             .map(drop)
             .map_err(|err| self.errors.map("write", key, &err))
+    }
+
+    async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
+        let failed = |err: opendal::Error| self.errors.map("replace", key, &err);
+        let Some((found, tag)) = self.tagged(key).await.map_err(failed)? else {
+            return Ok(false);
+        };
+        if found != *old {
+            return Ok(false);
+        }
+        let Some(tag) = tag.filter(|_| self.operator.info().capability().write_with_if_match)
+        else {
+            return self.put(key, new, PutMode::Replace).await.map(|()| true);
+        };
+        let outcome = self.operator.write_with(key, new.clone()).if_match(&tag);
+        match outcome.await {
+            Ok(_) => Ok(true),
+            // A try whose answer was lost may have done it.
+            Err(err) if is_changed(&err) => {
+                let now = self.tagged(key).await.map_err(failed)?;
+                Ok(now.is_some_and(|(found, _)| found == new))
+            }
+            Err(err) => match failed(err) {
+                Error::Unsupported { .. } => {
+                    self.put(key, new, PutMode::Replace).await.map(|()| true)
+                }
+                err => Err(err),
+            },
+        }
     }
 
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
@@ -226,6 +296,16 @@ impl ObjectBackend for RemoteBackend {
             .map_err(|err| self.errors.map("sign a URL for", key, &err))?;
         Ok(request.uri().to_string())
     }
+}
+
+/// Whether a request on condition found something else than it wanted.
+fn is_changed(err: &opendal::Error) -> bool {
+    matches!(
+        err.kind(),
+        opendal::ErrorKind::ConditionNotMatch
+            | opendal::ErrorKind::NotFound
+            | opendal::ErrorKind::Conflict
+    )
 }
 
 /// Passes the pieces on and makes an early end an error.

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opendal::ErrorKind as Kind;
 
@@ -9,6 +10,14 @@ use crate::error::Error;
 
 /// Longest text taken over from a server.
 const MAX_DETAIL: usize = 300;
+
+/// Beginning of the text of an error that says how long an answer was waited for.
+const SILENT: &str = "no answer in time";
+
+/// The text of an error about a store that gave no answer within a time.
+pub(crate) fn silent_text(after: Duration) -> String {
+    format!("{SILENT}, which is {} s", after.as_secs_f64())
+}
 
 /// What error texts of one store need.
 #[derive(Clone)]
@@ -112,6 +121,12 @@ impl Mapper {
                 retryable: false,
             },
         }
+    }
+
+    /// The error of a store that gave no answer in time.
+    pub(crate) fn silent(&self, action: &str, key: &str, after: Duration) -> Error {
+        let err = opendal::Error::new(Kind::Unexpected, silent_text(after));
+        self.map(action, key, &err)
     }
 
     /// The error of a transfer that ended early.
@@ -218,9 +233,12 @@ fn deepest(err: &opendal::Error) -> String {
 
 /// Says why the store gave no answer at all, if that is what happened.
 fn unreachable_detail(err: &opendal::Error) -> Option<String> {
+    if err.message().starts_with(SILENT) {
+        return Some(err.message().to_owned());
+    }
     if err.message().ends_with("operation timeout reached") || err.message() == "write part timeout"
     {
-        return Some("no answer in time".to_owned());
+        return Some(SILENT.to_owned());
     }
     let http = chain(err).find_map(|err| err.downcast_ref::<reqwest::Error>())?;
     let cause = deepest(err);
@@ -230,7 +248,7 @@ fn unreachable_detail(err: &opendal::Error) -> Option<String> {
         ));
     }
     if http.is_timeout() {
-        return Some(format!("no answer in time: {cause}"));
+        return Some(format!("{SILENT}: {cause}"));
     }
     Some(cause)
 }

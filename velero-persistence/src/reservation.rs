@@ -1,97 +1,248 @@
 //! Claiming a backup's name before the long work of writing it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use velero_core::Timestamp;
 
 use crate::backup_store::BackupStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{BackupFile, backup_dir, check_name};
+use crate::process::ProcessId;
 
 /// Lies in the backup's own folder, where the peer passes over what it does not know.
 const FILE: &str = "x-velero-reservation.json";
 const LIMIT: u64 = 64 << 10;
+/// Looks at a mark that changes between reading and replacing it.
+const ATTEMPTS: usize = 4;
 
-#[derive(Serialize, Deserialize)]
-struct Reservation {
+/// Who claims a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Claimant {
+    /// A text that no other writer uses, such as the Backup's UID.
+    pub holder: String,
+    /// Longest time without a sign of life ([`Reservation::renew`]) before others may take the name; 10 min.
+    ///
+    /// Clocks of writers must agree better than that.
+    pub lease: Duration,
+    /// The process that writes; the present one. Others on the same machine take the name as soon as it has ended.
+    pub process: Option<ProcessId>,
+}
+
+impl Claimant {
+    /// The present process, under a name of its own.
+    pub fn new(holder: impl Into<String>) -> Self {
+        Self {
+            holder: holder.into(),
+            lease: Duration::from_secs(600),
+            process: Some(ProcessId::current()),
+        }
+    }
+
+    /// Sets the longest time without a sign of life.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets the process that writes; without one, the lease alone decides.
+    #[must_use]
+    pub fn process(mut self, process: Option<ProcessId>) -> Self {
+        self.process = process;
+        self
+    }
+
+    fn mark(&self, now: Timestamp) -> Mark {
+        Mark {
+            holder: self.holder.clone(),
+            token: uuid::Uuid::new_v4().to_string(),
+            started: Some(now),
+            renewed: Some(now),
+            lease_seconds: self.lease.as_secs(),
+            process: self.process.clone(),
+        }
+    }
+}
+
+/// What lies in the store while a name is claimed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Mark {
     holder: String,
+    /// Tells two claims of the same holder apart.
+    token: String,
+    started: Option<Timestamp>,
+    renewed: Option<Timestamp>,
+    lease_seconds: u64,
+    process: Option<ProcessId>,
+}
+
+impl Mark {
+    fn expires(&self) -> Option<Timestamp> {
+        let lease = lease_of(self.lease_seconds);
+        self.renewed?.saturating_add(lease).ok()
+    }
+
+    /// Why nobody is behind the mark any more; `None` while somebody may be.
+    fn abandoned(&self, now: Timestamp) -> Option<String> {
+        if let Some(process) = self.process.as_ref().filter(|process| process.has_ended()) {
+            return Some(format!("{process} has ended"));
+        }
+        let renewed = self.renewed?;
+        (self.expires()? < now).then(|| format!("its last sign of life was at {renewed}"))
+    }
+
+    /// What is known of the holder, in brackets; empty when nothing is.
+    fn details(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.process.as_ref().map(ToString::to_string));
+        if let (Some(renewed), Some(expires)) = (self.renewed, self.expires()) {
+            parts.push(format!("last sign of life at {renewed}"));
+            parts.push(format!("free after {expires} if there is no other"));
+        }
+        match parts.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", parts.join(", ")),
+        }
+    }
+
+    fn bytes(&self) -> Result<Bytes> {
+        serde_json::to_vec(self)
+            .map(Bytes::from)
+            .map_err(|source| Error::Encode {
+                what: "a reservation".to_owned(),
+                source,
+            })
+    }
+}
+
+fn lease_of(seconds: u64) -> Duration {
+    // A damaged mark must not overflow; a hundred years are for ever.
+    Duration::from_secs(seconds.min(100 * 366 * 24 * 3600))
 }
 
 fn key(backup: &str) -> String {
     backup_dir(backup) + FILE
 }
 
+/// A name that is held. Dropping it leaves the mark: give it back by [`Reservation::release`].
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    store: BackupStore,
+    backup: String,
+    token: String,
+    taken_over: Option<String>,
+}
+
+impl Reservation {
+    /// From whom the name was taken, and why, when it had been left behind.
+    pub fn taken_over(&self) -> Option<&str> {
+        self.taken_over.as_deref()
+    }
+
+    /// Gives a sign of life. Writers call it several times in each lease, and once before the last file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReservationLost`] when somebody else has the name by now: stop writing and leave the folder alone.
+    pub async fn renew(&self, now: Timestamp) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let Some((bytes, mark)) = self.store.read_mark(&self.backup).await? else {
+                return Err(self.lost("the mark is gone".to_owned()));
+            };
+            if mark.token != self.token {
+                return Err(self.lost(format!("{:?} has taken it", mark.holder)));
+            }
+            let renewed = Mark {
+                renewed: Some(now),
+                ..mark
+            };
+            let store = self.store.store();
+            if store
+                .swap(&key(&self.backup), &bytes, renewed.bytes()?)
+                .await?
+            {
+                return Ok(());
+            }
+        }
+        Err(self.lost("somebody else keeps changing it".to_owned()))
+    }
+
+    /// Gives the name back. A mark that is gone is given back already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReservationLost`] when somebody else has the name by now.
+    pub async fn release(self, now: Timestamp) -> Result<()> {
+        if self.store.read_mark(&self.backup).await?.is_none() {
+            return Ok(());
+        }
+        // After a sign of life nobody takes the mark over between this and its deletion.
+        self.renew(now).await?;
+        self.store.store().delete(&key(&self.backup)).await
+    }
+
+    fn lost(&self, detail: String) -> Error {
+        Error::ReservationLost {
+            store: self.store.store().describe(),
+            backup: self.backup.clone(),
+            detail,
+        }
+    }
+}
+
 /// # Reserving names
 ///
 /// Two writers of one name would mix their files, as only the last file, `velero-backup.json`, is written on condition.
-/// So a writer first puts its mark in the folder, on condition that there is none, and removes it at the end. A folder
-/// with a mark and without `velero-backup.json` is no backup, to the peer either. After a crash the mark stays: the same
-/// holder may go on, anybody else must [break](BackupStore::break_reservation) it.
+/// So a writer first puts its mark in the folder, on condition that there is none, renews it while it works, and
+/// removes it at the end. A folder with a mark and without `velero-backup.json` is no backup, to the peer either.
+///
+/// A mark whose writer is gone, because its process has ended or its lease has run out, is replaced by the next writer
+/// on condition that it is still the same. A writer that lives but could not renew its mark notices at its next try.
+/// On stores without conditional writes all of this is as good as looking first can be.
 impl BackupStore {
-    /// Claims a name for `holder`, a text that no other writer uses, such as the Backup's UID.
+    /// Claims a name. The same holder may claim it again, and then the earlier claim is lost.
     ///
-    /// Succeeds again for the same holder.
+    /// What an earlier writer has left in the folder is removed.
     ///
     /// # Errors
     ///
     /// [`Error::BackupExists`] when a complete backup has the name, [`Error::BackupReserved`] when somebody else
     /// is writing it.
-    pub async fn reserve(&self, backup: &str, holder: &str) -> Result<()> {
+    pub async fn reserve(
+        &self,
+        backup: &str,
+        claimant: &Claimant,
+        now: Timestamp,
+    ) -> Result<Reservation> {
         check_name("backup", backup)?;
         self.refuse_complete(backup).await?;
-        let mark = Reservation {
-            holder: holder.to_owned(),
+        let mark = claimant.mark(now);
+        let taken_over = self.take(backup, &mark, now).await?;
+        let reservation = Reservation {
+            store: self.clone(),
+            backup: backup.to_owned(),
+            token: mark.token,
+            taken_over,
         };
-        let mark = serde_json::to_vec(&mark).map_err(|source| Error::Encode {
-            what: "a reservation".to_owned(),
-            source,
-        })?;
-        match self.put_mark(backup, mark.into()).await {
-            Ok(()) => {}
-            Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
-            Err(err) => return Err(err),
-        }
-        match self.reservation(backup).await? {
-            Some(found) if found == holder => {}
-            Some(found) => return Err(self.reserved(backup, found)),
-            // The other writer has just finished or given up.
-            None => return Err(self.reserved(backup, "a writer that has just ended".to_owned())),
-        }
         // Another writer may have finished between the two looks.
         if let Err(err) = self.refuse_complete(backup).await {
-            self.release(backup, holder).await?;
+            reservation.release(now).await?;
             return Err(err);
         }
-        Ok(())
+        if reservation.taken_over.is_some() {
+            self.remove_leftovers(backup).await?;
+        }
+        Ok(reservation)
     }
 
     /// Says who holds a name.
     pub async fn reservation(&self, backup: &str) -> Result<Option<String>> {
         check_name("backup", backup)?;
-        let key = key(backup);
-        let bytes = match self.store().get(&key, LIMIT).await {
-            Ok(bytes) => bytes,
-            Err(err) if err.is_not_found() => return Ok(None),
-            Err(err) => return Err(err),
-        };
-        let mark: Reservation = serde_json::from_slice(&bytes).map_err(|err| Error::Corrupt {
-            store: self.store().describe(),
-            key,
-            detail: err.to_string(),
-        })?;
-        Ok(Some(mark.holder))
-    }
-
-    /// Gives a name back. One that nobody holds is given back already.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BackupReserved`] when somebody else holds it.
-    pub async fn release(&self, backup: &str, holder: &str) -> Result<()> {
-        match self.reservation(backup).await? {
-            None => Ok(()),
-            Some(found) if found == holder => self.store().delete(&key(backup)).await,
-            Some(found) => Err(self.reserved(backup, found)),
-        }
+        Ok(self.read_mark(backup).await?.map(|(_, mark)| mark.holder))
     }
 
     /// Removes every file of a backup that is being written, and keeps the claim on its name.
@@ -126,6 +277,72 @@ impl BackupStore {
         self.store().delete(&key(backup)).await
     }
 
+    /// Puts the mark in its place; says from whom the name was taken, if anybody left it behind.
+    async fn take(&self, backup: &str, mark: &Mark, now: Timestamp) -> Result<Option<String>> {
+        let bytes = mark.bytes()?;
+        for _ in 0..ATTEMPTS {
+            match self.put_mark(backup, bytes.clone()).await {
+                Ok(()) => {}
+                Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+                Err(err) => return Err(err),
+            }
+            // The answer to the write does not decide: it may be one to its repetition.
+            let Some((found_bytes, found)) = self.read_mark(backup).await? else {
+                continue;
+            };
+            if found.token == mark.token {
+                return Ok(None);
+            }
+            let why = match found.holder == mark.holder {
+                true => Some("the same writer claims it again".to_owned()),
+                false => found.abandoned(now),
+            };
+            let Some(why) = why else {
+                return Err(self.reserved(backup, &found));
+            };
+            if self
+                .store()
+                .swap(&key(backup), &found_bytes, bytes.clone())
+                .await?
+            {
+                return Ok(Some(format!("{:?}: {why}", found.holder)));
+            }
+        }
+        let unknown = Mark {
+            holder: "a writer that has just ended".to_owned(),
+            ..Mark::default()
+        };
+        Err(self.reserved(backup, &unknown))
+    }
+
+    async fn read_mark(&self, backup: &str) -> Result<Option<(Bytes, Mark)>> {
+        let key = key(backup);
+        let bytes = match self.store().get(&key, LIMIT).await {
+            Ok(bytes) => bytes,
+            Err(err) if err.is_not_found() => return Ok(None),
+            Err(err) => return Err(err),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(mark) => Ok(Some((bytes, mark))),
+            Err(err) => Err(Error::Corrupt {
+                store: self.store().describe(),
+                key,
+                detail: err.to_string(),
+            }),
+        }
+    }
+
+    /// Removes everything in a backup's folder but the mark.
+    async fn remove_leftovers(&self, backup: &str) -> Result<()> {
+        let (dir, mark) = (backup_dir(backup), key(backup));
+        for entry in self.store().list(&dir).await? {
+            if entry.key != mark {
+                self.store().delete(&entry.key).await?;
+            }
+        }
+        self.store().sweep(&dir).await
+    }
+
     async fn refuse_complete(&self, backup: &str) -> Result<()> {
         if self.backup_exists(backup).await? {
             return Err(self.exists_error(backup));
@@ -147,11 +364,12 @@ impl BackupStore {
         }
     }
 
-    fn reserved(&self, backup: &str, holder: String) -> Error {
+    fn reserved(&self, backup: &str, mark: &Mark) -> Error {
         Error::BackupReserved {
             store: self.store().describe(),
             backup: backup.to_owned(),
-            holder,
+            holder: mark.holder.clone(),
+            details: mark.details(),
         }
     }
 

@@ -92,6 +92,20 @@ impl ObjectStore {
         self.backend.put(&key, bytes, PutMode::Create).await
     }
 
+    /// Replaces a small object while it still is `old`; `false` when it is something else by now, or gone.
+    ///
+    /// Decided by the store in one step where it can: in folders, and on S3 servers with conditional writes.
+    pub async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
+        let key = self.full(key)?;
+        self.backend.swap(&key, old, new).await
+    }
+
+    /// Removes what writes that broke off have left directly below `prefix` (ending with `/`) out of sight.
+    pub async fn sweep(&self, prefix: &str) -> Result<()> {
+        let prefix = self.full_prefix(prefix)?;
+        self.backend.sweep(&prefix).await
+    }
+
     /// Uploads a stream. A failing stream leaves nothing behind.
     ///
     /// Returns the number of bytes.

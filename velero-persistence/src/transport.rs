@@ -1,7 +1,11 @@
 //! The HTTP client of one store: its own TLS roots, deadlines and name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use opendal::{Buffer, HttpBody, HttpTransport};
+use opendal_http_transport_reqwest::ReqwestTransport;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
+use crate::remote_error::silent_text;
 
 /// What the TLS side of a store needs to know.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +82,56 @@ pub(crate) fn client(tls: &Tls, options: &StoreOptions) -> Result<reqwest::Clien
         .user_agent(user_agent())
         .build()
         .map_err(|err| failed(err.to_string()))
+}
+
+/// Largest body of a request that the wait for the first answer bounds, in bytes.
+const SMALL: usize = 64 << 10;
+
+/// A transport that gives up on a store which has never answered, for good: retries would only double the wait.
+#[derive(Debug)]
+pub(crate) struct FirstAnswer {
+    inner: ReqwestTransport,
+    limit: Duration,
+    reached: AtomicBool,
+}
+
+impl FirstAnswer {
+    pub(crate) fn new(client: reqwest::Client, options: &StoreOptions) -> Self {
+        // The layers above must not be the first to give up, as they would try again.
+        let above = options.request_timeout.min(options.io_timeout / 2);
+        Self {
+            inner: ReqwestTransport::new(client),
+            limit: options.first_answer_timeout.min(above.mul_f64(0.9)),
+            reached: AtomicBool::new(false),
+        }
+    }
+}
+
+impl HttpTransport for FirstAnswer {
+    async fn fetch(
+        &self,
+        request: http::Request<Buffer>,
+    ) -> opendal::Result<http::Response<HttpBody>> {
+        let bound = !self.reached.load(Ordering::Relaxed) && request.body().len() <= SMALL;
+        let fetch = self.inner.fetch(request);
+        let answer = if bound {
+            match tokio::time::timeout(self.limit, fetch).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    return Err(opendal::Error::new(
+                        opendal::ErrorKind::Unexpected,
+                        silent_text(self.limit),
+                    ));
+                }
+            }
+        } else {
+            fetch.await
+        };
+        if answer.is_ok() {
+            self.reached.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
 }
 
 fn user_agent() -> String {

@@ -158,23 +158,11 @@ impl RestoreRequest {
     }
 
     pub(crate) fn filters(&self, catalog: &Catalog) -> Filters {
-        let resolve = |names: &[String]| -> Vec<String> {
-            names
-                .iter()
-                .map(|n| {
-                    if n == "*" {
-                        n.clone()
-                    } else {
-                        catalog.resolve_or_keep(n).to_string()
-                    }
-                })
-                .collect()
-        };
         let spec = self.spec();
         Filters {
             resources: IncludesExcludes::new(
-                resolve(&spec.included_resources),
-                resolve(&spec.excluded_resources),
+                catalog.resolve_all(&spec.included_resources),
+                catalog.resolve_all(&spec.excluded_resources),
             ),
             namespaces: IncludesExcludes::new(
                 spec.included_namespaces

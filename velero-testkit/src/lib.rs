@@ -44,6 +44,7 @@ mod kinds;
 mod objects;
 mod openapi;
 mod path;
+mod protobuf;
 mod query;
 mod registry;
 mod reply;

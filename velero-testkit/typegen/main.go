@@ -1,5 +1,6 @@
 // Command typegen writes ../src/schema/types.txt, the table of Kubernetes types that the
-// in-process API server works from: field names, Go zero-value behaviour, list and map kinds, merge keys.
+// in-process API server works from: field names, Go zero-value behaviour, list and map kinds, merge keys,
+// protobuf field numbers.
 //
 // Usage: go run . PATH-TO-swagger.json > ../src/schema/types.txt
 // (swagger.json is api/openapi-spec/swagger.json of the k8s.io/kubernetes module).
@@ -33,6 +34,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
@@ -60,6 +62,7 @@ var roots = []any{
 	certificatesv1.CertificateSigningRequest{},
 	authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SelfSubjectRulesReview{}, authorizationv1.SubjectAccessReview{},
 	authorizationv1.LocalSubjectAccessReview{}, authenticationv1.TokenReview{}, authenticationv1.SelfSubjectReview{}, authenticationv1.TokenRequest{},
+	metav1.DeleteOptions{},
 }
 
 var swagger struct {
@@ -170,19 +173,82 @@ func typeExpr(t reflect.Type, prop map[string]any) string {
 	panic(fmt.Sprint("unhandled ", t))
 }
 
-func fields(t reflect.Type, props map[string]any, lines *[]string) {
+// spelled is the type of a field that is one value in JSON but a message of its own in protobuf: the schemas of
+// custom resources. Empty for all others.
+func spelled(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if strings.HasPrefix(short(t), "apiextensions.v1.JSONSchemaProps") {
+		queue = append(queue, t)
+		return "#" + short(t)
+	}
+	prefix := ""
+	switch {
+	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
+		prefix = "[a]"
+	case t.Kind() == reflect.Map:
+		prefix = "{g}"
+	default:
+		return ""
+	}
+	if elem := spelled(t.Elem()); elem != "" {
+		return prefix + elem
+	}
+	return ""
+}
+
+// number is the protobuf field number of a tag; empty when the field is not sent in protobuf.
+func number(f reflect.StructField) string {
+	parts := strings.Split(f.Tag.Get("protobuf"), ",")
+	if len(parts) < 2 {
+		return ""
+	}
+	return parts[1]
+}
+
+// wire is the last word of a field's line. The wire form follows from the Go type, as in the generated code; what the
+// tags say of it is wrong in places.
+func wire(f reflect.StructField, path string) string {
+	t := f.Type
+	for t.Kind() == reflect.Pointer || (t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8) {
+		t = t.Elem()
+	}
+	word := " =" + path
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		word += "l"
+	case reflect.Uint32, reflect.Uint8, reflect.Float32:
+		panic(fmt.Sprint("no wire form for ", f.Name, " of type ", t))
+	}
+	if short(t) == "meta.v1.Duration" {
+		panic(fmt.Sprint("no wire form for ", f.Name, " of type ", t))
+	}
+	if s := spelled(f.Type); s != "" {
+		word += ":" + s
+	}
+	return word
+}
+
+// fields appends one line for each field of t. An embedded struct that protobuf knows is a message whose fields JSON has
+// among those of t: their numbers are paths. One that protobuf does not know (TypeMeta) has no numbers.
+func fields(t reflect.Type, props map[string]any, prefix string, numbered bool, lines *[]string) {
 	for i := 0; i < t.NumField(); i++ {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
 		parts := strings.Split(tag, ",")
+		own := number(f)
 		inline := f.Anonymous && (parts[0] == "")
 		if inline {
 			ft := f.Type
 			if ft.Kind() == reflect.Pointer {
 				ft = ft.Elem()
 			}
-			fields(ft, props, lines)
+			fields(ft, props, prefix+own+".", numbered && own != "", lines)
 			continue
+		}
+		if parts[0] == "" && own != "" {
+			parts[0] = f.Name
 		}
 		if parts[0] == "" || parts[0] == "-" {
 			continue
@@ -208,7 +274,11 @@ func fields(t reflect.Type, props map[string]any, lines *[]string) {
 		if strings.Contains(strategy, "merge") {
 			flags += "@" + f.Tag.Get("patchMergeKey")
 		}
-		*lines = append(*lines, parts[0]+" "+strings.TrimSpace(expr+" "+flags))
+		line := parts[0] + " " + strings.TrimSpace(expr+" "+flags)
+		if numbered && own != "" {
+			line += wire(f, prefix+own)
+		}
+		*lines = append(*lines, line)
 	}
 }
 
@@ -228,7 +298,7 @@ func emit(t reflect.Type) {
 		atomic = " !"
 	}
 	var lines []string
-	fields(t, props, &lines)
+	fields(t, props, "", true, &lines)
 	fmt.Fprintf(out, "%s%s\n", short(t), atomic)
 	for _, l := range lines {
 		fmt.Fprintf(out, " %s\n", l)

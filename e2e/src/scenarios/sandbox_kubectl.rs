@@ -118,17 +118,7 @@ async fn writes(kubectl: &Kubectl) -> Result<()> {
         printed.contains("serverside-applied"),
         "apply printed {printed:?}"
     );
-    // `create namespace` and the like send protobuf, which the sandbox does not take.
-    let made = "apiVersion: v1\nkind: Namespace\nmetadata: {name: scratch}\n---\n\
-        apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made, namespace: scratch}\ndata: {k: v}\n---\n\
-        apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: scratch}\n\
-        spec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, \
-        spec: {containers: [{name: c, image: example.com/web}]}}}\n";
-    let printed = kubectl.ok_with(&["create", "-f", "-"], made).await?;
-    ensure!(
-        printed.matches("created").count() == 3,
-        "create printed {printed:?}"
-    );
+    creates(kubectl).await?;
     kubectl
         .ok(&["label", "configmap/made", "-n", "scratch", "color=red"])
         .await?;
@@ -182,6 +172,79 @@ async fn writes(kubectl: &Kubectl) -> Result<()> {
         "--timeout=30s",
     ];
     kubectl.ok(&wait).await.map(drop)
+}
+
+/// `create` with a file, and its forms for single kinds, which send protobuf.
+async fn creates(kubectl: &Kubectl) -> Result<()> {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: scratch}\n---\n\
+        apiVersion: v1\nkind: ConfigMap\nmetadata: {name: by-file, namespace: scratch}\ndata: {k: v}\n";
+    let printed = kubectl.ok_with(&["create", "-f", "-"], namespace).await?;
+    ensure!(
+        printed.matches("created").count() == 2,
+        "create printed {printed:?}"
+    );
+    prints(
+        kubectl,
+        &["create", "namespace", "other"],
+        &["namespace/other created"],
+    )
+    .await?;
+    for create in [
+        &["configmap", "made", "--from-literal=k=v"][..],
+        &["secret", "generic", "keys", "--from-literal=token=not-real"],
+        &["serviceaccount", "runner"],
+        &[
+            "deployment",
+            "web",
+            "--image=example.com/web",
+            "--replicas=2",
+            "--port=8080",
+        ],
+        &["service", "clusterip", "web", "--tcp=80:8080"],
+        &["job", "once", "--image=example.com/job"],
+        &["role", "reader", "--verb=get,list", "--resource=configmaps"],
+        &[
+            "rolebinding",
+            "reader",
+            "--role=reader",
+            "--serviceaccount=scratch:runner",
+        ],
+        &["quota", "small", "--hard=pods=10"],
+    ] {
+        let args = [&["create"], create, &["-n", "scratch"]].concat();
+        prints(kubectl, &args, &["created"]).await?;
+    }
+    for (object, path, value) in [
+        ("namespace/other", "{.status.phase}", "Active"),
+        ("configmap/made", "{.data.k}", "v"),
+        ("secret/keys", "{.data.token}", "bm90LXJlYWw="),
+        ("serviceaccount/runner", "{.metadata.name}", "runner"),
+        (
+            "deployment/web",
+            "{.spec.replicas} {.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].ports[0].containerPort}",
+            "2 example.com/web 8080",
+        ),
+        (
+            "service/web",
+            "{.spec.ports[0].port} {.spec.ports[0].targetPort}",
+            "80 8080",
+        ),
+        ("rolebinding/reader", "{.subjects[0].name}", "runner"),
+        ("resourcequota/small", "{.spec.hard.pods}", "10"),
+    ] {
+        let output = format!("jsonpath={path}");
+        let printed = kubectl
+            .ok(&["get", object, "-n", "scratch", "-o", &output])
+            .await?;
+        ensure!(
+            printed.trim() == value,
+            "{object} has {printed:?} at {path}, not {value:?}"
+        );
+    }
+    kubectl
+        .ok(&["delete", "namespace", "other", "--timeout=30s"])
+        .await
+        .map(drop)
 }
 
 async fn deletes(kubectl: &Kubectl) -> Result<()> {

@@ -5,12 +5,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use velero_cluster::Cluster;
+use velero_cluster::{ClientOptions, Cluster, ClusterOptions};
 
-use super::{GlobalArgs, explain};
+use super::GlobalArgs;
 
 /// How long a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer to a command's question may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an API server that refuses connections is tried again.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Finds the configuration of the cluster: `--kubeconfig`, `KUBECONFIG`, `~/.kube/config`, the pod's account.
 ///
@@ -47,7 +51,20 @@ pub async fn client(global: &GlobalArgs, component: &str) -> Result<Client> {
     Ok(velero_cluster::client_from(config, component)?)
 }
 
-/// Finds out what a cluster serves, after one call that tells quickly whether it can be used at all.
+/// A client for commands that ask and end: no answer is waited for longer than half a minute.
+///
+/// # Errors
+/// As [`client`].
+pub(super) async fn impatient_client(global: &GlobalArgs) -> Result<Client> {
+    let mut config = kube_config(global).await?;
+    // For bodies that stop in the middle; the time between two calls does not count.
+    config.read_timeout = Some(ANSWER_TIMEOUT * 2);
+    config.reset_reader_on_write = true;
+    let options = ClientOptions::default().every_answer(ANSWER_TIMEOUT);
+    Ok(velero_cluster::client_with(config, &options)?)
+}
+
+/// Finds out what a cluster serves.
 ///
 /// # Errors
 /// As [`client`], and when the API server does not answer within seconds.
@@ -55,16 +72,15 @@ pub(crate) async fn cluster(global: &GlobalArgs) -> Result<Cluster> {
     let config = kube_config(global).await?;
     let url = config.cluster_url.to_string();
     let client = velero_cluster::client_from(config, "")?;
-    let failed = || format!("cannot use the cluster at {url}");
-    match tokio::time::timeout(CONNECT_TIMEOUT, client.apiserver_version()).await {
-        Ok(answer) => drop(answer.map_err(explain).with_context(failed)?),
-        Err(_) => bail!(
-            "{}: no answer within {}s",
-            failed(),
-            CONNECT_TIMEOUT.as_secs()
-        ),
+    let mut options = ClusterOptions::default();
+    options.refused_timeout = REFUSED_TIMEOUT;
+    match Cluster::connect_with(client, options).await {
+        Ok(cluster) => Ok(cluster),
+        Err(error) => match error.no_answer() {
+            Some(found) => bail!("cannot use the cluster at {url}: {}", found.reason),
+            None => Err(error).with_context(|| format!("cannot use the cluster at {url}")),
+        },
     }
-    Cluster::connect(client).await.with_context(failed)
 }
 
 fn find_kubeconfig(global: &GlobalArgs) -> Result<Option<(Kubeconfig, String)>> {

@@ -6,6 +6,7 @@ use velero_core::filter::validate_namespace_lists;
 use velero_core::policy::CONFIG_MAP_KIND;
 use velero_core::{GoDuration, Selector};
 
+use super::data_flags::{BackupDataArgs, RestoreDataArgs};
 use super::values::{AnySelector, Mappings, Names, Pairs, TriState, strict_selector};
 
 /// Filters of backups and restores alike.
@@ -68,6 +69,8 @@ pub(crate) struct BackupFilterArgs {
     /// How long the backup is kept, such as 720h
     #[arg(long, value_name = "DURATION")]
     pub(crate) ttl: Option<GoDuration>,
+    #[command(flatten)]
+    pub(crate) data: BackupDataArgs,
 }
 
 /// What restores take beside the filters.
@@ -84,6 +87,8 @@ pub(crate) struct RestoreFilterArgs {
     /// Whether persistent volumes are restored from snapshots
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) restore_volumes: Option<TriState>,
+    #[command(flatten)]
+    pub(crate) data: RestoreDataArgs,
 }
 
 impl FilterArgs {
@@ -139,7 +144,7 @@ impl BackupFilterArgs {
         self.common.check()?;
         let common = &self.common;
         let (label_selector, or_label_selectors) = common.selectors();
-        let spec = BackupSpec {
+        let mut spec = BackupSpec {
             included_namespaces: common
                 .include_namespaces
                 .clone()
@@ -158,6 +163,7 @@ impl BackupFilterArgs {
             resource_policy: self.resource_policy(),
             ..BackupSpec::default()
         };
+        self.data.apply(&mut spec)?;
         let faults = validate_namespace_lists(&spec.included_namespaces, &spec.excluded_namespaces);
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));
@@ -203,7 +209,7 @@ impl RestoreFilterArgs {
         self.common.check()?;
         let common = &self.common;
         let (label_selector, or_label_selectors) = common.selectors();
-        Ok(RestoreSpec {
+        let mut spec = RestoreSpec {
             included_namespaces: common
                 .include_namespaces
                 .clone()
@@ -222,7 +228,9 @@ impl RestoreFilterArgs {
             restore_pvs: self.restore_volumes.and_then(|state| state.0),
             preserve_node_ports: self.preserve_nodeports.and_then(|state| state.0),
             ..RestoreSpec::default()
-        })
+        };
+        self.data.apply(&mut spec)?;
+        Ok(spec)
     }
 }
 

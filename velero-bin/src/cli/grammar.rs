@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_create_is_taken() {
+        let (command, peer) = (command(), peer());
+        for path in ["backup create", "restore create"] {
+            let mut found = &command;
+            for word in path.split(' ') {
+                found = found.find_subcommand(word).unwrap();
+            }
+            for flag in peer[&format!("velero {path}")].keys() {
+                let taken = found
+                    .get_arguments()
+                    .any(|arg| arg.get_long() == Some(flag));
+                assert!(taken || flag == "help", "{path} --{flag}");
+            }
+        }
+    }
+
+    #[test]
     fn every_global_flag_of_the_peer_is_taken() {
         let command = command();
         for name in peer()["velero"].keys().filter(|name| *name != "help") {

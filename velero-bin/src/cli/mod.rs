@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod connect;
 pub(crate) mod console;
+mod data_flags;
 mod describe;
 mod download;
 mod exit;
@@ -52,12 +53,12 @@ impl Environment {
         self.global.velero_namespace(&self.config)
     }
 
-    /// A client of the cluster.
+    /// A client of the cluster for commands that ask and end.
     ///
     /// # Errors
     /// As [`client`].
     pub(crate) async fn client(&self) -> Result<kube::Client> {
-        client(&self.global, "").await
+        connect::impatient_client(&self.global).await
     }
 }
 

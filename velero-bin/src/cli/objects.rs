@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use velero_cluster::NoAnswer;
 use velero_core::api::VeleroKind;
 
 /// Who commands say they are in `managedFields`.
@@ -14,7 +15,10 @@ pub(crate) fn explain(error: kube::Error) -> anyhow::Error {
         kube::Error::Api(status) => {
             anyhow!("the api server answered {} {}", status.code, status.reason)
         }
-        other => anyhow!("cannot reach the api server: {}", innermost(&other)),
+        other => match NoAnswer::find(&other) {
+            Some(found) => anyhow!("{found}"),
+            None => anyhow!("cannot reach the api server: {}", innermost(&other)),
+        },
     }
 }
 

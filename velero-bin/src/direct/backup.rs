@@ -61,6 +61,12 @@ impl DirectBackup {
         let outcome = run_backup(run).await;
         progress.clear();
         let done = outcome.with_context(|| format!("backup {:?} failed", self.name))?;
+        if let Some(from) = &done.taken_over {
+            console::note(format_args!(
+                "the name {:?} was left behind and is taken over from {from}",
+                self.name
+            ));
+        }
         self.summary(&done, started.elapsed());
         Ok(done.backup.phase().into())
     }
@@ -100,5 +106,7 @@ impl DirectBackup {
         ));
         console::out(summary.render());
         console::out(report::faults(&done.result.records));
+        let what = format!("backup {:?}", self.name);
+        report::note_cause(&what, done.backup.phase(), &done.result.records);
     }
 }

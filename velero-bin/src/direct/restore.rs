@@ -104,5 +104,7 @@ impl DirectRestore {
         ));
         console::out(summary.render());
         console::out(report::faults(&done.result.records));
+        let what = format!("restore {name:?}");
+        report::note_cause(&what, done.restore.phase(), &done.result.records);
     }
 }

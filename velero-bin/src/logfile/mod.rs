@@ -188,22 +188,10 @@ impl Drop for RunLog {
     }
 }
 
-/// A finished log: gzip bytes, in memory while they are few.
+/// A finished log: gzip bytes to read, in memory while they are few.
 #[derive(Debug)]
 pub struct LogFile {
     file: SpooledTempFile,
-}
-
-impl LogFile {
-    /// Reads the compressed bytes.
-    ///
-    /// # Errors
-    /// When the temporary file cannot be read.
-    pub fn into_bytes(mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
 }
 
 impl Read for LogFile {

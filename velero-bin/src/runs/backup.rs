@@ -16,6 +16,7 @@ use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
 };
 
+use super::claim::Claim;
 use super::failure::{self, BackupFailure, FailureLog};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
@@ -69,18 +70,22 @@ pub struct BackupDone {
     pub backup: Backup,
     /// What the engine says: records, counts, lists.
     pub result: BackupResult,
+    /// From whom the name was taken over, and why, when an earlier run had left it behind.
+    pub taken_over: Option<String>,
 }
 
 /// Runs a backup.
 ///
 /// The archive streams into the store; log, results and lists follow; `velero-backup.json` comes last, so that the
 /// backup is in the store whole or not at all. End it by its token, not by dropping the future, which leaves the
-/// claim on the name behind.
+/// claim on the name behind, as a kill does: the next run takes it over, on the same machine at once, and on another one
+/// when there was no sign of life for ten minutes.
 ///
 /// # Errors
 /// When the spec is at fault, a backup of that name exists, the run is cancelled, or the store or the API server
 /// fails. A run that had begun leaves its log, its results and a `velero-backup.json` that says why it failed; it never
-/// leaves an archive.
+/// leaves an archive. [`RunError::ClaimLost`] when another run has taken the name meanwhile; what lies in the store is
+/// that run's then.
 pub async fn run_backup(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let span = run.log.span().clone();
     claimed(run).instrument(span).await
@@ -103,7 +108,10 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     if run.replace_failed {
         failure::make_room(&store, &name).await?;
     }
-    claim(&store, &name, &holder).await?;
+    if exists(&store, &name).await? {
+        return Err(RunError::backup_exists(&name, &store).into());
+    }
+    let claim = Claim::take(&store, &name, &holder, clock.clone()).await?;
     let mut log = FailureLog::new(run.log);
     let work = Work {
         cluster: run.cluster,
@@ -113,17 +121,18 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         actions: run.actions,
         options: run.options,
         progress: run.progress,
-        cancel: run.cancel,
+        cancel: run.cancel.child_token(),
         clock: run.clock,
     };
     let backup = work.backup.clone();
-    match work.run(&name, &mut log).await {
-        Ok(done) => {
-            release(&store, &name, &holder).await;
+    match held(work, &name, &mut log, &claim).await {
+        Ok(mut done) => {
+            done.taken_over = claim.taken_over().map(str::to_owned);
+            claim.release().await;
             Ok(done)
         }
         // The folder is another writer's now.
-        Err(error @ RunError::AlreadyExists { .. }) => Err(error.into()),
+        Err(error @ (RunError::AlreadyExists { .. } | RunError::ClaimLost(_))) => Err(error.into()),
         Err(error) => {
             let reason = match &error {
                 RunError::Cancelled => cancelled_by().map(|who| format!("cancelled by {who}")),
@@ -131,11 +140,20 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
                 RunError::Validation(_) => None,
                 other => Some(other.chain()),
             };
-            let kept = match reason {
-                Some(reason) => failure::keep(&store, &backup, reason, log, clock()).await,
-                None => failure::remove(&store, &name).await,
+            let kept = match (claim.confirm().await, reason) {
+                (Ok(()), Some(reason)) => {
+                    failure::keep(&store, &backup, reason, log, clock()).await
+                }
+                (Ok(()), None) => failure::remove(&store, &name).await,
+                (Err(lost), _) => {
+                    tracing::warn!(
+                        error = lost.chain(),
+                        "files of the failed backup stay in the store"
+                    );
+                    None
+                }
             };
-            release(&store, &name, &holder).await;
+            claim.release().await;
             Err(BackupFailure {
                 error,
                 backup: kept.map(Box::new),
@@ -144,43 +162,29 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     }
 }
 
-/// Claims the name in the store, unless it is taken.
-async fn claim(store: &BackupStore, name: &str, holder: &str) -> Result<(), RunError> {
-    if store
+async fn exists(store: &BackupStore, name: &str) -> Result<bool, RunError> {
+    store
         .backup_exists(name)
         .await
-        .map_err(RunError::store("look for the backup"))?
-    {
-        return Err(exists(name, store));
-    }
-    store
-        .reserve(name, holder)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => match error {
-                velero_persistence::Error::BackupReserved { .. } => {
-                    RunError::store("claim the name of the backup")(error)
-                }
-                _ => exists(name, store),
-            },
-            _ => RunError::store("claim the name of the backup")(error),
-        })
+        .map_err(RunError::store("look for the backup"))
 }
 
-async fn release(store: &BackupStore, name: &str, holder: &str) {
-    if let Err(error) = store.release(name, holder).await {
-        tracing::warn!(
-            error = velero_core::result::chain(&error),
-            "the claim on the backup's name stays in the store"
-        );
-    }
-}
-
-fn exists(name: &str, store: &BackupStore) -> RunError {
-    RunError::AlreadyExists {
-        what: "backup",
-        name: name.to_owned(),
-        store: store.store().describe(),
+/// Does the work while the claim is kept; a lost claim ends it.
+async fn held(
+    work: Work,
+    name: &str,
+    log: &mut FailureLog,
+    claim: &Claim,
+) -> Result<BackupDone, RunError> {
+    let cancel = work.cancel.clone();
+    let mut work = std::pin::pin!(work.run(name, log, claim));
+    tokio::select! {
+        biased;
+        outcome = &mut work => outcome,
+        lost = claim.keep() => {
+            cancel.cancel();
+            work.await.map_err(|_| RunError::ClaimLost(lost))
+        }
     }
 }
 
@@ -199,7 +203,12 @@ struct Work {
 
 impl Work {
     /// Writes everything; the metadata comes last.
-    async fn run(self, name: &str, log: &mut FailureLog) -> Result<BackupDone, RunError> {
+    async fn run(
+        self,
+        name: &str,
+        log: &mut FailureLog,
+        claim: &Claim,
+    ) -> Result<BackupDone, RunError> {
         let mut backup = self.backup;
         let engine = BackupEngine::new(self.cluster)
             .actions(self.actions)
@@ -235,13 +244,17 @@ impl Work {
             archiveBytes = result.archive_bytes,
             "the archive is written"
         );
-        let rest = put_rest(&self.store, name, &result, log, &backup);
+        let rest = put_rest(&self.store, name, &result, log, &backup, claim);
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(RunError::Cancelled),
             outcome = rest => outcome?,
         }
-        Ok(BackupDone { backup, result })
+        Ok(BackupDone {
+            backup,
+            result,
+            taken_over: None,
+        })
     }
 }
 
@@ -301,6 +314,7 @@ async fn put_rest(
     result: &BackupResult,
     log: &mut FailureLog,
     backup: &Backup,
+    claim: &Claim,
 ) -> Result<(), RunError> {
     for document in artifacts::artifacts(result) {
         let Some(artifact) = named(name, document.suffix) else {
@@ -323,13 +337,16 @@ async fn put_rest(
         .put_packed(&BackupFile::Logs.of(name), log)
         .await
         .map_err(failed)?;
+    claim.confirm().await?;
     let metadata = artifacts::metadata_json(backup);
     match store
         .put_metadata(name, metadata.into(), PutMode::Create)
         .await
     {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(name, store)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(RunError::backup_exists(name, store))
+        }
         Err(error) => Err(RunError::store("store the metadata of the backup")(error)),
     }
 }

@@ -43,6 +43,9 @@ pub enum RunError {
         /// The store.
         store: String,
     },
+    /// Another run has taken the name while this one was writing; what lies in the store is the other's.
+    #[error("the run was stopped")]
+    ClaimLost(#[source] velero_persistence::Error),
     /// The metadata of the backup is no Backup.
     #[error("the metadata of backup {name:?} is damaged")]
     Metadata {
@@ -95,7 +98,11 @@ impl RunError {
             Self::AlreadyExists { .. } => RunErrorKind::AlreadyExists,
             Self::BackupNotFound { .. } => RunErrorKind::NotFound,
             Self::Cancelled => RunErrorKind::Cancelled,
-            Self::Store { .. } | Self::Log(_) | Self::Metadata { .. } | Self::Document { .. } => {
+            Self::Store { .. }
+            | Self::Log(_)
+            | Self::Metadata { .. }
+            | Self::Document { .. }
+            | Self::ClaimLost(_) => {
                 RunErrorKind::Store
             }
             Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) => RunErrorKind::Cluster,
@@ -115,6 +122,14 @@ impl RunError {
     /// The error and its causes in one line.
     pub fn chain(&self) -> String {
         velero_core::result::chain(self)
+    }
+
+    pub(super) fn backup_exists(name: &str, store: &velero_persistence::BackupStore) -> Self {
+        Self::AlreadyExists {
+            what: "backup",
+            name: name.to_owned(),
+            store: store.store().describe(),
+        }
     }
 
     pub(super) fn store(operation: &'static str) -> impl FnOnce(velero_persistence::Error) -> Self {

@@ -4,10 +4,12 @@
 //! of a command line), runs the engine, stores the artifacts and gives the resource back with its final status.
 
 mod backup;
+mod claim;
 mod direct;
 mod error;
 mod failure;
 mod follow;
+mod logs;
 mod policies;
 mod restore;
 mod volumes;

@@ -12,7 +12,7 @@ use velero_restore::{
     Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, artifacts,
 };
 
-use super::{Clock, RunError, volumes};
+use super::{Clock, RunError, logs, volumes};
 use crate::logfile::RunLog;
 
 /// One restore to run.
@@ -187,15 +187,8 @@ async fn put_artifacts(
             .await
             .map_err(failed)?;
     }
-    let log = log
-        .finish()
-        .and_then(crate::logfile::LogFile::into_bytes)
-        .map_err(RunError::Log)?;
-    let failed = RunError::store("store the log of the restore");
-    store
-        .put_packed(&RestoreFile::Logs.of(name), log.into())
-        .await
-        .map_err(failed)
+    let log = log.finish().map_err(RunError::Log)?;
+    logs::put(store, &RestoreFile::Logs.of(name), log).await
 }
 
 /// The file of a restore with this name.

@@ -14,10 +14,10 @@ use velero_core::NoProgress;
 use velero_core::api::{Backup, BackupSpec, Restore, RestoreSpec};
 use velero_persistence::{BackupStore, Location};
 use velero_testkit::ApiServer;
-use velero_testkit::compare::{ALLOWED, compare, name_volumes_by_claim};
+use velero_testkit::compare::{ALLOWED, compare};
 
 use super::breakage::Breakage;
-use super::{Folder, NAMESPACE, PATIENCE, settled, start};
+use super::{Folder, NAMESPACE, PATIENCE, settled, start, user_agent};
 use crate::cli::{Environment, Exit, console, explain};
 use crate::direct::stop_on_interrupt;
 use crate::logfile::{LogOptions, RunLogs};
@@ -118,11 +118,9 @@ fn counts_of(backup: &BackupDone) -> String {
     )
 }
 
-/// All objects of the cluster; provisioned volumes go by the name of their claim.
+/// All objects of the cluster.
 fn state_of(server: &ApiServer) -> Vec<Value> {
-    let mut objects = server.store().all();
-    name_volumes_by_claim(&mut objects);
-    objects
+    server.store().all()
 }
 
 /// Numbered lines with the time that each took.
@@ -186,13 +184,7 @@ struct World {
 
 impl World {
     async fn connect(server: &ApiServer, folder: &Folder, namespace: &str) -> Result<Self> {
-        let agent = format!(
-            "velero/{} ({}/{})",
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        );
-        let client = server.client_with_user_agent(&agent);
+        let client = server.client_with_user_agent(&user_agent());
         Ok(Self {
             server: server.clone(),
             cluster: Cluster::connect(client.clone()).await?,

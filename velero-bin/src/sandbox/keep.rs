@@ -9,7 +9,7 @@ use serde_json::json;
 use velero_core::api::{BackupStorageLocation, BackupStorageLocationSpec, ObjectStorageLocation};
 use velero_testkit::ApiServer;
 
-use super::{Folder, NAMESPACE, start};
+use super::{Folder, NAMESPACE, start, user_agent};
 use crate::cli::{Environment, Exit, console};
 use crate::direct::stop_on_interrupt;
 use crate::install;
@@ -85,7 +85,7 @@ impl Keep {
 
 /// Installs what the operator and the command line need.
 async fn prepare(server: &ApiServer, folder: &Folder, namespace: &str) -> Result<()> {
-    let client: Client = server.client_with_user_agent("velero-sandbox");
+    let client: Client = server.client_with_user_agent(&user_agent());
     install::install_definitions(client).await?;
     let bucket = folder.path.join(BUCKET);
     std::fs::create_dir_all(&bucket)
@@ -118,14 +118,9 @@ async fn operate(server: &ApiServer, namespace: &str) -> Result<Server> {
         namespace: namespace.to_owned(),
         ..Settings::default()
     };
-    let agent = format!(
-        "velero-server/{} ({}/{})",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    );
     let logs = RunLogs::install(&LogOptions::default());
-    Server::start(server.client_with_user_agent(&agent), settings, logs)
+    let client = server.client_with_user_agent(&user_agent());
+    Server::start(client, settings, logs)
         .await
         .context("the operator cannot be started")
 }

@@ -43,6 +43,16 @@ impl Sandbox {
     }
 }
 
+/// What this program calls itself in its calls, as [`velero_cluster::client_from`] has it for real clusters.
+fn user_agent() -> String {
+    format!(
+        "velero/{} ({}/{})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
 /// Starts an API server and puts the sample application into it. Gives the number of objects that were put in.
 async fn start() -> Result<(ApiServer, usize)> {
     let server = ApiServer::builder().controllers(Controllers::All).build();

@@ -1,5 +1,7 @@
 //! From a BackupStorageLocation, and the Secrets it points to, to a store.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Secret, SecretKeySelector};
@@ -44,6 +46,25 @@ pub enum StoreError {
 /// Longest a store may take to be opened and looked at, above the deadlines of its single requests.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Warnings about locations that this process has logged: stores are opened every minute.
+static SAID: Said = Said(Mutex::new(BTreeSet::new()));
+
+/// Namespace and name of a location, and the warning.
+struct Said(Mutex<BTreeSet<(String, String, String)>>);
+
+impl Said {
+    /// Notes a warning; whether it is the first time.
+    fn is_news(&self, namespace: &str, location: &str, warning: &str) -> bool {
+        let entry = (
+            namespace.to_owned(),
+            location.to_owned(),
+            warning.to_owned(),
+        );
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(entry)
+    }
+}
+
 /// Opens the store of a location. Secrets are read anew each time, so that changed credentials take effect.
 pub(super) async fn open(
     objects: &Objects,
@@ -51,11 +72,11 @@ pub(super) async fn open(
 ) -> Result<BackupStore, StoreError> {
     let config = config_of(objects, &location.spec).await?;
     let place = Location::from_config(&config)?;
+    let name = location.metadata.name.as_deref().unwrap_or_default();
     for warning in place.warnings() {
-        tracing::warn!(
-            location = location.metadata.name.as_deref().unwrap_or_default(),
-            "{warning}"
-        );
+        if SAID.is_news(objects.namespace(), name, warning) {
+            tracing::warn!(location = name, "{warning}");
+        }
     }
     match tokio::time::timeout(OPEN_TIMEOUT, BackupStore::open(&place)).await {
         Ok(opened) => Ok(opened?),
@@ -154,5 +175,24 @@ async fn read_secret(
     match secret.data.unwrap_or_default().remove(&selector.key) {
         Some(bytes) => Ok(Some(bytes.0)),
         None => missing(format!("has no key {:?}", selector.key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_news_once_for_each_location() {
+        let said = Said(Mutex::default());
+        for (location, warning, news) in [
+            ("a", "w", true),
+            ("a", "w", false),
+            ("b", "w", true),
+            ("a", "v", true),
+            ("b", "w", false),
+        ] {
+            assert_eq!(said.is_news("velero", location, warning), news);
+        }
     }
 }

@@ -24,9 +24,10 @@ async fn retry_after_holds_all_calls_and_no_object_is_lost() {
     let creates = (0..40).map(|at| {
         let (cluster, maps) = (cluster.clone(), maps.clone());
         async move {
-            let body = config_map("a", &format!("n{at:02}"), at).to_string();
+            let name = format!("n{at:02}");
+            let body = config_map("a", &name, at).to_string();
             cluster
-                .create(&maps, "a", body.into(), &WriteOptions::default())
+                .create(&maps, "a", &name, body.into(), &WriteOptions::default())
                 .await
         }
     });

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod calls;
+mod contact;
 mod discovery;
 mod exec;
 mod lists;

@@ -16,7 +16,7 @@ async fn writes_name_their_field_manager() {
     let maps = core(&cluster, "configmaps");
     let options = WriteOptions::default();
     let made = cluster
-        .create(&maps, "a", body("x"), &options)
+        .create(&maps, "a", "x", body("x"), &options)
         .await
         .unwrap();
     assert!(!made.head().uid.is_empty());
@@ -77,6 +77,7 @@ async fn dry_runs_change_nothing() {
         .create(
             &maps,
             "a",
+            "x",
             body("x"),
             &WriteOptions::default().dry_run(true),
         )
@@ -99,6 +100,7 @@ async fn status_is_replaced_alone() {
         .create(
             &pods,
             "a",
+            "p",
             pod("Pending", "one").into(),
             &WriteOptions::default(),
         )
@@ -131,7 +133,7 @@ async fn refusals_have_kinds() {
     let maps = core(&cluster, "configmaps");
     let options = WriteOptions::default();
     let exists = cluster
-        .create(&maps, "a", body("m0000"), &options)
+        .create(&maps, "a", "m0000", body("m0000"), &options)
         .await
         .unwrap_err();
     assert_eq!(
@@ -148,6 +150,7 @@ async fn refusals_have_kinds() {
         .create(
             &maps,
             "nowhere",
+            "x",
             config_map("nowhere", "x", 1).to_string().into(),
             &options,
         )
@@ -158,6 +161,7 @@ async fn refusals_have_kinds() {
         .create(
             &maps,
             "a",
+            "Not A Name",
             config_map("a", "Not A Name", 1).to_string().into(),
             &options,
         )
@@ -190,7 +194,7 @@ async fn a_lost_answer_to_a_create_is_told_apart_from_a_stranger() {
             .after(),
     );
     let error = cluster
-        .create(&maps, "a", body("x"), &WriteOptions::default())
+        .create(&maps, "a", "x", body("x"), &WriteOptions::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -206,7 +210,7 @@ async fn a_lost_answer_to_a_create_is_told_apart_from_a_stranger() {
     );
     assert!(
         cluster
-            .create(&maps, "a", body("y"), &WriteOptions::default())
+            .create(&maps, "a", "y", body("y"), &WriteOptions::default())
             .await
             .is_ok()
     );
@@ -222,7 +226,7 @@ async fn what_cannot_be_told_apart_is_sent_once() {
         .add(Fault::new(FaultAction::ConnectionReset));
     let generated = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "x-", "namespace": "a"}}).to_string();
     let error = cluster
-        .create(&maps, "a", generated.into(), &WriteOptions::default())
+        .create(&maps, "a", "", generated.into(), &WriteOptions::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -258,6 +262,7 @@ async fn a_webhook_that_always_fails_does_not_hold_a_create_for_long() {
         .create(
             &core(&cluster, "configmaps"),
             "a",
+            "x",
             body("x"),
             &WriteOptions::default(),
         )
@@ -290,10 +295,34 @@ async fn terminating_namespaces_are_told_apart() {
         .create(
             &core(&cluster, "configmaps"),
             "a",
+            "x",
             body("x"),
             &WriteOptions::default(),
         )
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Terminating, "{error}");
+}
+
+/// The name is the caller's to tell: a body is not read before it is sent.
+#[tokio::test]
+async fn an_error_of_a_create_has_the_callers_name() {
+    let server = server_with(&["a"], 0);
+    let cluster = connect(&server).await;
+    let error = cluster
+        .create(
+            &core(&cluster, "configmaps"),
+            "a",
+            "broken",
+            Bytes::from_static(b"{"),
+            &WriteOptions::default(),
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("cannot create configmaps a/broken: "),
+        "{error}"
+    );
 }

@@ -2,7 +2,6 @@
 
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use url::Url;
 
 use super::aws_settings::{AwsSettings, Credentials, Encryption};
@@ -10,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, layered};
 use crate::remote_error::Mapper;
-use crate::transport;
+use crate::transport::{self, FirstAnswer};
 
 /// Where a bucket's region is asked for.
 const LOOKUP: &str = "https://s3.us-east-1.amazonaws.com";
@@ -23,32 +22,33 @@ pub(super) async fn backend(
     let client = transport::client(&settings.tls, options)?;
     let region = match &settings.region {
         Some(region) => region.clone(),
-        None => bucket_region(&client, LOOKUP, &settings.bucket).await?,
+        None => look_region_up(&client, &settings.bucket, options).await?,
     };
     let endpoint = match &settings.endpoint {
         Some(endpoint) => endpoint.clone(),
         None => amazon_endpoint(&region)?,
     };
     let errors = mapper(settings, &endpoint);
-    let make = |endpoint: &Url| -> Result<Operator> {
+    let http = HttpTransporter::new(FirstAnswer::new(client, options));
+    let bare = |endpoint: &Url| -> Result<Operator> {
         let operator = Operator::new(builder(settings, &region, endpoint))
             .map_err(|err| errors.map("set up", "", &err))?;
-        let http = HttpTransporter::new(ReqwestTransport::new(client.clone()));
-        let operator = operator.with_context(OperationContext::default().with_http_transport(http));
-        Ok(layered(operator, options))
+        let context = OperationContext::default().with_http_transport(http.clone());
+        Ok(operator.with_context(context))
     };
+    let make = |endpoint: &Url| bare(endpoint).map(|operator| layered(operator, options));
     let operator = make(&endpoint)?;
+    let for_lists = StoreOptions {
+        io_timeout: options.io_timeout / 2,
+        ..options.clone()
+    };
+    let lists = layered(bare(&endpoint)?, &for_lists);
     let signing = match (&settings.encryption, &settings.public_url) {
         (Encryption::Customer(_), _) => Signing::Never(NO_CUSTOMER_KEY),
         (_, Some(public)) => Signing::By(make(public)?),
         (_, None) => Signing::By(operator.clone()),
     };
-    Ok(RemoteBackend::new(
-        operator,
-        signing,
-        errors.clone(),
-        options.clone(),
-    ))
+    Ok(RemoteBackend::new(operator, signing, errors.clone(), options.clone()).lists_by(lists))
 }
 
 fn mapper(settings: &AwsSettings, endpoint: &Url) -> Mapper {
@@ -106,6 +106,25 @@ fn builder(settings: &AwsSettings, region: &str, endpoint: &Url) -> S3 {
             .disable_config_load()
             .disable_ec2_metadata(),
         Credentials::Chain { profile } => s3.profile(profile.as_deref().unwrap_or_default()),
+    }
+}
+
+async fn look_region_up(
+    client: &reqwest::Client,
+    bucket: &str,
+    options: &StoreOptions,
+) -> Result<String> {
+    let limit = options.first_answer_timeout;
+    match tokio::time::timeout(limit, bucket_region(client, LOOKUP, bucket)).await {
+        Ok(region) => region,
+        Err(_) => Err(Error::Unreachable {
+            store: format!("s3://{bucket}"),
+            operation: "look up the region of the bucket".to_owned(),
+            detail: format!(
+                "no answer in time, which is {} s; set config.region",
+                limit.as_secs_f64()
+            ),
+        }),
     }
 }
 

@@ -5,7 +5,10 @@ use std::io::Read;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use velero_persistence::{BackupFile, BackupStore, ErrorKind, PutMode, RestoreFile};
+use velero_core::Timestamp;
+use velero_persistence::{
+    BackupFile, BackupStore, Claimant, Error, ErrorKind, PutMode, Reservation, RestoreFile,
+};
 
 use crate::Fixture;
 
@@ -44,7 +47,7 @@ async fn a_backup_from_reservation_to_deletion(f: Fixture) {
     let err = store.get_metadata("b1").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotFound);
 
-    store.reserve("b1", "uid").await.unwrap();
+    let claim = reserve(&store, "b1", "uid").await.unwrap();
     let mut writer = store.writer(&BackupFile::Contents.of("b1")).await.unwrap();
     writer.write("archive").await.unwrap();
     writer.close().await.unwrap();
@@ -57,7 +60,7 @@ async fn a_backup_from_reservation_to_deletion(f: Fixture) {
         .put_metadata("b1", json.clone(), PutMode::Create)
         .await
         .unwrap();
-    store.release("b1", "uid").await.unwrap();
+    claim.release(Timestamp::now()).await.unwrap();
 
     assert!(store.backup_exists("b1").await.unwrap());
     assert_eq!(store.list_backups().await.unwrap(), ["b1"]);
@@ -190,18 +193,23 @@ async fn validity_of_the_root(f: Fixture) {
     }
 }
 
+async fn reserve(store: &BackupStore, backup: &str, holder: &str) -> Result<Reservation, Error> {
+    store
+        .reserve(backup, &Claimant::new(holder), Timestamp::now())
+        .await
+}
+
 async fn names_are_reserved(f: Fixture) {
     let store = BackupStore::new(f.store.clone());
-    store.reserve("b1", "one").await.unwrap();
-    store.reserve("b1", "one").await.unwrap();
-    let err = store.reserve("b1", "two").await.unwrap_err();
+    reserve(&store, "b1", "one").await.unwrap();
+    let one = reserve(&store, "b1", "one").await.unwrap();
+    let err = reserve(&store, "b1", "two").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AlreadyExists);
     assert!(err.is_retryable());
     assert!(
         err.to_string().contains("being written by \"one\""),
         "{err}"
     );
-    assert!(store.release("b1", "two").await.is_err());
     assert_eq!(
         store.reservation("b1").await.unwrap().as_deref(),
         Some("one")
@@ -209,19 +217,20 @@ async fn names_are_reserved(f: Fixture) {
     assert!(!store.backup_exists("b1").await.unwrap());
     store.validate().await.unwrap();
     store.break_reservation("b1").await.unwrap();
-    store.reserve("b1", "two").await.unwrap();
-    store.release("b1", "two").await.unwrap();
-    store.release("b1", "two").await.unwrap();
+    let two = reserve(&store, "b1", "two").await.unwrap();
+    assert!(one.release(Timestamp::now()).await.is_err());
+    two.clone().release(Timestamp::now()).await.unwrap();
+    two.release(Timestamp::now()).await.unwrap();
     assert!(store.list_backups().await.unwrap().is_empty(), "no trace");
     store
         .put_metadata("b1", "{}".into(), PutMode::Create)
         .await
         .unwrap();
-    let err = store.reserve("b1", "three").await.unwrap_err();
+    let err = reserve(&store, "b1", "three").await.unwrap_err();
     assert!(err.to_string().contains("already exists"), "{err}");
     assert_eq!(store.reservation("b1").await.unwrap(), None);
     for bad in ["", "a/b", ".."] {
-        assert!(store.reserve(bad, "x").await.is_err(), "{bad:?}");
+        assert!(reserve(&store, bad, "x").await.is_err(), "{bad:?}");
         assert!(store.delete_backup(bad).await.is_err(), "{bad:?}");
         assert!(
             store

@@ -1,10 +1,14 @@
 //! What goes wrong on the way to a store, told apart and within seconds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use tokio::net::TcpListener;
-use velero_persistence::{BackupStore, Environment, Error, ErrorKind, Location, ObjectStore};
+use velero_persistence::{
+    BackupStore, Environment, Error, ErrorKind, Location, ObjectStore, StoreOptions,
+};
 
 use crate::impatient;
 use crate::server::{ACCESS_KEY, S3Server, credentials_file};
@@ -95,6 +99,89 @@ async fn a_silent_server_is_unreachable() {
         assert_text(&err);
     }
     assert!(start.elapsed() < Duration::from_secs(40));
+}
+
+/// Without a second try: a store that was never heard is not heard by asking again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_never_answers_is_given_up_after_one_wait() {
+    assert!(StoreOptions::default().first_answer_timeout <= Duration::from_secs(30));
+    let server = S3Server::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = server.config("p");
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    config.config.insert("s3Url".to_owned(), url.clone());
+    let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
+    let options = StoreOptions {
+        first_answer_timeout: Duration::from_millis(400),
+        ..StoreOptions::default()
+    };
+    let store = location.with_options(options).open().await.unwrap();
+    let start = Instant::now();
+    let err = BackupStore::new(store).list_backups().await.unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(err.kind(), ErrorKind::Unreachable);
+    assert_eq!(
+        err.to_string(),
+        format!(
+            "s3://bucket at {url}: cannot list \"p/backups/\": the store cannot be reached: no answer in time, which is 0.4 s"
+        )
+    );
+}
+
+/// Passes on what it is sent until it is told to hold everything back.
+async fn gate(to: std::net::SocketAddr) -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let closed = Arc::new(AtomicBool::new(false));
+    let shut = Arc::clone(&closed);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            if shut.load(Ordering::Relaxed) {
+                held.push(near);
+                continue;
+            }
+            let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+            let shut = Arc::clone(&shut);
+            tokio::spawn(async move {
+                let copy = tokio::io::copy_bidirectional(&mut near, &mut far);
+                let closing = async {
+                    while !shut.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                tokio::select! { _ = copy => {}, () = closing => {} }
+            });
+        }
+    });
+    (url, closed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_falls_silent_holds_no_listing_for_longer_than_one_wait() {
+    let server = S3Server::start().await;
+    let (url, closed) = gate(server.addr).await;
+    let mut config = server.config("p");
+    config.config.insert("s3Url".to_owned(), url);
+    let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
+    let options = StoreOptions {
+        io_timeout: Duration::from_secs(2),
+        ..StoreOptions::default()
+    };
+    let store = location.with_options(options).open().await.unwrap();
+    store.put("k", "v".into()).await.unwrap();
+    assert_eq!(store.list("").await.unwrap().len(), 1);
+    closed.store(true, Ordering::Relaxed);
+    let start = Instant::now();
+    let err = store.list("").await.unwrap_err();
+    let waited = start.elapsed();
+    // Four tries of one second each, and pauses, were it not for the deadline around all of them.
+    assert!(waited < Duration::from_millis(3500), "{waited:?}");
+    assert!(
+        err.to_string().ends_with("no answer in time, which is 2 s"),
+        "{err}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,6 +466,25 @@ async fn requests_carry_what_the_settings_ask_for() {
             found.is_some_and(|value| value.starts_with(want)),
             "{header}: {found:?}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_checksum_is_sent_unless_it_is_one_that_can_be() {
+    let server = S3Server::start().await;
+    for algorithm in ["", "CRC32", "SHA1", "SHA256"] {
+        let store = open(&server, |config| {
+            let settings = &mut config.config;
+            settings.insert("checksumAlgorithm".to_owned(), algorithm.to_owned());
+        })
+        .await;
+        store.put("k", "x".into()).await.unwrap();
+        let script = server.script.lock().unwrap();
+        let headers = script.headers.last().unwrap();
+        let sent = headers
+            .keys()
+            .find(|name| name.as_str().contains("checksum"));
+        assert_eq!(sent, None, "{algorithm:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod extend;
 mod failures;
 mod filesystem;
 mod locations;
+mod reservations;
 mod server;
 mod tls;
 

@@ -13,6 +13,8 @@ use crate::result::ItemAction;
 
 /// Tries to set managedFields while others write to the object.
 const PATCH_TRIES: usize = 5;
+/// What is said of an object that went meanwhile.
+const GONE: &str = "was deleted before its managed fields were set";
 
 impl Run {
     /// Creates the object, or deals with one that is there.
@@ -39,7 +41,7 @@ impl Run {
         let body = json_of(&item);
         match self
             .cluster
-            .create(resource, work.namespace, body, &options)
+            .create(resource, work.namespace, item.name(), body, &options)
             .await
         {
             Ok(live) => self.created(work, resource, live, ownership).await,
@@ -77,7 +79,10 @@ impl Run {
     ) {
         if matches!(
             error.kind(),
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unauthorized
+            ErrorKind::Unreachable
+                | ErrorKind::Untrusted
+                | ErrorKind::Timeout
+                | ErrorKind::Unauthorized
         ) {
             return work.fail(chain(&error));
         }
@@ -161,8 +166,7 @@ impl Run {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let message = "was deleted before its managed fields were set";
-                    return Err((Severity::Warning, format!("{message}: {}", chain(&error))));
+                    return Err((Severity::Warning, format!("{GONE}: {}", chain(&error))));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -173,10 +177,7 @@ impl Run {
                 .await
             {
                 Ok(Some(now)) if now.head().uid == uid => now,
-                Ok(_) => {
-                    let message = "was deleted before its managed fields were set";
-                    return Err((Severity::Warning, message.to_owned()));
-                }
+                Ok(_) => return Err((Severity::Warning, GONE.to_owned())),
                 Err(error) => return Err(failed(&error)),
             };
             if let Ok(tree) = live.tree() {

@@ -11,6 +11,9 @@ use crate::merge_account::merge_patch;
 use crate::reset::set_namespace;
 use crate::result::ItemAction;
 
+/// Why an equal object is skipped.
+const UNCHANGED: &str = "it is in the cluster, as it is in the backup";
+
 impl Run {
     /// Deals with an object of the cluster that an item comes to. `refused` is why it could not be created, where that
     /// was tried.
@@ -37,9 +40,11 @@ impl Run {
             return work.warn("not restored: the object in the cluster is being deleted");
         }
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
-        if same(&live, wanted) || Self::same_as_backed_up(work, &live) || is_made_by_clusters(&live)
-        {
-            return work.set(ItemAction::Skipped);
+        if same(&live, wanted) || Self::same_as_backed_up(work, &live) {
+            return work.keep(UNCHANGED);
+        }
+        if is_made_by_clusters(&live) {
+            return work.keep("it is in the cluster, which makes its own");
         }
         if live.api_version() == "v1" && live.kind() == "ServiceAccount" {
             return self.merge_account(work, resource, &live, wanted).await;
@@ -72,7 +77,7 @@ impl Run {
         wanted: &ItemTree,
     ) {
         let Some(patch) = merge_patch(live, wanted) else {
-            return work.set(ItemAction::Skipped);
+            return work.keep("the account in the cluster has all of it");
         };
         let body = patch.to_string().into();
         let options = WriteOptions::default();

@@ -37,6 +37,8 @@ pub(super) struct Work<'a> {
     /// The tree of these bytes, where somebody has asked for it.
     archived: Option<Arc<ItemTree>>,
     pub(super) action: Option<ItemAction>,
+    /// Why nothing is done with it, where that is so.
+    skipped: &'static str,
     /// Name in the cluster, where it differs from the archive's.
     pub(super) name: Option<String>,
     pub(super) exists: bool,
@@ -78,21 +80,36 @@ impl Work<'_> {
         } else {
             ItemAction::Skipped
         };
+        let action = self.action.unwrap_or(otherwise);
         let kind = format!("{}/{}", self.item.api_version, self.item.kind);
         let name = self.name.as_deref().unwrap_or(self.item.name);
-        self.run.finish_item(
-            planned,
-            Some((
-                &kind,
-                self.namespace,
+        if action == ItemAction::Skipped {
+            let resource = self.item.resource.to_string();
+            tracing::info!(
+                resource,
+                namespace = self.namespace,
                 name,
-                self.action.unwrap_or(otherwise),
-            )),
-        );
+                "skipped: {}",
+                self.skipped
+            );
+        }
+        self.run
+            .finish_item(planned, Some((&kind, self.namespace, name, action)));
         ItemEnd {
             exists: self.exists,
             records: self.records,
         }
+    }
+
+    /// Says why nothing is done with the item. Records about it count for more.
+    pub(super) fn skip(&mut self, why: &'static str) {
+        self.skipped = why;
+    }
+
+    /// Says that the object is in the cluster already, and why it stays as it is.
+    pub(super) fn keep(&mut self, why: &'static str) {
+        self.skip(why);
+        self.set(ItemAction::Skipped);
     }
 
     pub(super) fn set(&mut self, action: ItemAction) {
@@ -169,6 +186,7 @@ impl Run {
             bytes: Bytes::new(),
             archived: None,
             action: None,
+            skipped: "nothing is left to be done",
             name: None,
             exists: false,
             records: false,
@@ -250,11 +268,11 @@ impl Run {
             return work.fail(message);
         }
         if is_made_in_every_namespace(&work.item) {
-            return;
+            return work.skip("every cluster makes its own");
         }
         let is_volume = work.item.resource.is("", "persistentvolumes");
         if is_volume && fate(work.item.name, &self.index, &self.request).is_provisioned() {
-            return;
+            return work.skip("its claim gets a new volume");
         }
         if reset(&mut item).is_none() {
             return work.fail("cannot be restored: it has no metadata");

@@ -83,7 +83,7 @@ impl Run {
             }
             match self
                 .cluster
-                .create(resource, "", body.clone(), &options)
+                .create(resource, "", target, body.clone(), &options)
                 .await
             {
                 Ok(live) => {

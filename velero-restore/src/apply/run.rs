@@ -1,6 +1,6 @@
 //! What all parts of one run share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use velero_cluster::{Cluster, Reader};
 use velero_core::action::{BoundSelector, RestoreItemAction};
-use velero_core::plan::RestorePlan;
+use velero_core::plan::{ExclusionReason, RestorePlan};
 use velero_core::result::{About, Record, Severity};
 use velero_core::{
     CancellationToken, Catalog, GroupResource, Progress, ProgressUpdate, ResourceIdentifier,
@@ -98,6 +98,7 @@ impl Run {
         for record in &tally.records {
             log(record);
         }
+        log_excluded(&tally.excluded);
         Self {
             states: States::new(parts.index.slots()),
             pod_files: parts.request.pod_files(),
@@ -208,6 +209,25 @@ impl Run {
 
     pub(crate) fn items_in_flight(&self) -> usize {
         self.options.items_in_flight.max(1)
+    }
+}
+
+/// One line of the log for each kind and reason to leave objects out.
+fn log_excluded(excluded: &BTreeMap<(GroupResource, ExclusionReason), u64>) {
+    for ((resource, reason), count) in excluded {
+        let why = match reason {
+            ExclusionReason::Resource => "the kind is not selected",
+            ExclusionReason::NeverRestored => "the kind is never restored",
+            ExclusionReason::Namespace => "their namespaces are not selected",
+            ExclusionReason::Labels => "their labels do not match",
+            ExclusionReason::ClusterScope => "cluster-scoped objects are not selected",
+            ExclusionReason::Completed => "they have run to their end",
+            ExclusionReason::MirrorPod => "kubelets make them from files",
+            ExclusionReason::SameTarget => "other objects come to the same names",
+            _ => "they are excluded",
+        };
+        let resource = resource.to_string();
+        tracing::info!(resource, count, "left out: {why}");
     }
 }
 

@@ -45,6 +45,7 @@ impl Run {
                 }
             };
             if outcome.skip {
+                work.skip("an action leaves it out");
                 return None;
             }
             item = outcome.item;

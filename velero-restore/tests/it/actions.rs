@@ -12,6 +12,7 @@ use velero_core::action::{
     RestoreOutcome,
 };
 use velero_core::api::Restore;
+use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions};
 use velero_core::{GroupResource, ResourceIdentifier};
 use velero_restore::{RestoreResult, RestoreRun};
 use velero_testkit::ApiServer;
@@ -53,14 +54,7 @@ async fn run(
         .await
         .action(action)
         .options(options().action_timeout(Duration::from_millis(200)));
-    engine
-        .run(
-            &request(json!({})),
-            Cursor::new(archive(&items)),
-            RestoreRun::default(),
-        )
-        .await
-        .unwrap()
+    run_items(&engine, &items).await
 }
 
 fn map_id(name: &str) -> ResourceIdentifier {
@@ -245,37 +239,73 @@ async fn additional_items_that_are_nowhere_are_a_warning() {
 
 #[tokio::test]
 async fn additional_items_pass_the_filters_too() {
+    for (namespace, spec) in [
+        ("default", json!({"excludedResources": ["secrets"]})),
+        ("other", json!({"excludedNamespaces": ["other"]})),
+    ] {
+        let server = ApiServer::new();
+        let asks = OnMaps(move |input: RestoreInput| {
+            let secret =
+                ResourceIdentifier::namespaced(GroupResource::core("secrets"), namespace, "s");
+            Ok(RestoreOutcome::create(input.item).with([secret]))
+        });
+        let items = [
+            config_map("default", "a"),
+            object("v1", "Secret", namespace, "s"),
+        ];
+        let engine = engine(&server).await.action(asks);
+        let result = engine
+            .run(
+                &request(spec),
+                Cursor::new(archive(&items)),
+                RestoreRun::default(),
+            )
+            .await
+            .unwrap();
+        assert_clean(&result);
+        assert_eq!(result.counts.created, 1);
+        assert!(
+            server
+                .store()
+                .get("v1", "Secret", Some(namespace), "s")
+                .is_none()
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_additional_item_that_is_no_object_does_not_cost_the_one_that_asks() {
     let server = ApiServer::new();
     let asks = OnMaps(|input: RestoreInput| {
-        let secret = ResourceIdentifier::namespaced(GroupResource::core("secrets"), "default", "s");
-        Ok(RestoreOutcome::create(input.item).with([secret]))
+        Ok(RestoreOutcome::create(input.item).with([map_id("broken")]))
     });
-    let items = [
-        config_map("default", "a"),
-        object("v1", "Secret", "default", "s"),
-    ];
-    let engine = engine(&server).await.action(asks);
-    let spec = json!({"excludedResources": ["secrets"]});
-    let result = engine
+    let mut writer = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default()).unwrap();
+    let good = config_map("default", "good");
+    add(&mut writer, &path_of(&good), good.to_string().as_bytes());
+    let broken = config_map("default", "broken");
+    add(&mut writer, &path_of(&broken), b"{not json");
+    let result = engine(&server)
+        .await
+        .action(asks)
         .run(
-            &request(spec),
-            Cursor::new(archive(&items)),
+            &request(json!({})),
+            Cursor::new(writer.finish().unwrap()),
             RestoreRun::default(),
         )
         .await
         .unwrap();
-    assert_clean(&result);
+    let errors = errors(&result);
     assert!(
-        server
-            .store()
-            .get("v1", "Secret", Some("default"), "s")
-            .is_none()
+        errors.len() == 1 && errors[0].contains("name: /broken error: /cannot be decoded"),
+        "{errors:?}"
     );
+    assert_eq!(entries(&result, "v1/ConfigMap"), ["default/good(created)"]);
 }
 
 /// Waits for additional items: ready after a number of questions.
 struct Waits {
     ready_after: usize,
+    limit: Duration,
     asked: Arc<AtomicUsize>,
 }
 
@@ -299,7 +329,7 @@ impl RestoreItemAction for Waits {
         if !base {
             outcome.additional_items = vec![map_id("base"), map_id("nowhere")];
             outcome.wait_for_additional_items = true;
-            outcome.additional_items_timeout = Some(Duration::from_millis(150));
+            outcome.additional_items_timeout = Some(self.limit);
         }
         Ok(outcome)
     }
@@ -316,13 +346,17 @@ impl RestoreItemAction for Waits {
 
 #[tokio::test]
 async fn waits_for_additional_items_end() {
-    for (ready_after, late) in [(2, false), (usize::MAX, true)] {
+    for (ready_after, limit, late) in [
+        (2, Duration::from_secs(30), false),
+        (usize::MAX, Duration::from_millis(150), true),
+    ] {
         let server = ApiServer::new();
         let asked: Arc<AtomicUsize> = Arc::default();
         let result = run(
             &server,
             Waits {
                 ready_after,
+                limit,
                 asked: Arc::clone(&asked),
             },
             &["a", "base"],
@@ -331,7 +365,8 @@ async fn waits_for_additional_items_end() {
         let errors = errors(&result);
         assert_eq!(errors.len(), usize::from(late), "{errors:?}");
         assert_eq!(result.counts.created, 2, "the item is created all the same");
-        assert!(asked.load(Ordering::Relaxed) >= 3);
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(if late { asked > 0 } else { asked == 3 }, "{asked}");
     }
 }
 

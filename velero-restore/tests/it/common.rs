@@ -131,11 +131,24 @@ pub(crate) async fn restore_bytes(
     archive: Vec<u8>,
     request: &RestoreRequest,
 ) -> RestoreResult {
-    engine(server)
-        .await
+    run(&engine(server).await, archive, request).await
+}
+
+/// Restores an archive with an engine of its own.
+pub(crate) async fn run(
+    engine: &RestoreEngine,
+    archive: Vec<u8>,
+    request: &RestoreRequest,
+) -> RestoreResult {
+    engine
         .run(request, Cursor::new(archive), RestoreRun::default())
         .await
         .unwrap()
+}
+
+/// Restores items with an engine of its own and an empty spec.
+pub(crate) async fn run_items(engine: &RestoreEngine, items: &[Value]) -> RestoreResult {
+    run(engine, archive(items), &request(json!({}))).await
 }
 
 /// The records of one weight as `scope: line`, sorted.

@@ -210,14 +210,7 @@ async fn items_in_a_file_are_restored_like_those_in_memory() {
     let engine = engine(&server)
         .await
         .options(options().spool_dir(dir).spool_memory(0));
-    let result = engine
-        .run(
-            &request(json!({})),
-            Cursor::new(archive(&maps(2000))),
-            RestoreRun::default(),
-        )
-        .await
-        .unwrap();
+    let result = run_items(&engine, &maps(2000)).await;
     assert_clean(&result);
     assert_eq!(result.counts.created, 2000);
 }
@@ -237,13 +230,6 @@ async fn many_bytes_in_flight_are_held_back() {
     let mut options = options();
     options.bytes_in_flight = 300_000;
     let engine = engine(&server).await.options(options);
-    let result = engine
-        .run(
-            &request(json!({})),
-            Cursor::new(archive(&items)),
-            RestoreRun::default(),
-        )
-        .await
-        .unwrap();
+    let result = run_items(&engine, &items).await;
     assert_eq!(result.counts.created, 30);
 }

@@ -226,14 +226,7 @@ async fn several_managers_cost_a_second_call() {
     map["metadata"]["managedFields"] = entries;
     let engine = engine(&server).await;
     server.calls().reset();
-    let result = engine
-        .run(
-            &request(json!({})),
-            Cursor::new(archive(&[map])),
-            RestoreRun::default(),
-        )
-        .await
-        .unwrap();
+    let result = run_items(&engine, &[map]).await;
     assert_clean(&result);
     assert_eq!(
         (

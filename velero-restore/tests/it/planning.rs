@@ -118,6 +118,7 @@ async fn filters_select_what_the_peer_selects() {
             &[("clusterroles.rbac.authorization.k8s.io", 1), ("pods", 1)],
         ),
         (json!({"includedResources": ["unicorns"]}), &[]),
+        (json!({"excludedResources": ["unicorns"]}), everything),
         (
             json!({"labelSelector": {"matchLabels": {"app": "web"}}}),
             &[("configmaps", 1)],

@@ -99,6 +99,33 @@ async fn volumes_that_stay_are_restored_for_their_claim() {
 }
 
 #[tokio::test]
+async fn a_volume_that_is_there_and_differs_is_a_warning_and_its_claim_names_it() {
+    let server = ApiServer::new();
+    let mut other = volume("Retain");
+    other["spec"]["hostPath"]["path"] = json!("/elsewhere");
+    other["spec"].as_object_mut().unwrap().remove("claimRef");
+    server.store().seed_value(other).unwrap();
+    let items = [namespace("shop"), volume("Retain"), claim()];
+    let result = restore(&server, &items, json!({})).await;
+    let warnings = warnings(&result);
+    assert!(
+        errors(&result).is_empty()
+            && warnings.len() == 1
+            && warnings[0].starts_with("cluster: resource: /persistentvolumes name: /pv1"),
+        "{warnings:?}"
+    );
+    let live = server
+        .store()
+        .get("v1", "PersistentVolume", None, "pv1")
+        .unwrap();
+    assert_eq!(live["spec"]["hostPath"]["path"], json!("/elsewhere"));
+    assert_eq!(
+        live_claim(&server, "shop")["spec"]["volumeName"],
+        json!("pv1")
+    );
+}
+
+#[tokio::test]
 async fn data_that_does_not_come_back_is_an_error_that_names_the_method() {
     for (method, wants, fails, restored) in [
         ("NativeSnapshot", None, true, false),

@@ -3,14 +3,22 @@
 /// A field that may differ between a source and what was restored from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllowedDifference {
-    /// Kind of the objects, or `*` for all.
+    /// Kind of the objects, several with `|` between them, or `*` for all.
     pub kind: &'static str,
     /// Way to the field; everything below it may differ too. `[]` stands for each element of a list, and
-    /// `[field=value]` for those elements whose `field` is `value`. A last step may name several fields, with `|`
-    /// between them.
+    /// `[field=value]` for those elements whose `field` is `value`, or one of several with `|` between them. A last
+    /// step may name several fields, with `|` between them.
     pub path: &'static [&'static str],
     /// Why.
     pub reason: &'static str,
+}
+
+impl AllowedDifference {
+    /// Whether the entry is about objects of this kind.
+    #[must_use]
+    pub fn is_about(&self, kind: &str) -> bool {
+        self.kind.split('|').any(|one| one == "*" || one == kind)
+    }
 }
 
 const fn allow(
@@ -25,29 +33,11 @@ const fn allow(
 pub const ALLOWED: &[AllowedDifference] = &[
     allow(
         "*",
-        &["metadata", "uid"],
-        "given by the API server at creation",
-    ),
-    allow(
-        "*",
-        &["metadata", "resourceVersion"],
-        "given by the API server at each write",
-    ),
-    allow("*", &["metadata", "creationTimestamp"], "time of creation"),
-    allow(
-        "*",
-        &["metadata", "generation"],
-        "counts the writes of this object's life",
-    ),
-    allow(
-        "*",
-        &["metadata", "generateName"],
-        "only of use at creation, when the name is given",
-    ),
-    allow(
-        "*",
-        &["metadata", "ownerReferences", "[]", "uid"],
-        "uid of the restored owner",
+        &[
+            "metadata",
+            "uid|resourceVersion|creationTimestamp|generation|generateName",
+        ],
+        "given by the API server to each object anew, or of use only when it gives a name",
     ),
     allow(
         "*",
@@ -78,19 +68,7 @@ pub const ALLOWED: &[AllowedDifference] = &[
             "f:metadata",
             "f:generateName",
         ],
-        "as the field",
-    ),
-    allow(
-        "*",
-        &[
-            "metadata",
-            "managedFields",
-            "[]",
-            "fieldsV1",
-            "f:metadata",
-            "f:ownerReferences",
-        ],
-        "keys are uids",
+        "owner of a field that is given at creation",
     ),
     allow(
         "*",
@@ -106,42 +84,70 @@ pub const ALLOWED: &[AllowedDifference] = &[
         "owners of the restore labels, and of the map that they need",
     ),
     allow(
+        "Pod|ReplicaSet",
+        &[
+            "metadata",
+            "managedFields",
+            "[]",
+            "fieldsV1",
+            "f:metadata",
+            "f:ownerReferences",
+        ],
+        "keeps the uid of the owner that was backed up as a key, beside that of the owner which adopts the object",
+    ),
+    allow(
         "*",
         &["status"],
         "written by controllers, not restored unless asked for",
     ),
     allow(
         "PersistentVolumeClaim",
-        &["metadata", "annotations", "pv.kubernetes.io/bind-completed"],
-        "written at binding",
+        &[
+            "metadata",
+            "annotations",
+            "pv.kubernetes.io/bind-completed|pv.kubernetes.io/bound-by-controller",
+        ],
+        "written at binding, which a restored claim goes through again",
     ),
     allow(
         "PersistentVolumeClaim",
         &[
             "metadata",
-            "annotations",
-            "pv.kubernetes.io/bound-by-controller",
+            "managedFields",
+            "[manager=kube-controller-manager|kwok]",
+            "fieldsV1",
+            "f:spec",
+            "f:volumeName",
         ],
-        "written at binding",
+        "the volume controller and the provisioner race for the binding",
+    ),
+    allow(
+        "PersistentVolumeClaim",
+        &[
+            "metadata",
+            "managedFields",
+            "[manager=kube-controller-manager|kwok]",
+            "fieldsV1",
+            "f:metadata",
+            "f:annotations",
+            "f:pv.kubernetes.io/bind-completed|f:pv.kubernetes.io/bound-by-controller|\
+             f:volume.beta.kubernetes.io/storage-provisioner|f:volume.kubernetes.io/storage-provisioner|.",
+        ],
+        "the volume controller and the provisioner race for the binding",
     ),
     allow(
         "PersistentVolume",
-        &["spec", "claimRef", "uid"],
-        "uid of the restored claim",
+        &["metadata", "managedFields", "[manager=kwok]"],
+        "the provisioner writes a volume once or several times, as it is called; it makes that of a restored claim anew",
     ),
     allow(
         "PersistentVolume",
         &["spec", "claimRef", "resourceVersion"],
-        "version of the restored claim",
+        "version of the claim when it was bound",
     ),
     allow(
         "Service",
-        &["spec", "clusterIP"],
-        "given by the API server out of its range",
-    ),
-    allow(
-        "Service",
-        &["spec", "clusterIPs"],
+        &["spec", "clusterIP|clusterIPs"],
         "given by the API server out of its range",
     ),
     allow(
@@ -151,22 +157,34 @@ pub const ALLOWED: &[AllowedDifference] = &[
     ),
     allow("Pod", &["spec", "nodeName"], "given by the scheduler"),
     allow(
-        "Endpoints",
+        "Endpoints|EndpointSlice",
         &[
             "metadata",
             "annotations",
             "endpoints.kubernetes.io/last-change-trigger-time",
         ],
-        "time of the last change of a pod",
+        "time of the last change of a pod, absent when the last change was another",
+    ),
+    allow(
+        "Endpoints|EndpointSlice",
+        &[
+            "metadata",
+            "managedFields",
+            "[]",
+            "fieldsV1",
+            "f:metadata",
+            "f:annotations",
+            "f:endpoints.kubernetes.io/last-change-trigger-time|.",
+        ],
+        "owner of that time, and of the map that it needs",
     ),
     allow(
         "Job",
-        &["metadata", "labels", "controller-uid"],
-        "tells the uid of the Job that was backed up",
-    ),
-    allow(
-        "Job",
-        &["metadata", "labels", "batch.kubernetes.io/controller-uid"],
+        &[
+            "metadata",
+            "labels",
+            "controller-uid|batch.kubernetes.io/controller-uid",
+        ],
         "tells the uid of the Job that was backed up",
     ),
 ];

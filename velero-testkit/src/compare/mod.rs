@@ -1,7 +1,8 @@
 //! Compares two states of a cluster, object by object and field by field.
 //!
 //! What may differ is a list of field paths with reasons, [`ALLOWED`]; anything else is a [`Difference`]. The list has
-//! no wildcards over fields of specs or data.
+//! no wildcards over fields of specs or data. Identities go by name: a uid that a server gave, the name of a volume that
+//! was provisioned, the address of a pod are equal in two clusters when they belong to the same thing.
 //!
 //! ```
 //! use serde_json::json;
@@ -16,11 +17,14 @@
 //! ```
 
 mod allowed;
+mod names;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
+
+use names::{named, text};
 
 pub use allowed::{ALLOWED, AllowedDifference};
 
@@ -89,13 +93,16 @@ fn short(value: &Value) -> String {
 
 /// Compares two states; the order of the objects, and of their managedFields, does not matter.
 ///
+/// A state should be whole: what an object refers to is named only when it is there.
+///
 /// Of objects with the same type, namespace and name the last one counts.
 pub fn compare(
     before: &[Value],
     after: &[Value],
     allowed: &[AllowedDifference],
 ) -> Vec<Difference> {
-    let (before, after) = (by_key(before), by_key(after));
+    let (before, after) = (named(before), named(after));
+    let (before, after) = (by_key(&before), by_key(&after));
     let mut found = Vec::new();
     for (key, old) in &before {
         let object = key.to_string();
@@ -120,50 +127,24 @@ pub fn compare(
     found
 }
 
-/// Renames volumes that were provisioned, and so named after the uid of their claim, to `pvc:<namespace>/<claim>`, also
-/// in the claims that name them: a claim that is restored has another uid. The handle that the provisioner has given to
-/// such a volume goes; other volumes keep theirs.
-pub fn name_volumes_by_claim(objects: &mut [Value]) {
-    let text = |object: &Value, pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+/// The entries of `allowed` without which more would differ, in their order.
+///
+/// An entry that is never among them is one too many.
+pub fn needed<'a>(
+    before: &[Value],
+    after: &[Value],
+    allowed: &'a [AllowedDifference],
+) -> Vec<&'a AllowedDifference> {
+    let with_all = compare(before, after, allowed).len();
+    let is_needed = |at: &usize| {
+        let mut others = allowed.to_vec();
+        others.remove(*at);
+        compare(before, after, &others).len() > with_all
     };
-    let mut names = BTreeMap::new();
-    for object in objects
-        .iter_mut()
-        .filter(|object| object["kind"] == "PersistentVolume")
-    {
-        let (name, uid) = (
-            text(object, "/metadata/name"),
-            text(object, "/spec/claimRef/uid"),
-        );
-        if !uid.is_empty() && name == format!("pvc-{uid}") {
-            let claim = format!(
-                "pvc:{}/{}",
-                text(object, "/spec/claimRef/namespace"),
-                text(object, "/spec/claimRef/name")
-            );
-            if let Some(csi) = object
-                .pointer_mut("/spec/csi")
-                .and_then(Value::as_object_mut)
-            {
-                csi.remove("volumeHandle");
-            }
-            object["metadata"]["name"] = claim.clone().into();
-            names.insert(name, claim);
-        }
-    }
-    for object in objects
-        .iter_mut()
-        .filter(|object| object["kind"] == "PersistentVolumeClaim")
-    {
-        if let Some(claim) = names.get(&text(object, "/spec/volumeName")) {
-            object["spec"]["volumeName"] = claim.clone().into();
-        }
-    }
+    (0..allowed.len())
+        .filter(is_needed)
+        .map(|at| &allowed[at])
+        .collect()
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -185,21 +166,14 @@ impl fmt::Display for Key {
 }
 
 fn by_key(objects: &[Value]) -> BTreeMap<Key, &Value> {
-    let text = |object: &Value, pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
     objects
         .iter()
         .map(|object| {
             let key = Key {
-                api_version: text(object, "/apiVersion"),
-                kind: text(object, "/kind"),
-                namespace: text(object, "/metadata/namespace"),
-                name: text(object, "/metadata/name"),
+                api_version: text(object, "/apiVersion").to_owned(),
+                kind: text(object, "/kind").to_owned(),
+                namespace: text(object, "/metadata/namespace").to_owned(),
+                name: text(object, "/metadata/name").to_owned(),
             };
             (key, object)
         })
@@ -209,10 +183,7 @@ fn by_key(objects: &[Value]) -> BTreeMap<Key, &Value> {
 /// The object without what may differ, and with its managedFields in a fixed order.
 fn canonical(object: &Value, kind: &str, allowed: &[AllowedDifference]) -> Value {
     let mut object = object.clone();
-    for entry in allowed
-        .iter()
-        .filter(|entry| entry.kind == "*" || entry.kind == kind)
-    {
+    for entry in allowed.iter().filter(|entry| entry.is_about(kind)) {
         prune(&mut object, entry.path);
     }
     if let Some(Value::Array(entries)) = object.pointer_mut("/metadata/managedFields") {
@@ -270,9 +241,11 @@ fn prune(value: &mut Value, path: &[&str]) -> bool {
 
 fn selects(wanted: &str, element: &Value) -> bool {
     wanted.is_empty()
-        || wanted
-            .split_once('=')
-            .is_some_and(|(field, value)| element[field].as_str() == Some(value))
+        || wanted.split_once('=').is_some_and(|(field, values)| {
+            element[field]
+                .as_str()
+                .is_some_and(|value| values.split('|').any(|wanted| wanted == value))
+        })
 }
 
 fn diff(

@@ -115,27 +115,39 @@ impl Cx {
         headers: &[(header::HeaderName, &str)],
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failure> {
-        let call = format!("{method} {path}");
-        let failed = |message: String| Failure::Call {
-            call: call.clone(),
-            message,
-        };
         let bytes = body
             .map(|b| serde_json::to_vec(b).unwrap_or_default())
             .unwrap_or_default();
-        let mut request = Request::builder().method(method).uri(path);
+        let mut headers = headers.to_vec();
         if body.is_some()
             && !headers
                 .iter()
                 .any(|(name, _)| *name == header::CONTENT_TYPE)
         {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+            headers.push((header::CONTENT_TYPE, "application/json"));
         }
+        self.send_bytes(method, path, &headers, bytes).await
+    }
+
+    /// Sends a request with any body.
+    pub(super) async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, &str)],
+        body: Vec<u8>,
+    ) -> Result<(u16, Value), Failure> {
+        let call = format!("{method} {path}");
+        let failed = |message: String| Failure::Call {
+            call: call.clone(),
+            message,
+        };
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(name, *value);
         }
         let request = request
-            .body(kube::client::Body::from(bytes))
+            .body(kube::client::Body::from(body))
             .map_err(|e| failed(e.to_string()))?;
         let response = self
             .client

@@ -25,16 +25,16 @@ suite!(
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
-struct Defined {
+pub(super) struct Defined {
     cx: Cx,
-    group: String,
+    pub(super) group: String,
     name: String,
-    path: String,
+    pub(super) path: String,
 }
 
 impl Defined {
     /// Defines `gadgets` in a group of this check.
-    async fn new(cx: &Cx) -> Result<Self, Failure> {
+    pub(super) async fn new(cx: &Cx) -> Result<Self, Failure> {
         let group = format!("{}.example.io", cx.namespace);
         let name = format!("gadgets.{group}");
         cx.create(CRDS, definition(&group)).await?;
@@ -67,13 +67,13 @@ impl Defined {
         })
     }
 
-    fn gadget(&self, spec: Value) -> Value {
+    pub(super) fn gadget(&self, spec: Value) -> Value {
         json!({
             "apiVersion": format!("{}/v1", self.group), "kind": "Gadget", "metadata": {"name": "one"}, "spec": spec,
         })
     }
 
-    async fn end(self) -> Result<(), Failure> {
+    pub(super) async fn end(self) -> Result<(), Failure> {
         self.cx
             .delete(&format!("{CRDS}/{}", self.name), json!({}))
             .await

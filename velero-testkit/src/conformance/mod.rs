@@ -22,6 +22,7 @@ mod lists;
 mod objects;
 mod ownership;
 mod patches;
+mod protobuf;
 mod watches;
 
 use std::future::Future;
@@ -78,6 +79,7 @@ pub fn checks() -> Vec<Check> {
         definitions::CHECKS,
         discovery::CHECKS,
         watches::CHECKS,
+        protobuf::CHECKS,
     ]
     .concat()
 }

@@ -4,12 +4,14 @@
 //! name, type, flags. Types: `s` string, `i` integer, `n` number, `b` bool, `q` quantity, `x` integer or string, `t`
 //! time, `u` time with microseconds, `y` base64, `a` anything, `[a]T` atomic list, `[s]T` set, `[m:k1,k2]T` list with
 //! keys, `{g}T` map, `{a}T` atomic map, `#name` a type of this table. Flags: `?` omitempty, `!`
-//! omitzero, `*` pointer, `^` retainKeys, `@key` merge key of strategic merge patches. Made by `typegen/`.
+//! omitzero, `*` pointer, `^` retainKeys, `@key` merge key of strategic merge patches. Last, `=` and the protobuf number,
+//! with dots behind those of inlined messages (`=2.1`); `l` after it for 64 bits, `:T` for the type where it is `a` in
+//! JSON. Made by `typegen/`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{Field, ListKind, Schema, Struct, Ty, TypeId};
+use super::{Field, ListKind, Numbered, Schema, Struct, Ty, TypeId};
 
 const TABLE: &str = include_str!("types.txt");
 
@@ -62,8 +64,15 @@ impl Loader {
         let (Some(name), Some(expr)) = (words.next(), words.next()) else {
             return;
         };
-        let flags = words.next().unwrap_or_default();
+        let (mut flags, mut wire) = ("", None);
+        for word in words {
+            match word.strip_prefix('=') {
+                Some(rest) => wire = Some(rest),
+                None => flags = word,
+            }
+        }
         let ty = self.expr(expr);
+        let sent = wire.map(|wire| self.wire(name, ty, wire));
         let (marks, merge_key) = match flags.split_once('@') {
             Some((marks, key)) => (marks, Some(Box::from(key))),
             None => (flags, None),
@@ -79,7 +88,24 @@ impl Loader {
         };
         if let Some(Ty::Struct(s)) = owner.and_then(|id| self.types.get_mut(id)) {
             s.fields.insert(name.into(), field);
+            if let Some((path, numbered)) = sent {
+                s.message.place(&path, numbered);
+            }
         }
+    }
+
+    /// The protobuf form of a field: `2.1`, `3l`, `4:#name`.
+    fn wire(&mut self, name: &str, ty: TypeId, text: &str) -> (Vec<u32>, Numbered) {
+        let (number, ty) = match text.split_once(':') {
+            Some((number, expr)) => (number, self.expr(expr)),
+            None => (text, ty),
+        };
+        let (number, wide) = number
+            .strip_suffix('l')
+            .map_or((number, false), |n| (n, true));
+        let path = number.split('.').filter_map(|n| n.parse().ok()).collect();
+        let name = name.into();
+        (path, Numbered { name, ty, wide })
     }
 
     fn expr(&mut self, text: &str) -> TypeId {

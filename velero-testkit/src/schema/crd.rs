@@ -101,6 +101,7 @@ fn structure(types: &mut Vec<Ty>, schema: &Value) -> Struct {
         atomic: text(schema, "x-kubernetes-map-type") == "atomic",
         open: flag(schema, "x-kubernetes-preserve-unknown-fields"),
         embedded: flag(schema, "x-kubernetes-embedded-resource"),
+        ..Struct::default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Types of objects: one table that normalising, merging, field ownership and OpenAPI all read.
+//! Types of objects: one table that normalising, merging, field ownership, OpenAPI and protobuf all read.
 
 mod builtin;
 mod crd;
@@ -12,6 +12,7 @@ use serde_json::Value;
 pub(crate) use builtin::builtin;
 pub(crate) use crd::from_openapi;
 pub(crate) use normalise::{Problems, apply_defaults, normalise, zero};
+pub(crate) use quantity::canonical;
 
 /// Index of a type in its [`Schema`].
 pub(crate) type TypeId = usize;
@@ -60,6 +61,52 @@ pub(crate) struct Struct {
     pub(crate) open: bool,
     /// An object with `apiVersion`, `kind` and `metadata` of its own.
     pub(crate) embedded: bool,
+    /// What the numbers of the protobuf form stand for: built-in types only.
+    pub(crate) message: Message,
+}
+
+/// The protobuf form of a [`Struct`]: its fields by number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Message(BTreeMap<u32, Slot>);
+
+/// What a field number stands for.
+#[derive(Debug, Clone)]
+pub(crate) enum Slot {
+    Field(Numbered),
+    /// A message whose fields stand among the struct's own.
+    Inline(Message),
+}
+
+/// A field as protobuf sends it.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbered {
+    pub(crate) name: Box<str>,
+    /// The type as it is sent: says more than the type of the field where that is [`ANY`].
+    pub(crate) ty: TypeId,
+    /// Integers have 64 bits, not 32.
+    pub(crate) wide: bool,
+}
+
+impl Message {
+    pub(crate) fn slot(&self, number: u32) -> Option<&Slot> {
+        self.0.get(&number)
+    }
+
+    /// Puts a field at a path of numbers; every number but the last is that of an inlined message.
+    fn place(&mut self, path: &[u32], field: Numbered) {
+        match path {
+            [] => {}
+            [number] => {
+                self.0.insert(*number, Slot::Field(field));
+            }
+            [number, rest @ ..] => {
+                let slot = self.0.entry(*number);
+                if let Slot::Inline(inner) = slot.or_insert_with(|| Slot::Inline(Self::default())) {
+                    inner.place(rest, field);
+                }
+            }
+        }
+    }
 }
 
 /// A field of a [`Struct`].

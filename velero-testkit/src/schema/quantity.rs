@@ -1,5 +1,8 @@
 //! The canonical text of a quantity, as `resource.Quantity` writes it.
 
+/// Exponents beyond this are no amounts of anything.
+const EXPONENT_LIMIT: i32 = 100;
+
 /// Returns the canonical form of a quantity (`1024Mi` -> `1Gi`, `0.5` -> `500m`), or nothing when it is none.
 pub(crate) fn canonical(text: &str) -> Option<String> {
     let split = text
@@ -70,7 +73,12 @@ fn decimal_exponent(suffix: &str) -> Option<i32> {
         "T" => 12,
         "P" => 15,
         "E" => 18,
-        other => other.strip_prefix(['e', 'E'])?.parse().ok()?,
+        other => {
+            let exponent: i32 = other.strip_prefix(['e', 'E'])?.parse().ok()?;
+            return (-EXPONENT_LIMIT..=EXPONENT_LIMIT)
+                .contains(&exponent)
+                .then_some(exponent);
+        }
     })
 }
 
@@ -159,7 +167,16 @@ mod tests {
         ] {
             assert_eq!(canonical(text).as_deref(), Some(want), "{text}");
         }
-        for text in ["", "x", "1.2.3", "1Qi", "--1", "1 Gi"] {
+        for text in [
+            "",
+            "x",
+            "1.2.3",
+            "1Qi",
+            "--1",
+            "1 Gi",
+            "10e2147483647",
+            "1.1e-2147483648",
+        ] {
             assert_eq!(canonical(text), None, "{text}");
         }
     }

@@ -13,9 +13,10 @@ use crate::discovery;
 use crate::exec;
 use crate::faults::{Drawn, FaultAction, error_of};
 use crate::openapi;
-use crate::path::{self, Target};
+use crate::path::{self, ResourcePath, Target};
+use crate::protobuf;
 use crate::query::Query;
-use crate::reply::{BoxError, Reply, ReplyBody, cut, error_response, full};
+use crate::reply::{BoxError, JSON, Reply, ReplyBody, cut, error_response, full};
 use crate::status::ApiError;
 use crate::verbs::{self, Request};
 
@@ -28,11 +29,11 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> String {
     values.join(",")
 }
 
-/// Answers a request.
+/// Answers a request; the body may have been refused already.
 pub(crate) async fn handle(
     inner: &Arc<Inner>,
     mut parts: Parts,
-    body: Bytes,
+    body: Result<Bytes, ApiError>,
 ) -> Result<Response<ReplyBody>, BoxError> {
     let target = path::parse(parts.uri.path());
     let query_text = parts.uri.query().unwrap_or_default();
@@ -43,7 +44,7 @@ pub(crate) async fn handle(
         &target,
         query.as_ref().ok(),
         query_text,
-        &body,
+        body.as_deref().unwrap_or_default(),
     );
     let drawn = if inner.faults.is_empty() {
         None
@@ -64,7 +65,9 @@ pub(crate) async fn handle(
         (Ok(query), Some(upgrade)) if wants_exec(&target) => {
             exec_response(inner, &parts, &target, query, upgrade)
         }
-        (Ok(query), _) => answer(inner, &parts, target, query, body).map(Reply::into_response),
+        (Ok(query), _) => body
+            .and_then(|body| answer(inner, &parts, target, query, body))
+            .map(Reply::into_response),
         (Err(error), _) => Err(error),
     };
     let response = response.unwrap_or_else(|error| error_response(&error));
@@ -84,7 +87,7 @@ fn describe(
     target: &Target,
     query: Option<&Query>,
     query_text: &str,
-    body: &Bytes,
+    body: &[u8],
 ) -> Call {
     let agent = Some(text(&parts.headers, header::USER_AGENT)).filter(|a| !a.is_empty());
     let mut call = Call {
@@ -115,11 +118,19 @@ fn describe(
         call.namespace.clone_from(&path.namespace);
         call.name.clone_from(&path.name);
         if call.name.is_none() && call.verb == "create" && !inner.faults.is_empty() {
-            let tree: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-            call.name = tree["metadata"]["name"].as_str().map(str::to_owned);
+            call.name = name_in(body, &content_type);
         }
     }
     call
+}
+
+/// The name of an object to be created.
+fn name_in(body: &[u8], content_type: &str) -> Option<String> {
+    if content_type.starts_with(protobuf::MEDIA_TYPE) {
+        return protobuf::name(body);
+    }
+    let tree: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    tree["metadata"]["name"].as_str().map(str::to_owned)
 }
 
 /// What a fault does instead of the call; nothing when the call goes on.
@@ -218,6 +229,20 @@ fn reset() -> BoxError {
     ))
 }
 
+/// Refuses clients that do not accept JSON, the one form of answers.
+fn acceptable(path: &ResourcePath, query: &Query, accept: &str) -> Result<(), ApiError> {
+    let mut types = accept
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or_default().trim());
+    let fits = accept.is_empty() || types.any(|t| matches!(t, JSON | "application/*" | "*/*"));
+    let text = path.subresource.as_deref() == Some("log");
+    match (fits || text, query.watch) {
+        (true, _) => Ok(()),
+        (false, false) => Err(ApiError::not_acceptable(JSON)),
+        (false, true) => Err(ApiError::not_acceptable("application/json;stream=watch")),
+    }
+}
+
 fn answer(
     inner: &Arc<Inner>,
     parts: &Parts,
@@ -228,7 +253,8 @@ fn answer(
     let accept = text(&parts.headers, header::ACCEPT);
     let aggregated = discovery::wants_aggregated(&accept);
     match target {
-        Target::Resource(_) => {
+        Target::Resource(ref path) => {
+            acceptable(path, &query, &accept)?;
             let request = resource_request(inner, parts, &target, query, body)?;
             verbs::dispatch(inner, &request)
         }

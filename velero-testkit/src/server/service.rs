@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -16,6 +16,10 @@ use hyper_util::service::TowerToHyperService;
 use super::Inner;
 use super::handle::handle;
 use crate::reply::{BoxError, ReplyBody};
+use crate::status::ApiError;
+
+/// The most bytes of a request's body, as in the real server.
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// Bodies of answers.
 pub type ResponseBody = ReplyBody;
@@ -75,13 +79,27 @@ where
                     .entry(http::header::USER_AGENT)
                     .or_insert(agent);
             }
-            let body = body.collect().await.map_err(Into::into)?.to_bytes();
+            let body = read(body).await?;
             let upgrades = parts.headers.contains_key(http::header::UPGRADE);
             if upgrades && parts.extensions.get::<OnUpgrade>().is_none() {
+                let body = body.unwrap_or_default();
                 return through_pipe(inner, Request::from_parts(parts, body)).await;
             }
             handle(&inner, parts, body).await
         })
+    }
+}
+
+/// Reads a whole body, or refuses it when it is too large.
+async fn read<B>(body: B) -> Result<Result<Bytes, ApiError>, BoxError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(whole) => Ok(Ok(whole.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Ok(Err(ApiError::too_large(BODY_LIMIT))),
+        Err(error) => Err(error),
     }
 }
 

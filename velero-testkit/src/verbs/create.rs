@@ -33,8 +33,7 @@ pub(crate) fn create(inner: &Arc<Inner>, request: &Request) -> Result<Reply, Api
     if resource.namespaced && request.path.namespace.is_none() {
         return Err(ApiError::method_not_allowed());
     }
-    let mut tree = prepare::parse(request)?;
-    prepare::check_kind(&mut tree, &resource.api_version(), &resource.kind)?;
+    let mut tree = prepare::parse_object(request)?;
     let given = meta(&tree, "namespace");
     if resource.namespaced && !given.is_empty() && Some(given) != request.namespace() {
         return Err(ApiError::bad_request(

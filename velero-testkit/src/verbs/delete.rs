@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::effects;
-use crate::objects::set_meta;
+use crate::objects::{meta, set_meta};
+use crate::protobuf::Expected;
 use crate::registry::Resource;
 use crate::reply::Reply;
 use crate::server::Inner;
@@ -55,26 +56,52 @@ impl DeleteOptions {
     /// Reads the parameters and the body, which may be empty.
     pub(crate) fn of(request: &Request) -> Result<Self, ApiError> {
         // A body, even an empty object, takes the place of the query.
-        let in_body = !request.body.is_empty();
-        let body = if in_body {
-            prepare::parse(request)?
-        } else {
-            Value::Null
-        };
+        if !request.body.is_empty() {
+            let expected =
+                Expected::named("meta.k8s.io/v1", "meta.v1.DeleteOptions").map(|e| Expected {
+                    any_version: true,
+                    ..e
+                });
+            let body = prepare::parse(request, expected.as_ref())?;
+            return Self::from_body(&body);
+        }
+        let query = &request.query;
+        Self {
+            propagation: query.propagation_policy.clone(),
+            dry_run: query.dry_run,
+            ..Self::default()
+        }
+        .checked()
+    }
+
+    /// Reads `DeleteOptions`.
+    fn from_body(body: &Value) -> Result<Self, ApiError> {
+        let kind = body["kind"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "DeleteOptions") {
+            let version = body["apiVersion"].as_str().unwrap_or_default();
+            return Err(ApiError::bad_request(format!(
+                "no kind \"{kind}\" is registered for version \"{version}\", want DeleteOptions"
+            )));
+        }
         let text = |v: &Value| v.as_str().map(str::to_owned);
         let dry_run = body["dryRun"]
             .as_array()
             .is_some_and(|l| l.iter().any(|v| v == "All"));
-        let query = &request.query;
-        let mut propagation = if in_body {
-            text(&body["propagationPolicy"])
-        } else {
-            query.propagation_policy.clone()
-        };
+        let mut propagation = text(&body["propagationPolicy"]);
         if propagation.is_none() && body["orphanDependents"] == Value::Bool(true) {
             propagation = Some("Orphan".into());
         }
-        if let Some(policy) = &propagation
+        Self {
+            uid: text(&body["preconditions"]["uid"]),
+            resource_version: text(&body["preconditions"]["resourceVersion"]),
+            propagation,
+            dry_run,
+        }
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, ApiError> {
+        if let Some(policy) = &self.propagation
             && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
         {
             let cause = Cause::unsupported(
@@ -89,12 +116,7 @@ impl DeleteOptions {
                 &[cause],
             ));
         }
-        Ok(Self {
-            uid: text(&body["preconditions"]["uid"]),
-            resource_version: text(&body["preconditions"]["resourceVersion"]),
-            propagation,
-            dry_run: if in_body { dry_run } else { query.dry_run },
-        })
+        Ok(self)
     }
 }
 
@@ -276,11 +298,15 @@ pub(crate) fn drop_finalized(
 
 /// `eviction`: deletes the pod.
 pub(crate) fn evict(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiError> {
+    let body = prepare::parse_as(request, "policy/v1", "policy.v1.Eviction")?;
+    if meta(&body, "name") != request.name() {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
+    let mut options = DeleteOptions::from_body(&body["deleteOptions"])?;
+    options.dry_run |= request.query.dry_run;
     let mut state = inner.lock();
-    let options = DeleteOptions {
-        dry_run: request.query.dry_run,
-        ..DeleteOptions::default()
-    };
     delete_key(
         inner,
         &mut state,

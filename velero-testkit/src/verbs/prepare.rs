@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
+use crate::protobuf::{self, Expected};
 use crate::query::FieldValidation;
 use crate::registry::Resource;
 use crate::schema::{Problems, apply_defaults, normalise};
 use crate::status::ApiError;
 use crate::verbs::Request;
 
-/// Parses a JSON or YAML body.
-pub(crate) fn parse(request: &Request) -> Result<Value, ApiError> {
+/// Parses a JSON, YAML or protobuf body; kinds without an expected type are never sent in protobuf.
+pub(crate) fn parse(request: &Request, expected: Option<&Expected>) -> Result<Value, ApiError> {
     let kind = request
         .content_type
         .split(';')
@@ -21,11 +22,45 @@ pub(crate) fn parse(request: &Request) -> Result<Value, ApiError> {
             ApiError::bad_request(format!("the body of the request is no JSON object: {e}"))
         }),
         "application/yaml" | "application/apply-patch+yaml" => yaml(&request.body),
-        other => Err(ApiError::unsupported_media_type(
-            other,
-            &["application/json", "application/yaml"],
-        )),
+        other => match expected {
+            Some(expected) if other == protobuf::MEDIA_TYPE => {
+                protobuf::decode(&request.body, expected)
+            }
+            _ => {
+                let accepted = ["application/json", "application/yaml", protobuf::MEDIA_TYPE];
+                let accepted = &accepted[..if expected.is_some() { 3 } else { 2 }];
+                Err(ApiError::unsupported_media_type(other, accepted))
+            }
+        },
     }
+}
+
+/// Parses the body of a request that holds an object of the resource's own kind.
+pub(crate) fn parse_object(request: &Request) -> Result<Value, ApiError> {
+    let resource = &request.resource;
+    let root = resource.root.as_ref().filter(|_| resource.custom.is_none());
+    let expected = root.map(|root| Expected {
+        api_version: resource.api_version(),
+        kind: resource.kind.clone(),
+        ty: root.id,
+        any_version: false,
+    });
+    let mut tree = parse(request, expected.as_ref())?;
+    check_kind(&mut tree, &resource.api_version(), &resource.kind)?;
+    Ok(tree)
+}
+
+/// Parses a body of another built-in kind, that of a subresource; `name` is its name in the table of types.
+pub(crate) fn parse_as(
+    request: &Request,
+    api_version: &str,
+    name: &str,
+) -> Result<Value, ApiError> {
+    let expected = Expected::named(api_version, name)
+        .ok_or_else(|| ApiError::internal(format!("no type {name}")))?;
+    let mut tree = parse(request, Some(&expected))?;
+    check_kind(&mut tree, api_version, &expected.kind)?;
+    Ok(tree)
 }
 
 /// Parses YAML (of which JSON is a part).

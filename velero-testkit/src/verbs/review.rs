@@ -13,8 +13,7 @@ use crate::verbs::{Request, Writer, commit_update, prepare};
 /// Answers an access review: everything is allowed.
 pub(crate) fn review(request: &Request) -> Result<Reply, ApiError> {
     let resource = &request.resource;
-    let mut tree = prepare::parse(request)?;
-    prepare::check_kind(&mut tree, &resource.api_version(), &resource.kind)?;
+    let mut tree = prepare::parse_object(request)?;
     let user = json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]});
     tree["status"] = match resource.plural.as_str() {
         "selfsubjectrulesreviews" => json!({
@@ -40,8 +39,11 @@ pub(crate) fn token(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiE
         .ok_or_else(|| request.not_found())?;
     let token = state.ids.uid();
     drop(state);
-    let mut tree = prepare::parse(request)?;
-    prepare::check_kind(&mut tree, "authentication.k8s.io/v1", "TokenRequest")?;
+    let mut tree = prepare::parse_as(
+        request,
+        "authentication.k8s.io/v1",
+        "authentication.v1.TokenRequest",
+    )?;
     let seconds = tree["spec"]["expirationSeconds"].as_i64().unwrap_or(3600);
     let until = inner
         .now()
@@ -54,7 +56,7 @@ pub(crate) fn token(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiE
 
 /// Places a pod on a node.
 pub(crate) fn bind(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiError> {
-    let tree = prepare::parse(request)?;
+    let tree = prepare::parse_as(request, "v1", "core.v1.Binding")?;
     let node = tree["target"]["name"]
         .as_str()
         .unwrap_or_default()
@@ -116,7 +118,7 @@ pub(crate) fn scale(inner: &Arc<Inner>, request: &Request, verb: &str) -> Result
     let current = scale_of(&tree, &spec_path, &status_path);
     let wanted = match verb {
         "get" => return Ok(Reply::json(200, &current)),
-        "update" => prepare::parse(request)?,
+        "update" => prepare::parse_as(request, "autoscaling/v1", "autoscaling.v1.Scale")?,
         _ => {
             let patch: Value = serde_json::from_slice(&request.body)
                 .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;

@@ -33,8 +33,7 @@ pub(crate) fn update(
     subresource: Option<&str>,
 ) -> Result<Reply, ApiError> {
     let resource = &request.resource;
-    let mut tree = prepare::parse(request)?;
-    prepare::check_kind(&mut tree, &resource.api_version(), &resource.kind)?;
+    let mut tree = prepare::parse_object(request)?;
     let name = meta(&tree, "name").to_owned();
     if name.is_empty() {
         let cause = Cause::required("metadata.name", "name is required");

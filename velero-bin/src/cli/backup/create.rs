@@ -9,7 +9,7 @@ use super::super::filters::{BackupFilterArgs, MetadataArgs};
 use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
-use super::super::{Environment, console, names, wait};
+use super::super::{Environment, console, data_flags, names, wait};
 
 /// Flags of `backup create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +28,8 @@ pub(in crate::cli) struct CreateBackup {
         hide_default_value = true
     )]
     storage_location: String,
+    #[arg(long, hide = true)]
+    from_schedule: Option<String>,
     /// How long asynchronous operations of one item may take
     #[arg(long, value_name = "DURATION")]
     item_operation_timeout: Option<GoDuration>,
@@ -77,6 +79,7 @@ impl CreateBackup {
     }
 
     fn backup(&self, namespace: &str) -> Result<Backup> {
+        data_flags::refuse(&[("--from-schedule", data_flags::is_given(&self.from_schedule))])?;
         let mut spec = self.filters.spec()?;
         let Some(name) = self.name.as_deref().filter(|name| !name.is_empty()) else {
             bail!("a backup name is required");

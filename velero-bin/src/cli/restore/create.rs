@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use jiff::Zoned;
 use velero_core::GoDuration;
-use velero_core::api::{Backup, BackupPhase, Restore, UploaderConfigForRestore};
+use velero_core::api::{Backup, BackupPhase, Restore};
 use velero_core::names::labels;
 
 use super::super::exit::Exit;
@@ -106,7 +106,7 @@ impl CreateRestore {
         spec.backup_name = self.from_backup.clone();
         spec.schedule_name = self.from_schedule.clone();
         spec.item_operation_timeout = self.item_operation_timeout.unwrap_or_default();
-        spec.uploader_config = Some(UploaderConfigForRestore::default());
+        spec.uploader_config.get_or_insert_default();
         let mut restore = Restore::new(namespace, name, spec);
         self.metadata.apply(&mut restore.metadata);
         Ok(restore)

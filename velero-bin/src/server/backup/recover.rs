@@ -1,7 +1,7 @@
 //! Backups that a server left behind.
 
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
-use velero_persistence::{BackupStore, ErrorKind};
+use velero_persistence::{BackupStore, Claimant, ErrorKind};
 
 use crate::logfile::LogFile;
 use crate::runs::store_failure;
@@ -93,11 +93,12 @@ async fn leave_failure(
     let Some(uid) = backup.metadata.uid.as_deref() else {
         return Ok(None);
     };
-    match store.reserve(name, uid).await {
-        Ok(()) => {}
+    let claimant = Claimant::new(uid);
+    let claim = match store.reserve(name, &claimant, context.now()).await {
+        Ok(claim) => claim,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
         Err(error) => return Err(error.into()),
-    }
+    };
     let key = format!("{}/{name}", context.objects.namespace());
     let log = context.logs.begin("backup", &key);
     log.span()
@@ -115,6 +116,6 @@ async fn leave_failure(
         context.now(),
     )
     .await?;
-    store.release(name, uid).await?;
+    claim.release(context.now()).await?;
     Ok(Some(failed))
 }

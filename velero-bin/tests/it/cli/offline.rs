@@ -69,6 +69,70 @@ async fn create_prints_and_sends_nothing_when_asked_to() {
     assert_eq!(cluster.velero("backup get").await.exits(0), "");
 }
 
+/// What can be asked for without asking for anything goes into the spec, where the one rule decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_about_volumes_go_into_the_spec() {
+    let cluster = Cluster::start().await;
+    cluster.velero("install --crds-only").await.exits(0);
+    let line = "backup create b --snapshot-volumes --snapshot-move-data=false --default-volumes-to-fs-backup=f \
+                --csi-snapshot-timeout 7m --parallel-files-upload 0 -o json";
+    let backup: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    let spec = &backup["spec"];
+    assert_eq!(
+        [
+            &spec["snapshotVolumes"],
+            &spec["snapshotMoveData"],
+            &spec["defaultVolumesToFsBackup"],
+            &spec["csiSnapshotTimeout"],
+        ],
+        [true.into(), false.into(), false.into(), Value::from("7m0s")].each_ref()
+    );
+    let line = "backup create b --snapshot-volumes=true --snapshot-volumes= -o json";
+    let backup: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    assert_eq!(backup["spec"]["snapshotVolumes"], Value::Null);
+    cluster
+        .server
+        .store()
+        .seed("{apiVersion: velero.io/v1, kind: Backup, metadata: {name: b, namespace: velero}}")
+        .unwrap();
+    let line = "restore create --from-backup b --existing-resource-policy none --write-sparse-files=false \
+                --parallel-files-download 0 -o json";
+    let restore: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    assert_eq!(restore["spec"]["existingResourcePolicy"], "none");
+    assert_eq!(restore["spec"]["uploaderConfig"]["writeSparseFiles"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_not_there_is_named() {
+    let home = TempDir::new().unwrap();
+    let cluster = Cluster::start().await;
+    let there = std::fs::read_to_string(cluster.home.path().join(".kube/config")).unwrap();
+    let address = there
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("server: "))
+        .unwrap()
+        .trim_end_matches('/')
+        .to_owned();
+    let other = address.replace("http://", "https://");
+    for (server, expected) in [
+        ("http://127.0.0.1:9", "connection refused"),
+        (other.as_str(), "tls fails"),
+    ] {
+        let path = home.path().join("config");
+        std::fs::write(&path, there.replace(&address, server)).unwrap();
+        let begin = std::time::Instant::now();
+        let args = ["backup", "get", "--kubeconfig", path.to_str().unwrap()];
+        let message = run(command(home.path(), args)).await.fails();
+        assert!(
+            message.starts_with(&format!(
+                "the api server at {server} cannot be reached: {expected}"
+            )),
+            "{message}"
+        );
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_namespace_comes_from_flag_file_environment_default() {
     let cluster = Cluster::start().await;
@@ -101,8 +165,12 @@ async fn bad_words_are_usage_and_exit_with_one() {
         ("backup foo", "foo"),
         ("frobnicate", "frobnicate"),
         (
-            "backup create b --snapshot-volumes=true",
+            "backup create b --snapshot-volumes=perhaps",
             "--snapshot-volumes",
+        ),
+        (
+            "restore create --from-backup b --existing-resource-policy replace",
+            "none or update",
         ),
         ("backup create b --ttl 1d", "unknown unit"),
         ("backup get -o toml", "toml"),
@@ -139,6 +207,42 @@ async fn bad_words_are_usage_and_exit_with_one() {
             "exactly one of names, --all and --selector",
         ),
         ("backup get", "no kubeconfig was found"),
+        (
+            "backup create b --data-mover mine --ordered-resources pods=a/b",
+            "not supported yet: --data-mover, --ordered-resources",
+        ),
+        (
+            "backup create b --resource-policies-configmap p",
+            "not supported yet: --resource-policies-configmap",
+        ),
+        (
+            "backup create b --volume-snapshot-locations v",
+            "not supported yet: --volume-snapshot-locations",
+        ),
+        (
+            "backup create b --parallel-files-upload 4",
+            "not supported yet: --parallel-files-upload",
+        ),
+        (
+            "backup create --from-schedule s",
+            "not supported yet: --from-schedule",
+        ),
+        (
+            "restore create --from-backup b --resource-modifier-configmap m",
+            "not supported yet: --resource-modifier-configmap",
+        ),
+        (
+            "restore create --from-backup b --status-include-resources pods",
+            "not supported yet: --status-include-resources",
+        ),
+        (
+            "restore create --from-backup b --status-exclude-resources pods",
+            "not supported yet: --status-exclude-resources",
+        ),
+        (
+            "restore create --from-backup b --parallel-files-download 2",
+            "not supported yet: --parallel-files-download",
+        ),
     ] {
         let message = run(command(home.path(), line.split(' '))).await.fails();
         assert!(message.contains(expected), "{line}: {message}");

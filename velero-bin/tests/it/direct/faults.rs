@@ -64,6 +64,13 @@ async fn clusters_that_cannot_be_used_are_told_apart() {
         write("broken", "clusters: [{"),
         write("closed", &config("http://127.0.0.1:9")),
     );
+    // Something that speaks, but not TLS.
+    let s3 = S3Server::start().await;
+    let url = s3.url("", "");
+    let secure = url.split("endpoint=http").nth(1).unwrap();
+    let secure = format!("https{secure}");
+    let tls = write("tls", &config(&secure));
+    let no_tls = format!("cannot use the cluster at {secure}/: tls fails: ");
     for (args, expected) in [
         (vec![], "no kubeconfig was found"),
         (
@@ -75,6 +82,7 @@ async fn clusters_that_cannot_be_used_are_told_apart() {
             vec!["--kubeconfig", &closed],
             "cannot use the cluster at http://127.0.0.1:9/: ",
         ),
+        (vec!["--kubeconfig", &tls], no_tls.as_str()),
         (
             vec!["--kubeconfig", &closed, "--kubecontext", "y"],
             "cannot use the kubeconfig",
@@ -118,6 +126,10 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
             "cannot be used together",
         ),
         (
+            vec!["direct", "backup", "b", "--data-mover", "mine"],
+            "not supported yet: --data-mover",
+        ),
+        (
             vec![
                 "direct",
                 "backup",
@@ -139,7 +151,7 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
     assert_eq!(cluster.server.calls().total(), before);
     for args in [
         vec!["direct", "backup", "b", "-l", "a!=b"],
-        vec!["direct", "backup", "b", "--snapshot-volumes"],
+        vec!["direct", "backup", "b", "--snapshot-volumes=perhaps"],
         vec!["direct", "backup"],
     ] {
         let ran = cluster
@@ -153,6 +165,33 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
         );
     }
     assert_eq!(files(folder.path()), Vec::<String>::new());
+}
+
+/// The rule about the field is the engine's: `false` asks for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_refused_by_the_rule_for_the_field() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let message = cluster
+        .run([BACKUP, &[store.as_str(), "--snapshot-volumes"]].concat())
+        .await
+        .fails();
+    assert!(
+        message.contains("spec.snapshotVolumes: volume snapshots cannot be backed up"),
+        "{message}"
+    );
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+    cluster
+        .run([BACKUP, &[store.as_str(), "--snapshot-volumes=false"]].concat())
+        .await
+        .exits(0);
+    let message = cluster
+        .velero(&format!(
+            "direct restore first --store {store} --existing-resource-policy update"
+        ))
+        .await
+        .fails();
+    assert!(message.contains("existingResourcePolicy"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,10 +256,17 @@ async fn a_namespace_that_is_not_there_is_an_error_of_the_backup() {
             .concat(),
         )
         .await;
+    let cause = ran.stderr.clone();
     let text = ran.exits(2);
     assert!(
         text.contains("PartiallyFailed") && text.contains("gone"),
         "{text}"
+    );
+    assert_eq!(cause.lines().count(), 1, "{cause}");
+    assert!(
+        cause.starts_with("An error occurred: backup \"first\" PartiallyFailed: ")
+            && cause.contains("gone"),
+        "{cause}"
     );
 }
 
@@ -251,17 +297,14 @@ async fn kinds_that_cannot_be_read_are_errors_of_the_backup() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_backup_leaves_nothing() {
-    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
-    let store = format!("file://{}", folder.path().display());
+/// Begins a backup that gets stuck in the middle.
+async fn begin(cluster: &Cluster, folder: &TempDir, store: &str) -> std::process::Child {
     cluster.server.faults().add(
         Fault::new(FaultAction::Slow(Duration::from_secs(60)))
             .verb("list")
             .resource("secrets"),
     );
-    let mut command =
-        cluster.command([BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat());
+    let mut command = cluster.command([BACKUP, &[store, "--include-namespaces", "shop"]].concat());
     command
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
@@ -274,6 +317,47 @@ async fn an_interrupted_backup_leaves_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(claimed.is_dir(), "the backup never began");
+    child
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_killed_backup_is_taken_over() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let mut child = begin(&cluster, &folder, &store).await;
+    let pid = child.id();
+    let args = [BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat();
+    let message = cluster.run(&args).await.fails();
+    assert!(
+        message.contains("is being written by") && message.contains(&format!("(process {pid}")),
+        "{message}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    cluster.server.faults().clear();
+    let again = cluster.run(&args).await;
+    assert!(
+        again.stderr.contains("the name \"first\" was left behind")
+            && again.stderr.contains(&format!("process {pid}"))
+            && again.stderr.trim_end().ends_with("has ended"),
+        "{}",
+        again.stderr
+    );
+    again.exits(0);
+    let hidden = std::fs::read_dir(folder.path().join("backups/first"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with(['.', 'x']))
+        .collect::<Vec<_>>();
+    assert_eq!(hidden, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_backup_leaves_nothing() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let child = begin(&cluster, &folder, &store).await;
     Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()

@@ -245,3 +245,47 @@ async fn every_record_of_a_run_is_a_line_of_its_log() {
             .all(|line| line.contains("restore=velero/back") && line.contains("namespace=shop"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_restore_names_what_was_skipped() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = store(&folder);
+    cluster
+        .velero(&format!(
+            "direct backup first --store {store} --include-namespaces shop"
+        ))
+        .await
+        .exits(0);
+    cluster
+        .velero(&format!(
+            "direct restore first --store {store} --restore-name back --exclude-resources secrets"
+        ))
+        .await
+        .exits(0);
+    let log = crate::server::gunzip(&folder.path().join("restores/back/restore-back-logs.gz"));
+    for name in ["settings", "other"] {
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains(&format!("name={name} ")) && line.contains("skipped: "))
+            .collect();
+        assert_eq!(lines.len(), 1, "{name}: {log}");
+        for part in [
+            "level=info",
+            "namespace=shop",
+            "resource=configmaps",
+            "it is in the cluster, as it is in the backup",
+        ] {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
+    }
+    let left: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("left out: the kind is not selected"))
+        .collect();
+    assert_eq!(left.len(), 1, "{log}");
+    assert!(
+        left[0].contains("resource=secrets") && left[0].contains("count=1"),
+        "{}",
+        left[0]
+    );
+}

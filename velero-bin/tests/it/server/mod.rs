@@ -10,3 +10,5 @@ mod restores;
 mod s3;
 mod sync;
 mod world;
+
+pub(crate) use world::gunzip;

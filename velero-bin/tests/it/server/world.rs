@@ -255,7 +255,7 @@ pub(super) fn files(root: &Path) -> Vec<String> {
 }
 
 /// Reads a gzip file as text.
-pub(super) fn gunzip(path: &Path) -> String {
+pub(crate) fn gunzip(path: &Path) -> String {
     use std::io::Read as _;
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap())

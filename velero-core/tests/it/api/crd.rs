@@ -131,19 +131,7 @@ fn kinds_and_resources_agree_with_kube() {
             format!("{}.velero.io", K::PLURAL)
         );
     }
-    check::<Backup>();
-    check::<BackupRepository>();
-    check::<BackupStorageLocation>();
-    check::<DataDownload>();
-    check::<DataUpload>();
-    check::<DeleteBackupRequest>();
-    check::<DownloadRequest>();
-    check::<PodVolumeBackup>();
-    check::<PodVolumeRestore>();
-    check::<Restore>();
-    check::<Schedule>();
-    check::<ServerStatusRequest>();
-    check::<VolumeSnapshotLocation>();
+    for_every_kind!(check);
 }
 
 /// `cargo xtask crds` writes the files.

@@ -97,19 +97,7 @@ fn the_spec_and_status_may_be_absent_or_null() {
             assert_eq!(*object.status(), K::Status::default());
         }
     }
-    check::<Backup>();
-    check::<BackupRepository>();
-    check::<BackupStorageLocation>();
-    check::<DataDownload>();
-    check::<DataUpload>();
-    check::<DeleteBackupRequest>();
-    check::<DownloadRequest>();
-    check::<PodVolumeBackup>();
-    check::<PodVolumeRestore>();
-    check::<Restore>();
-    check::<Schedule>();
-    check::<ServerStatusRequest>();
-    check::<VolumeSnapshotLocation>();
+    for_every_kind!(check);
 }
 
 /// Every property that the definitions name may be null, and is then the same as absent.
@@ -131,19 +119,7 @@ fn every_field_may_be_null() {
             }
         }
     }
-    check::<Backup>();
-    check::<BackupRepository>();
-    check::<BackupStorageLocation>();
-    check::<DataDownload>();
-    check::<DataUpload>();
-    check::<DeleteBackupRequest>();
-    check::<DownloadRequest>();
-    check::<PodVolumeBackup>();
-    check::<PodVolumeRestore>();
-    check::<Restore>();
-    check::<Schedule>();
-    check::<ServerStatusRequest>();
-    check::<VolumeSnapshotLocation>();
+    for_every_kind!(check);
 }
 
 /// A value made from the schema, with every property set, comes out as it went in: no name is misspelt, none is forgotten.
@@ -183,19 +159,7 @@ fn every_field_survives_reading_and_writing() {
         let object: K = read(value.clone());
         assert_eq!(write(&object), value);
     }
-    check::<Backup>();
-    check::<BackupRepository>();
-    check::<BackupStorageLocation>();
-    check::<DataDownload>();
-    check::<DataUpload>();
-    check::<DeleteBackupRequest>();
-    check::<DownloadRequest>();
-    check::<PodVolumeBackup>();
-    check::<PodVolumeRestore>();
-    check::<Restore>();
-    check::<Schedule>();
-    check::<ServerStatusRequest>();
-    check::<VolumeSnapshotLocation>();
+    for_every_kind!(check);
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! Flags about the data of volumes, and flags of the peer whose part does not exist here yet.
+//!
+//! A flag that can be given without asking for anything, such as `--snapshot-volumes=false`, goes into the spec, where
+//! the same rule as for any other Backup or Restore decides. The others are refused by name.
+
+use anyhow::{Result, bail};
+use velero_core::GoDuration;
+use velero_core::api::{BackupSpec, RestoreSpec};
+
+use super::values::{Names, TriState};
+
+/// Flags of backups.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct BackupDataArgs {
+    /// Whether to take snapshots of persistent volumes
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    snapshot_volumes: Option<TriState>,
+    /// Whether to move the data of snapshots to the backup storage location
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    snapshot_move_data: Option<TriState>,
+    /// Whether to back the files of all pod volumes up, unless a pod opts out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    default_volumes_to_fs_backup: Option<TriState>,
+    /// How long a CSI snapshot may take to become ready
+    #[arg(long, value_name = "DURATION")]
+    csi_snapshot_timeout: Option<GoDuration>,
+    #[arg(long, hide = true)]
+    data_mover: Option<String>,
+    #[arg(long, hide = true)]
+    ordered_resources: Option<String>,
+    #[arg(long, hide = true)]
+    resource_policies_configmap: Option<String>,
+    #[arg(long, hide = true)]
+    volume_snapshot_locations: Option<String>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    parallel_files_upload: Option<i64>,
+}
+
+impl BackupDataArgs {
+    /// Puts the flags into a spec.
+    ///
+    /// # Errors
+    /// When a flag asks for something that does not exist yet.
+    pub(super) fn apply(&self, spec: &mut BackupSpec) -> Result<()> {
+        refuse(&[
+            ("--data-mover", is_given(&self.data_mover)),
+            ("--ordered-resources", is_given(&self.ordered_resources)),
+            (
+                "--resource-policies-configmap",
+                is_given(&self.resource_policies_configmap),
+            ),
+            (
+                "--volume-snapshot-locations",
+                is_given(&self.volume_snapshot_locations),
+            ),
+            // The peer leaves zero and less to the server.
+            (
+                "--parallel-files-upload",
+                self.parallel_files_upload.is_some_and(|count| count > 0),
+            ),
+        ])?;
+        let state = |flag: Option<TriState>| flag.and_then(|state| state.0);
+        spec.snapshot_volumes = state(self.snapshot_volumes);
+        spec.snapshot_move_data = state(self.snapshot_move_data);
+        spec.default_volumes_to_fs_backup = state(self.default_volumes_to_fs_backup);
+        spec.csi_snapshot_timeout = self.csi_snapshot_timeout.unwrap_or_default();
+        Ok(())
+    }
+}
+
+/// Flags of restores.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct RestoreDataArgs {
+    /// What becomes of objects that are in the cluster already: none leaves them as they are, update changes them
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    existing_resource_policy: Option<String>,
+    /// Whether runs of zeros become holes in restored files
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    write_sparse_files: Option<TriState>,
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    parallel_files_download: Option<i64>,
+    #[arg(long, hide = true)]
+    resource_modifier_configmap: Option<String>,
+    #[arg(long, hide = true)]
+    status_include_resources: Option<Names>,
+    #[arg(long, hide = true)]
+    status_exclude_resources: Option<Names>,
+}
+
+impl RestoreDataArgs {
+    /// Puts the flags into a spec.
+    ///
+    /// # Errors
+    /// When a flag asks for something that does not exist yet.
+    pub(super) fn apply(&self, spec: &mut RestoreSpec) -> Result<()> {
+        if self.parallel_files_download.is_some_and(|count| count < 0) {
+            bail!("--parallel-files-download cannot be negative");
+        }
+        refuse(&[
+            (
+                "--parallel-files-download",
+                self.parallel_files_download.is_some_and(|count| count > 0),
+            ),
+            (
+                "--resource-modifier-configmap",
+                is_given(&self.resource_modifier_configmap),
+            ),
+            (
+                "--status-include-resources",
+                self.status_include_resources.is_some(),
+            ),
+            (
+                "--status-exclude-resources",
+                self.status_exclude_resources.is_some(),
+            ),
+        ])?;
+        spec.existing_resource_policy = self.existing_resource_policy.clone().unwrap_or_default();
+        if let Some(sparse) = self.write_sparse_files.and_then(|state| state.0) {
+            let uploader = spec.uploader_config.get_or_insert_default();
+            uploader.write_sparse_files = Some(sparse);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses the flags that were given.
+pub(super) fn refuse(flags: &[(&str, bool)]) -> Result<()> {
+    let given: Vec<&str> = flags
+        .iter()
+        .filter(|(_, given)| *given)
+        .map(|(name, _)| *name)
+        .collect();
+    if !given.is_empty() {
+        bail!("not supported yet: {}", given.join(", "));
+    }
+    Ok(())
+}
+
+/// Whether a flag asks for something: the peer's default is empty.
+pub(super) fn is_given(flag: &Option<String>) -> bool {
+    flag.as_ref().is_some_and(|text| !text.is_empty())
+}
+
+fn policy(text: &str) -> Result<String, String> {
+    match text {
+        "" | "none" | "update" => Ok(text.to_owned()),
+        _ => Err("it must be none or update".to_owned()),
+    }
+}
