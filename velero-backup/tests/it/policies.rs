@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use velero_backup::{BackupEngine, artifacts};
 use velero_core::ItemTree;
-use velero_core::action::ActionError;
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector,
+};
 use velero_core::api::{Backup, DataMovePhase, PodVolumeBackup};
 use velero_core::policy::ResourcePolicies;
 use velero_core::volume::{PodVolume, PodVolumeBackups, VolumeProperties, VolumeSnapshotter};
@@ -394,4 +396,61 @@ async fn a_timeout_that_is_none_is_an_error_and_the_default_counts() {
         calls.0.lock().unwrap().last().unwrap(),
         "wait for 1 at most 14400 s"
     );
+}
+
+/// An action that calls itself the one for CSI snapshots, and notes what it sees.
+struct Csi(Calls);
+
+#[async_trait::async_trait]
+impl BackupItemAction for Csi {
+    fn name(&self) -> &str {
+        "velero.io/csi-pvc-backupper"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(["persistentvolumeclaims"])
+    }
+
+    async fn execute(
+        &self,
+        mut item: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        self.0.note(format!("csi {}", item.namespace()));
+        item.set_annotation("backup.velero.io/skipped-no-csi-pv", "true");
+        Ok(BackupOutcome::changed(item))
+    }
+}
+
+#[tokio::test]
+async fn rules_keep_the_csi_action_from_claims() {
+    let server = world();
+    running(&server);
+    let mut labelled = claim("bank", "data", "pv-bank", json!({"keep": "out"}));
+    labelled["metadata"]["uid"] = json!("u1");
+    replace(&server, labelled);
+    let calls = Calls::default();
+    let engine = engine(&server).await.action(Csi(calls.clone()));
+    server.calls().reset();
+    let text = "volumePolicies: [{conditions: {pvcLabels: {keep: out}}, action: {type: skip}}]";
+    let done = run_by(&engine, json!({}), text).await;
+    assert_eq!(*calls.0.lock().unwrap(), ["csi shop"]);
+    assert_eq!(server.calls().count("get", "persistentvolumes"), 0);
+    let reasons: Vec<&str> = done
+        .result
+        .volume_infos
+        .iter()
+        .map(|info| info.skipped_reason.split(';').next().unwrap())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "any: skipped due to resource policy ",
+            "volumeSnapshot: no applicable volumesnapshotter found",
+            "csiSnapshot: skipped b/c it's not a CSI volume"
+        ]
+    );
+    // The annotation was for the engine alone.
+    let stored = &done.items["persistentvolumeclaims/namespaces/shop/data"];
+    assert_eq!(stored.pointer("/metadata/annotations"), None, "{stored}");
 }
