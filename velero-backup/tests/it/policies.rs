@@ -13,8 +13,9 @@ use velero_core::action::{
 use velero_core::api::{Backup, DataMovePhase, PodVolumeBackup};
 use velero_core::policy::ResourcePolicies;
 use velero_core::volume::{PodVolume, PodVolumeBackups, VolumeProperties, VolumeSnapshotter};
-use velero_testkit::ApiServer;
+use velero_testkit::{ApiServer, ExecResult};
 
+use crate::hooks::{Bench, both, hooked};
 use crate::support::*;
 
 fn policies(text: &str) -> Option<ResourcePolicies> {
@@ -453,4 +454,36 @@ async fn rules_keep_the_csi_action_from_claims() {
     // The annotation was for the engine alone.
     let stored = &done.items["persistentvolumeclaims/namespaces/shop/data"];
     assert_eq!(stored.pointer("/metadata/annotations"), None, "{stored}");
+}
+
+#[tokio::test]
+async fn what_hooks_freeze_stays_frozen_until_its_files_are_copied() {
+    let bench = Bench::new(|_| ExecResult::default());
+    for name in ["a", "b"] {
+        let mut pod = hooked(name, &[name], both());
+        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": name, "mountPath": "/d"}]);
+        seed(&bench.server, pod);
+        let pv = format!("pv-{name}");
+        seed(&bench.server, claim("shop", name, &pv, json!({})));
+        let mut volume = volume(&pv, "shop", name, json!({}));
+        volume["spec"].as_object_mut().unwrap().remove("hostPath");
+        volume["spec"]["csi"] = json!({"driver": "d", "volumeHandle": "h"});
+        seed(&bench.server, volume);
+    }
+    let engine = engine(&bench.server)
+        .await
+        .pod_volumes(Copier(Calls(Arc::clone(&bench.log))));
+    let spec = json!({"includedNamespaces": ["shop"], "defaultVolumesToFsBackup": true});
+    let done = run_with(&engine, spec).await;
+    assert_eq!(done.lines(), Vec::<String>::new());
+    let steps = |name: &str| {
+        [
+            format!("{name} c freeze"),
+            format!("copy shop Some({name:?})"),
+            "wait for 1 at most 14400 s".to_owned(),
+            format!("{name} c thaw"),
+        ]
+    };
+    assert_eq!(bench.ran(), [steps("a"), steps("b")].concat());
+    assert_eq!(done.result.pod_volume_backups.len(), 2);
 }
