@@ -6,7 +6,7 @@ use velero_core::filter::validate_namespace_lists;
 use velero_core::policy::CONFIG_MAP_KIND;
 use velero_core::{GoDuration, Selector};
 
-use super::values::{AnySelector, Mappings, Names, Pairs, TriState, strict_selector};
+use super::values::{AnySelector, Mappings, Names, Ordered, Pairs, TriState, strict_selector};
 
 /// Filters of backups and restores alike.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -65,6 +65,21 @@ pub(crate) struct BackupFilterArgs {
     /// ConfigMap in the backup's namespace that holds resource policies
     #[arg(long, value_name = "NAME")]
     pub(crate) resource_policies_configmap: Option<String>,
+    /// The order in which objects of a kind are backed up, such as 'pods=shop/db,shop/web;persistentvolumes=pv1'
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) ordered_resources: Option<Ordered>,
+    /// Whether snapshots of persistent volumes are taken
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) snapshot_volumes: Option<TriState>,
+    /// Whether the data of snapshots is moved to the storage location
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) snapshot_move_data: Option<TriState>,
+    /// Whether the files of all pod volumes are backed up unless a pod opts out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) default_volumes_to_fs_backup: Option<TriState>,
+    /// How long a CSI snapshot may take to get its handle
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) csi_snapshot_timeout: Option<GoDuration>,
     /// How long the backup is kept, such as 720h
     #[arg(long, value_name = "DURATION")]
     pub(crate) ttl: Option<GoDuration>,
@@ -156,6 +171,13 @@ impl BackupFilterArgs {
             or_label_selectors,
             ttl: self.ttl.unwrap_or_default(),
             resource_policy: self.resource_policy(),
+            ordered_resources: self.ordered_resources.clone().unwrap_or_default().0,
+            snapshot_volumes: self.snapshot_volumes.and_then(|state| state.0),
+            snapshot_move_data: self.snapshot_move_data.and_then(|state| state.0),
+            default_volumes_to_fs_backup: self
+                .default_volumes_to_fs_backup
+                .and_then(|state| state.0),
+            csi_snapshot_timeout: self.csi_snapshot_timeout.unwrap_or_default(),
             ..BackupSpec::default()
         };
         let faults = validate_namespace_lists(&spec.included_namespaces, &spec.excluded_namespaces);
