@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use velero_backup::BackupEngine;
+use velero_backup::{BackupEngine, BackupOptions};
 use velero_cluster::Cluster;
 use velero_core::api::{Backup, BackupSpec};
 use velero_core::policy::ResourcePolicies;
@@ -21,6 +21,11 @@ use crate::runs::{
     BackupDone, BackupRun, FollowRun, RunError, cancelled_by, follow_to_end, live_namespaces,
     prepare_direct_backup, read_policies, run_backup, system_clock,
 };
+
+/// How the engine runs, by the features that are switched on.
+fn options(environment: &Environment) -> BackupOptions {
+    BackupOptions::default().all_api_versions(environment.features().all_api_versions())
+}
 
 /// Time between two looks at operations.
 const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
@@ -82,7 +87,7 @@ impl DirectBackup {
             backup,
             policies,
             actions: Vec::new(),
-            options: Default::default(),
+            options: options(environment),
             progress: progress.clone(),
             cancel: cancel.clone(),
             cancelled_by: cancelled_by("the user"),
@@ -99,7 +104,7 @@ impl DirectBackup {
                 store: followed.1,
                 backup: done.backup.clone(),
                 actions: Vec::new(),
-                options: Default::default(),
+                options: options(environment),
                 logs,
                 cancel,
                 clock: system_clock(),
@@ -121,7 +126,7 @@ impl DirectBackup {
         let cancel = stop_on_interrupt();
         let backup = self.backup(environment, spec, &cluster).await?;
         let policies = self.policies(&backup, &cluster).await?;
-        let engine = BackupEngine::new(cluster);
+        let engine = BackupEngine::new(cluster).options(options(environment));
         let outcome = async {
             let request = engine.request_with(&backup, policies).await?;
             engine.dry_run(&request, &cancel).await
