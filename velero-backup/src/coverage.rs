@@ -71,13 +71,29 @@ pub enum Reading {
     Not(String),
 }
 
+const EVERYWHERE: &str = "one list";
+const BY_NAMESPACE: &str = "by namespace";
+const REFUSED: &str = "by namespace: the list of the cluster is forbidden";
+const NOT: &str = "not read: ";
+
+impl Reading {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(match text {
+            EVERYWHERE => Self::Everywhere,
+            BY_NAMESPACE => Self::ByNamespace,
+            REFUSED => Self::Refused,
+            _ => Self::Not(text.strip_prefix(NOT)?.to_owned()),
+        })
+    }
+}
+
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Everywhere => f.write_str("one list"),
-            Self::ByNamespace => f.write_str("by namespace"),
-            Self::Refused => f.write_str("by namespace: the list of the cluster is forbidden"),
-            Self::Not(rule) => write!(f, "not read: {rule}"),
+            Self::Everywhere => f.write_str(EVERYWHERE),
+            Self::ByNamespace => f.write_str(BY_NAMESPACE),
+            Self::Refused => f.write_str(REFUSED),
+            Self::Not(rule) => write!(f, "{NOT}{rule}"),
         }
     }
 }
@@ -133,6 +149,31 @@ impl Rule {
 }
 
 impl KindCoverage {
+    /// Reads the fields of a log line whose message is `coverage`; `None` when they are not those of one.
+    pub fn from_fields<'a>(field: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        let count = |name: &str| match field(name) {
+            None => Some(0),
+            Some(text) => text.parse::<u64>().ok(),
+        };
+        Some(Self {
+            resource: GroupResource::from(field("resource")?),
+            version: field("version").unwrap_or_default().to_owned(),
+            reading: Reading::from_text(field("reading")?)?,
+            found: field("found")?.parse().ok()?,
+            stored: field("stored")?.parse().ok()?,
+            related: count("related")?,
+            left_out: LeftOut {
+                namespace: count("leftOutByNamespace")?,
+                label_selector: count("leftOutByLabelSelector")?,
+                exclude_label: count("leftOutByExcludeLabel")?,
+                deleting: count("leftOutByDeletion")?,
+                action: count("leftOutByAction")?,
+            },
+            failed: count("failed")?,
+            incomplete_lists: count("incompleteLists")?,
+        })
+    }
+
     fn log(&self) {
         let some = |count: u64| (count > 0).then_some(count);
         tracing::info!(
@@ -392,5 +433,36 @@ mod tests {
             (1, 1, 0)
         );
         assert_eq!(of("unicorns").failed, 1);
+    }
+
+    #[test]
+    fn fields_of_a_log_line() {
+        let fields = [
+            ("resource", "deployments.apps"),
+            ("version", "v1"),
+            ("reading", "not read: resource filters"),
+            ("found", "5"),
+            ("stored", "2"),
+            ("related", "2"),
+            ("leftOutByDeletion", "1"),
+            ("failed", "2"),
+        ];
+        let read = |fields: &[(&str, &'static str)]| {
+            let fields: HashMap<String, &'static str> =
+                fields.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
+            KindCoverage::from_fields(|name| fields.get(name).copied())
+        };
+        let kind = read(&fields).unwrap();
+        assert_eq!(kind.resource.to_string(), "deployments.apps");
+        assert_eq!(kind.reading, Reading::Not("resource filters".to_owned()));
+        assert_eq!((kind.found, kind.stored, kind.left_out.deleting), (5, 2, 1));
+        for (at, bad) in [(2, "somehow"), (3, "many"), (6, "-1")] {
+            let mut fields = fields;
+            fields[at].1 = bad;
+            assert_eq!(read(&fields), None, "{bad}");
+        }
+        for reading in [Reading::Everywhere, Reading::ByNamespace, Reading::Refused] {
+            assert_eq!(Reading::from_text(&reading.to_string()), Some(reading));
+        }
     }
 }

@@ -19,6 +19,7 @@ use velero_core::{
 };
 
 use crate::blocks::Member;
+use crate::volume::Bars;
 
 /// Tells the time of an action call.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -207,16 +208,30 @@ impl Actions {
             .any(|(_, selector)| selector.matches_resource(gr))
     }
 
+    /// Whether an action of one of these names is bound.
+    pub(crate) fn has_any(&self, names: &[&str]) -> bool {
+        self.bound
+            .iter()
+            .any(|(action, _)| names.contains(&action.name()))
+    }
+
     /// Runs all actions that want this item, one after the other.
     ///
     /// What goes wrong becomes a record; the item then goes on as it was before the action that failed.
-    pub(crate) async fn prepare(&self, resource: Arc<ApiResource>, item: RawItem) -> Prepared {
+    pub(crate) async fn prepare(
+        &self,
+        resource: Arc<ApiResource>,
+        item: RawItem,
+        bars: Bars,
+    ) -> Prepared {
         let gr = resource.group_resource();
         let head = item.head();
         let mine: Vec<_> = self
             .bound
             .iter()
-            .filter(|(_, s)| s.matches(&gr, &head.namespace, &head.labels))
+            .filter(|(a, s)| {
+                s.matches(&gr, &head.namespace, &head.labels) && !bars.keep_out(a.name())
+            })
             .map(|(a, _)| Arc::clone(a))
             .collect();
         let mut out = Prepared::plain(resource, item);

@@ -142,6 +142,8 @@ pub(crate) struct Run<'a> {
     pub(crate) ordered: Ordered,
     /// Lists of kinds that are not collected.
     pub(crate) aside: HashMap<GroupResource, Side>,
+    /// All claims of volume groups, where the backup's own list does not hold them all.
+    pub(crate) grouped: Option<Vec<RawItem>>,
     /// Items that went wrong, each with the root causes: itself, or what it needs.
     pub(crate) broken: HashMap<ResourceIdentifier, BTreeSet<String>>,
     /// Additional items that need not be looked for again: missing, refused or not to be stored.
@@ -192,6 +194,7 @@ impl<'a> Run<'a> {
             forming: Forming::default(),
             ordered: Ordered::read(request.backup()),
             aside: HashMap::new(),
+            grouped: None,
             broken: HashMap::new(),
             settled: HashSet::new(),
             content: Arc::default(),
@@ -354,8 +357,8 @@ impl<'a> Run<'a> {
             .collect();
         self.count_taken(at, fresh.len());
         let resource = Arc::new(kind.resource.clone());
-        if kind.gr.is("", "pods") {
-            self.pods(&resource, fresh).await?;
+        if self.waits(&kind.gr) {
+            self.in_namespaces(&resource, fresh).await?;
         } else if self.actions.want(&kind.gr) || self.actions.relate_kind(&kind.gr) {
             let mut fresh = fresh.into_iter();
             loop {
@@ -455,13 +458,14 @@ impl<'a> Run<'a> {
         &mut self,
         items: Vec<(Arc<ApiResource>, RawItem)>,
     ) -> Vec<Prepared> {
+        let bars = self.bars(&items).await;
         let (actions, finalizing) = (&self.actions, self.finalizing);
-        let prepare = |(resource, item)| async move {
-            let mut prepared = actions.prepare(resource, item).await;
+        let prepare = |((resource, item), bars)| async move {
+            let mut prepared = actions.prepare(resource, item, bars).await;
             prepared.must_include |= finalizing;
             prepared
         };
-        stream::iter(items.into_iter().map(prepare))
+        stream::iter(items.into_iter().zip(bars).map(prepare))
             .buffered(self.options.concurrency.max(1))
             .collect()
             .await

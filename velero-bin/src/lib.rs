@@ -2,10 +2,12 @@
 //! in the crates below it.
 
 pub mod cli;
+pub mod features;
 pub mod logfile;
 pub mod runs;
 pub mod server;
 
+mod coverage;
 mod direct;
 mod install;
 mod report;

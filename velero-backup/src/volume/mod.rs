@@ -5,6 +5,7 @@
 
 mod decide;
 mod facts;
+mod gate;
 mod info;
 mod observe;
 mod pods;
@@ -13,7 +14,7 @@ mod snapshots;
 mod tracker;
 mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use decide::Rules;
 use facts::{Claim, ClaimKey};
 use tracker::SkipTracker;
 
+pub(crate) use gate::Bars;
 pub(crate) use info::VolumeOutcome;
 pub(crate) use run::concerns;
 
@@ -78,6 +80,8 @@ pub(crate) struct Volumes {
     rules: Rules,
     claims: BTreeMap<ClaimKey, ClaimState>,
     volumes: BTreeMap<String, VolumeState>,
+    /// Claims that pods will have copied, where actions need to know beforehand.
+    foreseen: BTreeSet<ClaimKey>,
     tracker: SkipTracker,
     snapshots: Vec<NativeSnapshot>,
     copies: Vec<Copy>,

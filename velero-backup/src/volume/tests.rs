@@ -911,6 +911,105 @@ async fn claims_after_the_csi_action() {
     }
 }
 
+/// Which claims the CSI action, and that of vSphere, do not see.
+#[test]
+fn claims_that_actions_do_not_see() {
+    let csi = json!({"csi": {"driver": "ebs", "volumeHandle": "h"}});
+    let off = json!({"snapshotVolumes": false});
+    let bound = || claim("data", "pv");
+    for (spec, policies, opt_in, claim, has_volume, expected) in [
+        (json!({}), None, "", bound(), true, Bars::Nobody),
+        (off.clone(), None, "", bound(), true, Bars::Csi),
+        (json!({}), None, "d", bound(), true, Bars::Csi),
+        (
+            json!({}),
+            Some("{action: {type: skip}}"),
+            "",
+            bound(),
+            true,
+            Bars::All,
+        ),
+        (
+            json!({}),
+            Some("{conditions: {pvcLabels: {tier: db}}, action: {type: skip}}"),
+            "",
+            bound(),
+            true,
+            Bars::All,
+        ),
+        (
+            json!({}),
+            Some("{action: {type: custom}}"),
+            "",
+            bound(),
+            true,
+            Bars::Csi,
+        ),
+        (
+            json!({}),
+            Some("{action: {type: fs-backup}}"),
+            "",
+            bound(),
+            true,
+            Bars::Csi,
+        ),
+        (
+            off,
+            Some("{action: {type: snapshot}}"),
+            "d",
+            bound(),
+            true,
+            Bars::Nobody,
+        ),
+        // Without a volume.
+        (json!({}), None, "", claim("data", ""), false, Bars::Csi),
+        (
+            json!({}),
+            Some("{conditions: {pvcPhase: [Pending]}, action: {type: skip}}"),
+            "",
+            claim("data", ""),
+            false,
+            Bars::All,
+        ),
+        (
+            json!({}),
+            Some("{conditions: {pvcPhase: [Pending]}, action: {type: snapshot}}"),
+            "",
+            claim("data", ""),
+            false,
+            Bars::Nobody,
+        ),
+    ] {
+        let world = World {
+            spec,
+            policies,
+            csi: true,
+            copier: Some(Arc::default()),
+            ..World::default()
+        };
+        let mut volumes = world.volumes();
+        volumes.foresee(&prepared(&pod("web", opt_in, "data")).original);
+        let volume = prepared(&volume("pv", "data", csi.clone())).original;
+        let found = volumes.bars(&prepared(&claim).original, has_volume.then_some(&volume));
+        assert_eq!(found, expected, "{} {policies:?} {opt_in}", world.spec);
+    }
+    for (bars, csi, vsphere, other) in [
+        (Bars::Nobody, false, false, false),
+        (Bars::Csi, true, false, false),
+        (Bars::All, true, true, false),
+    ] {
+        let actions = [
+            "velero.io/csi-pvc-backupper",
+            "velero.io/vsphere-pvc-backupper",
+            "velero.io/pv",
+        ];
+        assert_eq!(
+            actions.map(|action| bars.keep_out(action)),
+            [csi, vsphere, other]
+        );
+    }
+}
+
 #[tokio::test]
 async fn skipped_items_and_odd_objects_are_left_alone() {
     let world = World {

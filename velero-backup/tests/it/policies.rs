@@ -7,12 +7,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use velero_backup::{BackupEngine, artifacts};
 use velero_core::ItemTree;
-use velero_core::action::ActionError;
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector,
+};
 use velero_core::api::{Backup, DataMovePhase, PodVolumeBackup};
 use velero_core::policy::ResourcePolicies;
 use velero_core::volume::{PodVolume, PodVolumeBackups, VolumeProperties, VolumeSnapshotter};
-use velero_testkit::ApiServer;
+use velero_testkit::{ApiServer, ExecResult};
 
+use crate::hooks::{Bench, both, hooked};
 use crate::support::*;
 
 fn policies(text: &str) -> Option<ResourcePolicies> {
@@ -394,4 +397,93 @@ async fn a_timeout_that_is_none_is_an_error_and_the_default_counts() {
         calls.0.lock().unwrap().last().unwrap(),
         "wait for 1 at most 14400 s"
     );
+}
+
+/// An action that calls itself the one for CSI snapshots, and notes what it sees.
+struct Csi(Calls);
+
+#[async_trait::async_trait]
+impl BackupItemAction for Csi {
+    fn name(&self) -> &str {
+        "velero.io/csi-pvc-backupper"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(["persistentvolumeclaims"])
+    }
+
+    async fn execute(
+        &self,
+        mut item: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        self.0.note(format!("csi {}", item.namespace()));
+        item.set_annotation("backup.velero.io/skipped-no-csi-pv", "true");
+        Ok(BackupOutcome::changed(item))
+    }
+}
+
+#[tokio::test]
+async fn rules_keep_the_csi_action_from_claims() {
+    let server = world();
+    running(&server);
+    let mut labelled = claim("bank", "data", "pv-bank", json!({"keep": "out"}));
+    labelled["metadata"]["uid"] = json!("u1");
+    replace(&server, labelled);
+    let calls = Calls::default();
+    let engine = engine(&server).await.action(Csi(calls.clone()));
+    server.calls().reset();
+    let text = "volumePolicies: [{conditions: {pvcLabels: {keep: out}}, action: {type: skip}}]";
+    let done = run_by(&engine, json!({}), text).await;
+    assert_eq!(*calls.0.lock().unwrap(), ["csi shop"]);
+    assert_eq!(server.calls().count("get", "persistentvolumes"), 0);
+    let reasons: Vec<&str> = done
+        .result
+        .volume_infos
+        .iter()
+        .map(|info| info.skipped_reason.split(';').next().unwrap())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "any: skipped due to resource policy ",
+            "volumeSnapshot: no applicable volumesnapshotter found",
+            "csiSnapshot: skipped b/c it's not a CSI volume"
+        ]
+    );
+    // The annotation was for the engine alone.
+    let stored = &done.items["persistentvolumeclaims/namespaces/shop/data"];
+    assert_eq!(stored.pointer("/metadata/annotations"), None, "{stored}");
+}
+
+#[tokio::test]
+async fn what_hooks_freeze_stays_frozen_until_its_files_are_copied() {
+    let bench = Bench::new(|_| ExecResult::default());
+    for name in ["a", "b"] {
+        let mut pod = hooked(name, &[name], both());
+        pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": name, "mountPath": "/d"}]);
+        seed(&bench.server, pod);
+        let pv = format!("pv-{name}");
+        seed(&bench.server, claim("shop", name, &pv, json!({})));
+        let mut volume = volume(&pv, "shop", name, json!({}));
+        volume["spec"].as_object_mut().unwrap().remove("hostPath");
+        volume["spec"]["csi"] = json!({"driver": "d", "volumeHandle": "h"});
+        seed(&bench.server, volume);
+    }
+    let engine = engine(&bench.server)
+        .await
+        .pod_volumes(Copier(Calls(Arc::clone(&bench.log))));
+    let spec = json!({"includedNamespaces": ["shop"], "defaultVolumesToFsBackup": true});
+    let done = run_with(&engine, spec).await;
+    assert_eq!(done.lines(), Vec::<String>::new());
+    let steps = |name: &str| {
+        [
+            format!("{name} c freeze"),
+            format!("copy shop Some({name:?})"),
+            "wait for 1 at most 14400 s".to_owned(),
+            format!("{name} c thaw"),
+        ]
+    };
+    assert_eq!(bench.ran(), [steps("a"), steps("b")].concat());
+    assert_eq!(done.result.pod_volume_backups.len(), 2);
 }

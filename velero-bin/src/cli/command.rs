@@ -174,7 +174,8 @@ impl Command {
             Self::Version(args) => args.run(environment).await,
             Self::Server(args) => {
                 let client = super::client(&environment.global, "").await?;
-                crate::server::run(args, client, &environment.namespace()).await?;
+                let features = environment.features();
+                crate::server::run(args, client, &environment.namespace(), features).await?;
                 Ok(Exit::Success)
             }
         }

@@ -10,6 +10,7 @@ pub(crate) struct ConfigFile {
     pub(crate) namespace: Option<String>,
     pub(crate) cacert: Option<PathBuf>,
     pub(crate) colorized: Option<bool>,
+    pub(crate) features: Vec<String>,
 }
 
 impl ConfigFile {
@@ -60,6 +61,9 @@ impl ConfigFile {
         Self {
             namespace: text("namespace"),
             cacert: text("cacert").map(PathBuf::from),
+            features: text("features")
+                .map(|names| names.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
             colorized: text("colorized")
                 .map(|text| super::values::parse_bool(&text).unwrap_or(true)),
         }
@@ -77,13 +81,14 @@ mod tests {
         assert_eq!(ConfigFile::read(&path), (ConfigFile::default(), None));
         std::fs::write(
             &path,
-            r#"{"namespace": "backup", "colorized": "no", "cacert": 3, "other": {}}"#,
+            r#"{"namespace": "backup", "colorized": "no", "cacert": 3, "features": "A,B", "other": {}}"#,
         )
         .unwrap();
         let expected = ConfigFile {
             namespace: Some("backup".into()),
             colorized: Some(true),
             cacert: None,
+            features: vec!["A".into(), "B".into()],
         };
         assert_eq!(ConfigFile::read(&path), (expected, None));
         std::fs::write(&path, "{").unwrap();

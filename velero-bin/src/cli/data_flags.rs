@@ -27,10 +27,6 @@ pub(crate) struct BackupDataArgs {
     #[arg(long, hide = true)]
     data_mover: Option<String>,
     #[arg(long, hide = true)]
-    ordered_resources: Option<String>,
-    #[arg(long, hide = true)]
-    resource_policies_configmap: Option<String>,
-    #[arg(long, hide = true)]
     volume_snapshot_locations: Option<String>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
     parallel_files_upload: Option<i64>,
@@ -44,11 +40,6 @@ impl BackupDataArgs {
     pub(super) fn apply(&self, spec: &mut BackupSpec) -> Result<()> {
         refuse(&[
             ("--data-mover", is_given(&self.data_mover)),
-            ("--ordered-resources", is_given(&self.ordered_resources)),
-            (
-                "--resource-policies-configmap",
-                is_given(&self.resource_policies_configmap),
-            ),
             (
                 "--volume-snapshot-locations",
                 is_given(&self.volume_snapshot_locations),

@@ -7,7 +7,7 @@ use velero_core::policy::CONFIG_MAP_KIND;
 use velero_core::{GoDuration, Selector};
 
 use super::data_flags::{BackupDataArgs, RestoreDataArgs};
-use super::values::{AnySelector, Mappings, Names, Pairs, TriState, strict_selector};
+use super::values::{AnySelector, Mappings, Names, Ordered, Pairs, TriState, strict_selector};
 
 /// Filters of backups and restores alike.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -66,6 +66,9 @@ pub(crate) struct BackupFilterArgs {
     /// ConfigMap in the backup's namespace that holds resource policies
     #[arg(long, value_name = "NAME")]
     pub(crate) resource_policies_configmap: Option<String>,
+    /// The order in which objects of a kind are backed up, such as 'pods=shop/db,shop/web;persistentvolumes=pv1'
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) ordered_resources: Option<Ordered>,
     /// How long the backup is kept, such as 720h
     #[arg(long, value_name = "DURATION")]
     pub(crate) ttl: Option<GoDuration>,
@@ -161,6 +164,7 @@ impl BackupFilterArgs {
             or_label_selectors,
             ttl: self.ttl.unwrap_or_default(),
             resource_policy: self.resource_policy(),
+            ordered_resources: self.ordered_resources.clone().unwrap_or_default().0,
             ..BackupSpec::default()
         };
         self.data.apply(&mut spec)?;

@@ -40,6 +40,8 @@ pub(crate) use objects::explain;
 use command::{Cli, Command};
 use config::ConfigFile;
 
+use crate::features::Features;
+
 /// What every command is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
@@ -51,6 +53,12 @@ impl Environment {
     /// The namespace that Velero runs in.
     pub(crate) fn namespace(&self) -> String {
         self.global.velero_namespace(&self.config)
+    }
+
+    /// The features that the config file and the command line switch on.
+    pub(crate) fn features(&self) -> Features {
+        let named = self.global.features.iter().flat_map(|names| &names.0);
+        Features::new(self.config.features.iter().chain(named))
     }
 
     /// A client of the cluster for commands that ask and end.

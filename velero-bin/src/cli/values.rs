@@ -120,6 +120,32 @@ fn quoted_field(text: &str) -> Result<(String, &str), String> {
     Err("a double quote is not closed".to_owned())
 }
 
+/// Kinds and the order of their objects: `pods=shop/web,shop/db;persistentvolumes=pv1`. The last flag counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Ordered(pub(crate) BTreeMap<String, String>);
+
+impl FromStr for Ordered {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        text.split(';')
+            .map(|entry| {
+                let parts: Vec<&str> = entry.split('=').collect();
+                match parts[..] {
+                    [kind, names] => Ok((kind.trim().to_owned(), names.trim().to_owned())),
+                    _ => Err(format!(
+                        "{entry:?} is no order; the form is KIND=NAMESPACE/NAME,...;KIND=..."
+                    )),
+                }
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 /// Parses a selector of `create` and `delete`, which knows neither `!=` nor comparisons.
 pub(crate) fn strict_selector(text: &str) -> Result<Selector, String> {
     if text.contains("!=") {
@@ -200,6 +226,35 @@ mod tests {
             assert_eq!(map(text), expected, "{text:?}");
         }
         assert_eq!("a:b".parse::<Mappings>().unwrap().0["a"], "b");
+    }
+
+    #[test]
+    fn orders_are_split_by_kind() {
+        let parse = |text: &str| {
+            text.parse::<Ordered>()
+                .map(|ordered| ordered.0)
+                .map_err(drop)
+        };
+        let kinds = |pairs: &[(&str, &str)]| {
+            Ok(pairs
+                .iter()
+                .map(|(kind, names)| ((*kind).to_owned(), (*names).to_owned()))
+                .collect::<BTreeMap<_, _>>())
+        };
+        for (text, expected) in [
+            ("", kinds(&[])),
+            ("pods=a/x,a/y", kinds(&[("pods", "a/x,a/y")])),
+            (
+                " pods = a/x ;persistentvolumes=p1,p2",
+                kinds(&[("pods", "a/x"), ("persistentvolumes", "p1,p2")]),
+            ),
+            ("pods=a;pods=b", kinds(&[("pods", "b")])),
+            ("pods", Err(())),
+            ("pods=a=b", Err(())),
+            ("pods=a;", Err(())),
+        ] {
+            assert_eq!(parse(text), expected, "{text:?}");
+        }
     }
 
     #[test]

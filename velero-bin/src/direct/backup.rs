@@ -1,32 +1,60 @@
 //! `velero direct backup`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use velero_backup::{BackupEngine, BackupOptions};
 use velero_cluster::Cluster;
 use velero_core::api::{Backup, BackupSpec};
+use velero_core::policy::ResourcePolicies;
 
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{BackupFilterArgs, MetadataArgs};
 use crate::cli::{self, Environment, Exit, console, names};
+use crate::coverage;
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    BackupDone, BackupRun, cancelled_by, live_namespaces, prepare_direct_backup, run_backup,
-    system_clock,
+    BackupDone, BackupRun, FollowRun, RunError, cancelled_by, follow_to_end, live_namespaces,
+    prepare_direct_backup, read_policies, run_backup, system_clock,
 };
+
+/// How the engine runs, by the features that are switched on.
+fn options(environment: &Environment) -> BackupOptions {
+    BackupOptions::default().all_api_versions(environment.features().all_api_versions())
+}
+
+/// Time between two looks at operations.
+const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Flags of `direct backup`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DirectBackup {
     /// Name of the backup
     name: String,
-    #[command(flatten)]
-    store: StoreArgs,
+    /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=...
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VELERO_STORE",
+        required_unless_present = "dry_run"
+    )]
+    store: Option<String>,
+    /// Only say what would be backed up, from the metadata of objects; nothing is stored
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     filters: BackupFilterArgs,
+    /// File that holds resource policies; instead of a ConfigMap in the cluster
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "resource_policies_configmap"
+    )]
+    resource_policies_file: Option<PathBuf>,
     #[command(flatten)]
     metadata: MetadataArgs,
 }
@@ -36,13 +64,19 @@ impl DirectBackup {
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
         let cluster = cli::cluster(&environment.global).await?;
-        let store = self.store.open_for_writing().await?;
+        let Some(url) = self.store.clone().filter(|_| !self.dry_run) else {
+            return self.dry_run(environment, spec, cluster).await;
+        };
+        let target = StoreArgs::new(url);
+        let store = target.open_for_writing().await?;
         let backup = self.backup(environment, spec, &cluster).await?;
+        let policies = self.policies(&backup, &cluster).await?;
 
         let logs = RunLogs::install(&LogOptions::default());
         let cancel = stop_on_interrupt();
         let progress = Arc::new(ProgressLine::new("backed up"));
         let started = Instant::now();
+        let followed = (cluster.clone(), store.clone());
         let run = BackupRun {
             log: logs.begin(
                 "backup",
@@ -51,24 +85,74 @@ impl DirectBackup {
             cluster,
             store,
             backup,
+            policies,
             actions: Vec::new(),
-            options: Default::default(),
+            options: options(environment),
             progress: progress.clone(),
             cancel: cancel.clone(),
             cancelled_by: cancelled_by("the user"),
+            replace_failed: true,
             clock: system_clock(),
         };
         let outcome = run_backup(run).await;
         progress.clear();
-        let done = outcome.with_context(|| format!("backup {:?} failed", self.name))?;
+        let mut done = outcome.with_context(|| format!("backup {:?} failed", self.name))?;
         if let Some(from) = &done.taken_over {
             console::note(format_args!(
                 "the name {:?} was left behind and is taken over from {from}",
                 self.name
             ));
         }
-        self.summary(&done, started.elapsed());
+        if !done.backup.phase().is_terminal() {
+            console::note("the items are stored; waiting for operations of actions");
+            let follow = FollowRun {
+                cluster: followed.0,
+                store: followed.1,
+                backup: done.backup.clone(),
+                actions: Vec::new(),
+                options: options(environment),
+                logs,
+                cancel,
+                clock: system_clock(),
+            };
+            done.backup = follow_to_end(follow, OPERATIONS_PERIOD)
+                .await
+                .with_context(|| format!("backup {:?} waits for operations", self.name))?;
+        }
+        self.summary(&done, &target, started.elapsed());
         Ok(done.backup.phase().into())
+    }
+
+    async fn dry_run(
+        &self,
+        environment: &Environment,
+        spec: BackupSpec,
+        cluster: Cluster,
+    ) -> Result<Exit> {
+        let cancel = stop_on_interrupt();
+        let backup = self.backup(environment, spec, &cluster).await?;
+        let policies = self.policies(&backup, &cluster).await?;
+        let engine = BackupEngine::new(cluster).options(options(environment));
+        let outcome = async {
+            let request = engine.request_with(&backup, policies).await?;
+            engine.dry_run(&request, &cancel).await
+        };
+        let done = outcome
+            .await
+            .map_err(RunError::from)
+            .with_context(|| format!("backup {:?} cannot be foreseen", self.name))?;
+        let kinds = &done.coverage.kinds;
+        let objects: u64 = kinds.iter().map(|kind| kind.stored).sum();
+        console::line(format_args!(
+            "Backup {:?} would hold {objects} objects, and those outside of its filters that they need.",
+            self.name
+        ));
+        for line in coverage::lines(kinds) {
+            console::line(format_args!("  {line}"));
+        }
+        console::out(report::faults(&done.records));
+        let unread = kinds.iter().any(|kind| kind.incomplete_lists > 0);
+        Ok(if unread { Exit::Partial } else { Exit::Success })
     }
 
     async fn backup(
@@ -88,7 +172,23 @@ impl DirectBackup {
         Ok(backup)
     }
 
-    fn summary(&self, done: &BackupDone, took: std::time::Duration) {
+    async fn policies(
+        &self,
+        backup: &Backup,
+        cluster: &Cluster,
+    ) -> Result<Option<ResourcePolicies>> {
+        let Some(file) = &self.resource_policies_file else {
+            return Ok(read_policies(cluster, backup).await?);
+        };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read policy file {}", file.display()))?;
+        match ResourcePolicies::parse(&text) {
+            Ok(policies) => Ok(Some(policies)),
+            Err(faults) => bail!("policy file {}: {}", file.display(), faults.join("; ")),
+        }
+    }
+
+    fn summary(&self, done: &BackupDone, store: &StoreArgs, took: std::time::Duration) {
         let mut summary = Summary::default();
         summary.line(
             "Items",
@@ -98,7 +198,7 @@ impl DirectBackup {
         summary.line("Warnings", done.backup.status.warnings);
         summary.line("Errors", done.backup.status.errors);
         summary.line("Took", report::seconds(took));
-        summary.line("Store", self.store.url());
+        summary.line("Store", store.url());
         console::line(format_args!(
             "Backup {:?} {}.",
             self.name,

@@ -14,6 +14,11 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The store behind a URL.
+    pub(super) fn new(url: String) -> Self {
+        Self { store: url }
+    }
+
     /// Opens the store and checks that it answers; a missing folder is made.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod format;
 mod layer;
+mod parse;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,6 +23,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 pub use format::LogFormat;
 pub use layer::RunLogLayer;
+pub(crate) use parse::fields;
 
 /// Bytes of a compressed log that stay in memory; more go to a temporary file without a name.
 const IN_MEMORY: usize = 1 << 20;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use velero_backup::artifacts;
-use velero_core::api::Backup;
+use velero_core::api::{Backup, BackupPhase, Document};
 use velero_core::result::{Record, ResultsFile, Severity, chain};
 use velero_persistence::{BackupFile, BackupStore, PutMode, layout};
 
@@ -127,6 +127,30 @@ pub(crate) async fn store_failure(
     let metadata = artifacts::metadata_json(&failed).into();
     store.put_metadata(name, metadata, PutMode::Create).await?;
     Ok(failed)
+}
+
+/// Removes a backup that has failed without an archive: nothing but its log is lost with it.
+pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<(), RunError> {
+    let failed = || RunError::store("look for the backup");
+    let metadata = match store.get_metadata(name).await {
+        Ok(metadata) => metadata,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(failed()(error)),
+    };
+    let is_failed = Document::<Backup>::parse(&metadata)
+        .is_ok_and(|backup| *backup.get().phase() == BackupPhase::Failed);
+    if !is_failed {
+        return Ok(());
+    }
+    let archive = BackupFile::Contents.of(name);
+    let size = store.store().size(archive.key()).await.map_err(failed())?;
+    if size.is_none() {
+        store
+            .delete_backup(name)
+            .await
+            .map_err(RunError::store("remove the failed backup of that name"))?;
+    }
+    Ok(())
 }
 
 /// Removes all files of a run. Gives `None`, as nothing is in the store then.

@@ -5,6 +5,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
 use velero_backup::{
@@ -379,6 +380,26 @@ impl Follow {
             )
             .await
             .map_err(RunError::store("store the metadata of the backup"))
+    }
+}
+
+/// Follows a backup to its end with nothing in between but a pause.
+///
+/// # Errors
+/// As [`Follow::look`] and [`Follow::finalize`]; when it is cancelled the backup stays as it is in the store.
+pub async fn follow_to_end(run: FollowRun, period: Duration) -> Result<Backup, RunError> {
+    let cancel = run.cancel.clone();
+    let mut follow = Follow::open(run).await?;
+    loop {
+        if follow.is_finalizing() {
+            return Ok(follow.finalize().await?.clone());
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(RunError::Cancelled),
+            () = tokio::time::sleep(period) => {}
+        }
+        follow.look().await?;
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 use velero_core::GoDuration;
+use velero_core::names::labels;
 
 use super::settings::{Settings, SettingsError, parse_listen_address};
 use crate::logfile::{LogFormat, LogOptions};
@@ -25,6 +26,12 @@ pub struct ServerArgs {
     /// How long asynchronous operations of one item may take
     #[arg(long, value_name = "DURATION", default_value = "4h")]
     pub default_item_operation_timeout: GoDuration,
+    /// Item blocks of a backup whose hooks run at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub item_block_worker_count: u32,
+    /// Label key by which volumes are put into one group snapshot
+    #[arg(long, value_name = "KEY", default_value = labels::VOLUME_GROUP)]
+    pub volume_group_snapshot_label_key: String,
     /// How often it is looked how far asynchronous operations are; 10 s without it, and for 0 and less
     #[arg(long, value_name = "DURATION")]
     pub item_operation_sync_frequency: Option<GoDuration>,
@@ -151,6 +158,9 @@ impl ServerArgs {
                 .item_operation_sync_frequency
                 .filter(|period| !period.is_zero() && !period.is_negative())
                 .map_or(defaults.item_operation_sync_frequency, GoDuration::to_std),
+            // With none, as the peer takes it, no block would ever be worked on.
+            item_block_workers: self.item_block_worker_count.max(1) as usize,
+            volume_group_label: self.volume_group_snapshot_label_key.clone(),
             page_size: match self.client_page_size {
                 0 => defaults.page_size,
                 size => size,
@@ -204,6 +214,13 @@ mod tests {
             settings.item_operation_sync_frequency,
             Duration::from_secs(10)
         );
+        assert_eq!(settings.item_block_workers, 1);
+        assert_eq!(settings.volume_group_label, "velero.io/volume-group");
+        for (value, expected) in [(0, 1), (4, 4)] {
+            let args = format!("--item-block-worker-count={value}");
+            let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
+            assert_eq!(settings.item_block_workers, expected);
+        }
         for (value, expected) in [("3s", 3), ("0s", 10), ("-1s", 10)] {
             let args = format!("--item-operation-sync-frequency={value}");
             let settings = parse(&[&args]).unwrap().settings("velero").unwrap();

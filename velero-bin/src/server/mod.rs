@@ -45,6 +45,7 @@ pub use objects::ApiError;
 pub use settings::{Settings, SettingsError};
 pub use stores::StoreError;
 
+use crate::features::Features;
 use crate::logfile::RunLogs;
 use context::Context;
 
@@ -201,9 +202,27 @@ impl Server {
 ///
 /// # Errors
 /// When a flag has a value that cannot work, as [`Server::start`], and when a part of the server breaks.
-pub async fn run(args: ServerArgs, client: Client, namespace: &str) -> anyhow::Result<()> {
+pub async fn run(
+    args: ServerArgs,
+    client: Client,
+    namespace: &str,
+    features: Features,
+) -> anyhow::Result<()> {
     let logs = RunLogs::install(&args.log_options());
-    let settings = args.settings(namespace)?;
+    for name in features.without_effect() {
+        if Features::is_known(name) {
+            tracing::info!(
+                feature = name,
+                "the feature changes nothing in this version"
+            );
+        } else {
+            tracing::warn!(feature = name, "there is no such feature");
+        }
+    }
+    let settings = Settings {
+        features,
+        ..args.settings(namespace)?
+    };
     let signal = stop_signal()?;
     let mut server = Server::start(client, settings, logs).await?;
     let outcome = tokio::select! {

@@ -9,6 +9,7 @@ use velero_core::GoDuration;
 use velero_core::action::BackupItemAction;
 use velero_restore::Priorities;
 
+use crate::features::Features;
 use crate::runs::{Clock, system_clock};
 
 /// What the operator goes by: the flags, and periods and a clock that tests replace.
@@ -38,6 +39,12 @@ pub struct Settings {
     pub page_size: u32,
     /// Time between two looks at operations that actions of a backup have left running. Default 10 seconds.
     pub item_operation_sync_frequency: Duration,
+    /// Item blocks of a backup whose hooks run at the same time. Default 1.
+    pub item_block_workers: usize,
+    /// Label key by which volumes are put into one group snapshot. Default `velero.io/volume-group`.
+    pub volume_group_label: String,
+    /// Features that are switched on. Default none.
+    pub features: Features,
     /// Actions of backups beyond the built-in ones. Default none.
     pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
     /// How often due work is looked for. Default 10 seconds.
@@ -69,6 +76,9 @@ impl Default for Settings {
             restore_priorities: Priorities::default(),
             page_size: 500,
             item_operation_sync_frequency: Duration::from_secs(10),
+            item_block_workers: 1,
+            volume_group_label: velero_core::names::labels::VOLUME_GROUP.to_owned(),
+            features: Features::default(),
             backup_actions: Vec::new(),
             tick: Duration::from_secs(10),
             progress_period: Duration::from_secs(1),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use velero_backup::KindCoverage;
 use velero_core::api::{Backup, BackupPhase, BackupSpec, DeleteBackupRequest, DownloadTargetKind};
 use velero_core::artifact::VolumeInfo;
 use velero_core::result::ResultsFile;
@@ -11,6 +12,7 @@ use velero_core::result::ResultsFile;
 use super::text::{Colors, Text, choice, join, selector, selectors, time};
 use crate::cli::ages;
 use crate::cli::download::Downloader;
+use crate::coverage;
 
 /// How long one file may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +28,7 @@ pub(super) type File<T> = Result<Option<T>, String>;
 pub(in crate::cli) struct BackupFiles {
     pub(super) results: Option<File<ResultsFile>>,
     pub(super) resources: Option<File<NamesByKind>>,
+    pub(super) coverage: Option<File<Vec<KindCoverage>>>,
     pub(super) volumes: Option<File<Vec<VolumeInfo>>>,
     pub(super) deletions: Vec<DeleteBackupRequest>,
 }
@@ -50,7 +53,7 @@ pub(in crate::cli) async fn fetch_backup_files(
     }
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     let faults = backup.status.warnings > 0 || backup.status.errors > 0;
-    let (results, resources, volumes) = tokio::join!(
+    let (results, resources, coverage, volumes) = tokio::join!(
         when(
             faults,
             fetch(downloads, DownloadTargetKind::BackupResults, name)
@@ -59,6 +62,7 @@ pub(in crate::cli) async fn fetch_backup_files(
             details,
             fetch(downloads, DownloadTargetKind::BackupResourceList, name)
         ),
+        when(details, fetch_coverage(downloads, name)),
         when(
             true,
             fetch::<Option<Vec<VolumeInfo>>>(
@@ -68,7 +72,7 @@ pub(in crate::cli) async fn fetch_backup_files(
             )
         ),
     );
-    (files.results, files.resources) = (results, resources);
+    (files.results, files.resources, files.coverage) = (results, resources, coverage);
     files.volumes = volumes.map(|file| file.map(|list| list.map(Option::unwrap_or_default)));
     files
 }
@@ -92,6 +96,17 @@ pub(super) async fn fetch<T: DeserializeOwned>(
         .map_err(|error| format!("the file is damaged: {error}"))
 }
 
+/// Reads what became of each kind out of the log; a log of the peer says nothing about it.
+async fn fetch_coverage(downloads: &Downloader, name: &str) -> File<Vec<KindCoverage>> {
+    let log = downloads
+        .fetch(DownloadTargetKind::BackupLog, name, PATIENCE)
+        .await
+        .map_err(|error| format!("{error:#}"))?;
+    Ok(log
+        .map(|log| coverage::from_log(&String::from_utf8_lossy(&log)))
+        .filter(|kinds| !kinds.is_empty()))
+}
+
 /// The text about one backup.
 pub(in crate::cli) fn describe_backup(
     backup: &Backup,
@@ -102,6 +117,14 @@ pub(in crate::cli) fn describe_backup(
     text.metadata(&backup.metadata, colors);
     text.gap();
     phase(&mut text, backup, colors);
+    if let Some(policy) = &backup.spec.resource_policy {
+        text.gap();
+        let rows = [
+            ("Type:", policy.kind.clone()),
+            ("Name:", policy.name.clone()),
+        ];
+        text.lists("Resource policies:", &rows);
+    }
     text.validation(&backup.status.validation_errors, colors);
     faults(&mut text, backup, files.results);
     text.gap();
@@ -110,6 +133,20 @@ pub(in crate::cli) fn describe_backup(
     status(&mut text, backup);
     if let Some(resources) = files.resources {
         text.resource_list(resources);
+    }
+    match files.coverage {
+        None | Some(Ok(None)) => {}
+        Some(Err(error)) => {
+            text.gap();
+            text.row([&"Coverage:", &format!("<error getting coverage: {error}>")]);
+        }
+        Some(Ok(Some(kinds))) => {
+            text.gap();
+            text.row([&"Coverage:"]);
+            for line in coverage::lines(&kinds) {
+                text.row([&"", &line]);
+            }
+        }
     }
     if let Some(volumes) = files.volumes {
         text.gap();

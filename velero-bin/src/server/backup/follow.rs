@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use velero_core::GoDuration;
 use velero_core::api::{Backup, BackupStorageLocation, VeleroKind as _};
+use velero_persistence::ErrorKind;
 
 use super::run::{backup_options, count};
 use crate::runs::{Follow, FollowRun, RunError};
@@ -70,7 +71,15 @@ enum Stop {
 
 impl From<RunError> for Stop {
     fn from(error: RunError) -> Self {
-        if error.is_retryable() {
+        let passes = match &error {
+            // A bucket, a credential or a mount can come back; a file that is missing or damaged does not mend itself.
+            RunError::Store { source, .. } => {
+                !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
+            }
+            RunError::Cancelled => true,
+            other => other.is_retryable(),
+        };
+        if passes {
             Self::Later(error.chain())
         } else {
             Self::Never(error.chain())
@@ -91,6 +100,9 @@ impl Task {
         let mut followed = None;
         let mut failures = 0u32;
         while !self.cancel.is_cancelled() && !backup.phase().is_terminal() {
+            if !self.is_there(&backup).await {
+                return;
+            }
             let pause = match self.step(&mut followed, &backup).await {
                 Ok(next) => {
                     failures = 0;
@@ -129,6 +141,16 @@ impl Task {
             }
         }
         drop(running);
+    }
+
+    /// Whether the resource is still there; nobody waits for the end of one that is not.
+    async fn is_there(&self, backup: &Backup) -> bool {
+        let name = backup.metadata.name.as_deref().unwrap_or_default();
+        match self.context.objects.get::<Backup>(name).await {
+            Ok(found) => found.is_some_and(|found| found.metadata.uid == backup.metadata.uid),
+            // The look that follows says what is wrong.
+            Err(_) => true,
+        }
     }
 
     fn period(&self) -> Duration {
@@ -212,6 +234,11 @@ impl Task {
     /// Writes what has changed; `None` when the resource is gone or cannot be written, and nobody is left to follow.
     async fn write(&self, old: &Backup, new: Backup) -> Option<Backup> {
         let name = old.metadata.name.as_deref().unwrap_or_default();
+        // Of the rest of the object others may have written a newer state.
+        let new = Backup {
+            status: new.status,
+            ..old.clone()
+        };
         let outcome = if new.phase().is_terminal() {
             self.context.patch_surely(old, &new).await
         } else {

@@ -74,6 +74,9 @@ fn defaults(settings: &Settings) -> PrepareDefaults {
     let mut defaults = PrepareDefaults::default();
     defaults.ttl = settings.default_backup_ttl;
     defaults.item_operation_timeout = settings.default_item_operation_timeout;
+    defaults
+        .volume_group_label
+        .clone_from(&settings.volume_group_label);
     defaults.resource_timeout =
         GoDuration::try_from(settings.resource_timeout).unwrap_or(GoDuration::MAX);
     defaults

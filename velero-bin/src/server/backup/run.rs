@@ -133,8 +133,12 @@ async fn execute(
 
 /// How the engine runs, by the server's flags.
 pub(super) fn backup_options(context: &Context) -> BackupOptions {
+    let settings = &context.settings;
     let list = BackupOptions::default().list;
-    BackupOptions::default().list(list.page_size(context.settings.page_size))
+    BackupOptions::default()
+        .list(list.page_size(settings.page_size))
+        .all_api_versions(settings.features.all_api_versions())
+        .item_block_workers(settings.item_block_workers)
 }
 
 /// The backup with the status it ends with.

@@ -354,7 +354,7 @@ async fn the_name_of_a_killed_backup_is_taken_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_backup_leaves_nothing() {
+async fn an_interrupted_backup_leaves_its_log() {
     let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
     let store = format!("file://{}", folder.path().display());
     let child = begin(&cluster, &folder, &store).await;
@@ -371,7 +371,25 @@ async fn an_interrupted_backup_leaves_nothing() {
         stderr.contains("backup \"first\" failed: cancelled"),
         "{stderr}"
     );
-    assert_eq!(files(folder.path()), Vec::<String>::new());
+    assert_eq!(
+        files(folder.path()),
+        [
+            "backups/first/first-logs.gz",
+            "backups/first/first-results.gz",
+            "backups/first/velero-backup.json"
+        ]
+    );
+    let metadata = std::fs::read(folder.path().join("backups/first/velero-backup.json")).unwrap();
+    let status = serde_json::from_slice::<serde_json::Value>(&metadata).unwrap()["status"].clone();
+    assert_eq!(status["phase"], "Failed");
+    assert_eq!(status["failureReason"], "cancelled by the user");
+    assert!(status["completionTimestamp"].is_string() && status["expiration"].is_string());
+    let listed = cluster
+        .run(["direct", "ls", "--store", &store])
+        .await
+        .exits(0);
+    assert!(listed.contains("Failed"), "{listed}");
+    // A failed one makes room for the next try.
     let again: Ran = {
         cluster.server.faults().clear();
         cluster

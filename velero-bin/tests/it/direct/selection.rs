@@ -1,6 +1,7 @@
 //! Filters and mappings of direct mode.
 
 use tempfile::TempDir;
+use velero_testkit::{Fault, FaultAction};
 
 use crate::program::Cluster;
 
@@ -60,6 +61,59 @@ async fn backups_hold_what_the_filters_say() {
         ),
         (Some("BackupList"), Some(6))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_a_backup_would_hold_and_stores_nothing() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let text = source
+        .velero(
+            "direct backup first --dry-run --include-namespaces shop --exclude-resources secrets",
+        )
+        .await
+        .exits(0);
+    // Two maps of the shop and that of every namespace, its account and itself.
+    assert!(
+        text.starts_with("Backup \"first\" would hold 5 objects, "),
+        "{text}"
+    );
+    let row = |name: &str| text.lines().find(|l| l.trim_start().starts_with(name));
+    assert!(
+        row("configmaps ").is_some_and(|l| l.ends_with("by namespace")),
+        "{text}"
+    );
+    assert!(
+        text.contains("Not read, resource filters: secrets"),
+        "{text}"
+    );
+
+    // With a store it is the same; nothing is made of it.
+    let store = folder.path().join("store");
+    let url = format!("file://{}", store.display());
+    source
+        .run(["direct", "backup", "first", "--dry-run", "--store", &url])
+        .await
+        .exits(0);
+    assert!(!store.exists());
+
+    let refused = Fault::new(FaultAction::Forbidden);
+    source
+        .server
+        .faults()
+        .add(refused.verb("list").resource("secrets"));
+    let text = source
+        .velero("direct backup first --dry-run")
+        .await
+        .exits(2);
+    assert!(
+        text.contains("one list; not to the end") && text.contains("not all objects of this kind"),
+        "{text}"
+    );
+    let message = source
+        .velero("direct backup first --dry-run --include-namespaces A")
+        .await
+        .fails();
+    assert!(message.contains("no namespace name"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -253,7 +253,75 @@ async fn a_stopping_server_cancels_its_runs() {
         backup.status.failure_reason
     );
     assert!(backup.status.completion_timestamp.is_some());
-    assert_eq!(files(&folder.path().join("bucket")), Vec::<String>::new());
+    let dir = folder.path().join("bucket/backups/b");
+    assert_eq!(
+        files(&dir),
+        ["b-logs.gz", "b-results.gz", "velero-backup.json"]
+    );
+    let log = gunzip(&dir.join("b-logs.gz"));
+    assert!(
+        log.contains("the backup has failed: cancelled by the server's shutdown"),
+        "{log}"
+    );
+    let results: Value = serde_json::from_str(&gunzip(&dir.join("b-results.gz"))).unwrap();
+    assert_eq!(
+        results["errors"]["velero"],
+        json!([" error: /cancelled by the server's shutdown"])
+    );
+    let metadata: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("velero-backup.json")).unwrap()).unwrap();
+    assert_eq!(metadata["status"]["phase"], "Failed");
+    let live = serde_json::to_value(&backup).unwrap();
+    for field in [
+        "failureReason",
+        "startTimestamp",
+        "completionTimestamp",
+        "expiration",
+        "errors",
+    ] {
+        assert!(!metadata["status"][field].is_null(), "{field}");
+        assert_eq!(metadata["status"][field], live["status"][field], "{field}");
+    }
+
+    // It is a backup like any other: the next server deletes it, another cluster finds it.
+    let mut other = World::with_folder(folder.path()).await;
+    other
+        .wait::<Backup>("b", "is imported", |found| {
+            *found.phase() == BackupPhase::Failed
+        })
+        .await;
+    assert!(other.stop().await);
+}
+
+/// The cluster is gone in the middle of a run; the store is not.
+#[tokio::test]
+async fn a_failed_run_leaves_its_log() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.api.faults().add(
+        Fault::new(FaultAction::Unauthorized)
+            .verb("list")
+            .resource("secrets")
+            .times(u64::MAX),
+    );
+    world
+        .create::<Backup>(
+            json!({"metadata": {"name": "b"}, "spec": {"includedNamespaces": ["shop"]}}),
+        )
+        .await;
+    let backup = world.backup_ended("b").await;
+    assert_eq!(*backup.phase(), BackupPhase::Failed);
+    let dir = folder.path().join("bucket/backups/b");
+    assert_eq!(
+        files(&dir),
+        ["b-logs.gz", "b-results.gz", "velero-backup.json"]
+    );
+    let log = gunzip(&dir.join("b-logs.gz"));
+    assert!(log.contains(&backup.status.failure_reason), "{log}");
+    world
+        .wait_metric("velero_backup_failure_total{schedule=\"\"} 1")
+        .await;
 }
 
 #[tokio::test]
@@ -324,7 +392,16 @@ async fn what_a_killed_server_left_is_ended() {
             .contains("stopped while the backup was InProgress")
     );
     assert!(failed.status.completion_timestamp.is_some());
-    assert!(!dir.exists(), "{:?}", files(&dir));
+    assert_eq!(
+        files(&dir),
+        ["half-logs.gz", "half-results.gz", "velero-backup.json"]
+    );
+    let metadata: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("velero-backup.json")).unwrap()).unwrap();
+    assert_eq!(
+        metadata["status"],
+        serde_json::to_value(&failed.status).unwrap()
+    );
     assert_eq!(
         *world.backup_ended("ready").await.phase(),
         BackupPhase::Completed

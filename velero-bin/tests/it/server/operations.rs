@@ -1,0 +1,333 @@
+//! Operations that actions leave running, from their start to the end of the backup.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use velero_bin::server::Settings;
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome,
+    OperationProgress, ResourceSelector,
+};
+use velero_core::api::{
+    Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
+};
+use velero_core::archive::{ArchiveReader, EntryKind, VersionDir};
+use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
+
+use super::world::{World, files, folder, gunzip, settings};
+
+type State = Arc<Mutex<OperationProgress>>;
+
+/// Starts one operation, at a Secret, and says of it what it is told to say. The Secret is read again afterwards.
+struct Snap {
+    state: State,
+}
+
+#[async_trait]
+impl BackupItemAction for Snap {
+    fn name(&self) -> &str {
+        "example.com/snap"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(["secrets"])
+    }
+
+    async fn execute(
+        &self,
+        mut item: ItemTree,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        let this = ResourceIdentifier::namespaced(
+            GroupResource::core("secrets"),
+            item.namespace(),
+            item.name(),
+        );
+        if cx.run.phase().as_str().starts_with("Finalizing") {
+            item.set_annotation("example.com/final", "yes");
+            return Ok(BackupOutcome::changed(item));
+        }
+        Ok(BackupOutcome::unchanged().started(BackupOperation::new("op-1").then_read([this])))
+    }
+
+    async fn progress(
+        &self,
+        _: &str,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<OperationProgress, ActionError> {
+        Ok(self.state.lock().unwrap().clone())
+    }
+}
+
+fn quick(state: &State) -> Settings {
+    Settings {
+        item_operation_sync_frequency: Duration::from_millis(30),
+        backup_actions: vec![Arc::new(Snap {
+            state: Arc::clone(state),
+        })],
+        ..settings()
+    }
+}
+
+/// An operator with the action, a location and a namespace to back up.
+async fn world(folder: &Path, state: &State) -> World {
+    let mut world = World::empty();
+    world.start(quick(state)).await;
+    world.add_folder("default", folder).await;
+    world
+        .wait::<BackupStorageLocation>(
+            "default",
+            "is available",
+            BackupStorageLocation::is_available,
+        )
+        .await;
+    world.seed_shop("shop");
+    world
+}
+
+async fn begin(world: &World, name: &str) -> Backup {
+    let spec = json!({"includedNamespaces": ["shop"]});
+    world
+        .create::<Backup>(json!({"metadata": {"name": name}, "spec": spec}))
+        .await;
+    world
+        .wait::<Backup>(name, "waits", |backup| {
+            *backup.phase() == BackupPhase::WaitingForPluginOperations
+        })
+        .await
+}
+
+fn set(state: &State, progress: OperationProgress) {
+    *state.lock().unwrap() = progress;
+}
+
+fn metadata(dir: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join("velero-backup.json")).unwrap()).unwrap()
+}
+
+fn document(dir: &Path, name: &str) -> Value {
+    serde_json::from_str(&gunzip(&dir.join(name))).unwrap()
+}
+
+/// What the archive has of the Secret, first to last.
+fn secrets(dir: &Path) -> Vec<Value> {
+    let mut all = Vec::new();
+    ArchiveReader::new(std::fs::File::open(dir.join("b.tar.gz")).unwrap())
+        .for_each(|kind, json| {
+            if let EntryKind::Item(path) = kind
+                && path.version == VersionDir::Unversioned
+                && path.name == "password"
+            {
+                all.push(serde_json::from_slice(&json).unwrap());
+            }
+            Ok(std::ops::ControlFlow::Continue(()))
+        })
+        .unwrap();
+    all
+}
+
+#[tokio::test]
+async fn a_backup_waits_for_its_operations_and_is_finalized() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    let waiting = begin(&world, "b").await;
+    assert_eq!(waiting.status.backup_item_operations_attempted, 1);
+    assert_eq!(waiting.status.completion_timestamp, None);
+    let dir = folder.path().join("bucket/backups/b");
+    assert_eq!(
+        metadata(&dir)["status"]["phase"],
+        "WaitingForPluginOperations"
+    );
+    assert_eq!(secrets(&dir).len(), 1);
+    let listed = files(&dir);
+    let operations = document(&dir, "b-itemoperations.json.gz");
+    assert_eq!(operations[0]["status"]["phase"], "New");
+    assert_eq!(operations[0]["spec"]["operationID"], "op-1");
+
+    // Nobody else waits for it.
+    let other = json!({"includedNamespaces": ["velero"], "includedResources": ["configmaps"]});
+    world
+        .create::<Backup>(json!({"metadata": {"name": "other"}, "spec": other}))
+        .await;
+    let other = world.backup_ended("other").await;
+    assert_eq!(*other.phase(), BackupPhase::Completed);
+    let still = world.get::<Backup>("b").await.unwrap();
+    assert_eq!(*still.phase(), BackupPhase::WaitingForPluginOperations);
+
+    set(&state, OperationProgress::running(1, 2, "Bytes"));
+    set(&state, OperationProgress::succeeded());
+    let ended = world.backup_ended("b").await;
+    assert_eq!(
+        *ended.phase(),
+        BackupPhase::Completed,
+        "{:#?}",
+        ended.status
+    );
+    assert_eq!(ended.status.backup_item_operations_completed, 1);
+    assert!(ended.status.completion_timestamp.is_some());
+    assert_eq!(files(&dir), listed);
+    let stored = metadata(&dir);
+    assert_eq!(
+        stored["status"],
+        serde_json::to_value(&ended.status).unwrap()
+    );
+    assert_eq!(
+        document(&dir, "b-itemoperations.json.gz")[0]["status"]["phase"],
+        "Completed"
+    );
+    let found = secrets(&dir);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["metadata"]["annotations"], Value::Null);
+    assert_eq!(
+        found[1]["metadata"]["annotations"]["example.com/final"],
+        "yes"
+    );
+    let log = gunzip(&dir.join("b-logs.gz"));
+    assert!(
+        log.contains("starting the backup") && log.contains("backup completed"),
+        "{log}"
+    );
+    world
+        .wait_metric("velero_backup_success_total{schedule=\"\"} 2")
+        .await;
+}
+
+#[tokio::test]
+async fn a_failed_operation_makes_a_partial_backup() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    set(&state, OperationProgress::failed("no space"));
+    let ended = world.backup_ended("b").await;
+    assert_eq!(*ended.phase(), BackupPhase::PartiallyFailed);
+    assert_eq!(
+        (
+            ended.status.errors,
+            ended.status.backup_item_operations_failed
+        ),
+        (1, 1)
+    );
+    assert!(ended.status.completion_timestamp.is_some());
+    let dir = folder.path().join("bucket/backups/b");
+    let results = document(&dir, "b-results.gz");
+    let line = results["errors"]["namespaces"]["shop"][0].as_str().unwrap();
+    assert!(
+        line.starts_with(" resource: /secrets name: /password error: /")
+            && line.contains("no space"),
+        "{line}"
+    );
+    let log = gunzip(&dir.join("b-logs.gz"));
+    assert!(log.contains("no space"), "{log}");
+    // What the failed operation has left is stored all the same.
+    assert_eq!(secrets(&dir).len(), 2);
+    assert_eq!(metadata(&dir)["status"]["phase"], "PartiallyFailed");
+    world
+        .wait_metric("velero_backup_partial_failure_total{schedule=\"\"} 1")
+        .await;
+}
+
+#[tokio::test]
+async fn the_next_server_goes_on() {
+    let (folder, state) = (folder(), State::default());
+    let mut world = world(folder.path(), &state).await;
+    let waiting = begin(&world, "b").await;
+    assert!(world.stop().await, "waiting holds up the end of the server");
+    let left = world.get::<Backup>("b").await.unwrap();
+    assert_eq!(left.status, waiting.status);
+
+    // A server that was killed before it could write that the backup waits.
+    let api = world.kind::<Backup>();
+    let patch = json!({"status": {"phase": "InProgress"}});
+    api.patch("b", &Default::default(), &kube::api::Patch::Merge(&patch))
+        .await
+        .unwrap();
+    world.start(quick(&state)).await;
+    world
+        .wait::<Backup>("b", "waits again", |backup| {
+            *backup.phase() == BackupPhase::WaitingForPluginOperations
+        })
+        .await;
+    assert!(world.stop().await);
+
+    // One that was killed while it finalized.
+    set(&state, OperationProgress::succeeded());
+    let patch = json!({"status": {"phase": "Finalizing"}});
+    api.patch("b", &Default::default(), &kube::api::Patch::Merge(&patch))
+        .await
+        .unwrap();
+    world.start(quick(&state)).await;
+    let ended = world.backup_ended("b").await;
+    assert_eq!(*ended.phase(), BackupPhase::Completed);
+    assert_eq!(secrets(&folder.path().join("bucket/backups/b")).len(), 2);
+}
+
+#[tokio::test]
+async fn a_waiting_backup_is_not_deleted() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    world
+        .create::<DeleteBackupRequest>(
+            json!({"metadata": {"name": "d"}, "spec": {"backupName": "b"}}),
+        )
+        .await;
+    let request = world
+        .wait::<DeleteBackupRequest>("d", "is answered", |request| {
+            *request.phase() == DeleteBackupRequestPhase::Processed
+        })
+        .await;
+    assert!(
+        request.status.errors[0].contains("in progress"),
+        "{:?}",
+        request.status
+    );
+    set(&state, OperationProgress::succeeded());
+    world.backup_ended("b").await;
+}
+
+#[tokio::test]
+async fn a_location_that_is_gone_ends_the_wait() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    world.delete::<BackupStorageLocation>("default").await;
+    let ended = world.backup_ended("b").await;
+    assert_eq!(*ended.phase(), BackupPhase::PartiallyFailed);
+    assert!(ended.status.completion_timestamp.is_some());
+    assert!(ended.status.errors > 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_for_a_while_is_waited_for() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    let bucket = folder.path().join("bucket");
+    let aside = folder.path().join("aside");
+    std::fs::rename(&bucket, &aside).unwrap();
+    set(&state, OperationProgress::succeeded());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let still = world.get::<Backup>("b").await.unwrap();
+    assert!(!still.phase().is_terminal(), "{:?}", still.status);
+    std::fs::rename(&aside, &bucket).unwrap();
+    let ended = world.backup_ended("b").await;
+    assert_eq!(*ended.phase(), BackupPhase::Completed, "{:?}", ended.status);
+}
+
+#[tokio::test]
+async fn a_deleted_resource_is_not_followed() {
+    let (folder, state) = (folder(), State::default());
+    let mut world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    world.delete::<Backup>("b").await;
+    // A look that is under way comes to its end.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = metadata(&folder.path().join("bucket/backups/b"));
+    set(&state, OperationProgress::succeeded());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(metadata(&folder.path().join("bucket/backups/b")), before);
+    assert!(world.stop().await);
+}
