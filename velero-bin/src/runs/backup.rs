@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 use velero_backup::{
-    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, archive_channel,
-    artifacts,
+    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, Noted,
+    archive_channel, artifacts,
 };
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
@@ -16,7 +16,7 @@ use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
 };
 
-use super::failure::{self, BackupFailure, FailureLog};
+use super::failure::{self, BackupFailure, Failure, FailureLog};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
 
@@ -115,8 +115,9 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         progress: run.progress,
         cancel: run.cancel,
         clock: run.clock,
+        noted: Noted::default(),
     };
-    let backup = work.backup.clone();
+    let (backup, noted) = (work.backup.clone(), work.noted.clone());
     match work.run(&name, &mut log).await {
         Ok(done) => {
             release(&store, &name, &holder).await;
@@ -132,7 +133,14 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
                 other => Some(other.chain()),
             };
             let kept = match reason {
-                Some(reason) => failure::keep(&store, &backup, reason, log, clock()).await,
+                Some(reason) => {
+                    let failure = Failure {
+                        reason,
+                        records: noted.take(),
+                        time: clock(),
+                    };
+                    failure::keep(&store, &backup, failure, log).await
+                }
                 None => failure::remove(&store, &name).await,
             };
             release(&store, &name, &holder).await;
@@ -195,6 +203,7 @@ struct Work {
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
     clock: Clock,
+    noted: Noted,
 }
 
 impl Work {
@@ -224,6 +233,7 @@ impl Work {
             cancel: self.cancel.clone(),
             start,
             clock: self.clock,
+            noted: self.noted,
         };
         let result = archive(&engine, &request, &self.store, engine_run, name).await?;
         backup.status = artifacts::final_status(&backup, &result);

@@ -100,10 +100,7 @@ async fn bad_words_are_usage_and_exit_with_one() {
     for (line, expected) in [
         ("backup foo", "foo"),
         ("frobnicate", "frobnicate"),
-        (
-            "backup create b --snapshot-volumes=true",
-            "--snapshot-volumes",
-        ),
+        ("backup create b --data-mover=x", "--data-mover"),
         ("backup create b --ttl 1d", "unknown unit"),
         ("backup get -o toml", "toml"),
         ("backup logs", "<NAME>"),

@@ -139,7 +139,7 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
     assert_eq!(cluster.server.calls().total(), before);
     for args in [
         vec!["direct", "backup", "b", "-l", "a!=b"],
-        vec!["direct", "backup", "b", "--snapshot-volumes"],
+        vec!["direct", "backup", "b", "--data-mover=x"],
         vec!["direct", "backup"],
     ] {
         let ran = cluster
