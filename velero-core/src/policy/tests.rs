@@ -67,6 +67,7 @@ fn conditions() {
         ("{capacity: ',9Gi'}", &disk, none, false),
         ("{capacity: ','}", &disk, none, true),
         ("{capacity: '1Gi,'}", &temp, none, false),
+        ("{capacity: ',10Gi'}", &temp, none, true),
         // Storage class: exact.
         ("{storageClass: [gp2, ssd]}", &disk, none, true),
         ("{storageClass: [gp]}", &disk, none, false),
