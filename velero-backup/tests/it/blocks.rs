@@ -498,6 +498,43 @@ async fn blocks_cost_no_calls() {
 }
 
 #[tokio::test]
+async fn what_labels_do_not_choose_is_not_read_one_by_one() {
+    let bench = Bench::new(|_| ExecResult::default());
+    many(&bench, 100, false);
+    for at in 0..100 {
+        let name = format!("p{at:04}");
+        bench
+            .server
+            .store()
+            .remove("v1", "Pod", Some("shop"), &name);
+        let mut pod = crate::hooks::hooked(&name, &[&format!("c{at:04}")], json!({}));
+        pod["metadata"]["labels"]["app"] = "x".into();
+        seed(&bench.server, pod);
+    }
+    let engine = engine(&bench.server).await;
+    bench.server.calls().reset();
+    let selector = json!({"matchLabels": {"app": "x"}});
+    for more in [
+        json!({"labelSelector": selector}),
+        json!({"orLabelSelectors": [selector]}),
+    ] {
+        bench.server.calls().reset();
+        let done = run_with(&engine, more).await;
+        assert_eq!(
+            done.of(&["pods", "persistentvolumeclaims", "persistentvolumes"])
+                .len(),
+            300
+        );
+        let calls = bench.server.calls();
+        for resource in ["persistentvolumeclaims", "persistentvolumes"] {
+            let found = (calls.count("get", resource), calls.count("list", resource));
+            assert!(found.0 <= 16 && found.1 <= 3, "{resource} {found:?}");
+        }
+        assert!(calls.count("list", "pods") <= 2);
+    }
+}
+
+#[tokio::test]
 async fn what_is_held_makes_room_once_it_is_stored() {
     let bench = Bench::new(|_| ExecResult::default());
     many(&bench, 300, false);
