@@ -9,8 +9,8 @@ use serde::Serialize;
 use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStatus};
 use velero_core::archive::FORMAT_VERSION;
 use velero_core::artifact::{BackupItemOperation, OperationPhase};
-use velero_core::volume::{NativeSnapshot, SnapshotPhase};
 use velero_core::result::{Record, ResourceList, ResultsFile, Severity, count};
+use velero_core::volume::{NativeSnapshot, SnapshotPhase};
 use velero_core::{GroupResource, Timestamp};
 
 use crate::prepare::whole_seconds;
@@ -40,8 +40,14 @@ pub const METADATA_NAME: &str = "velero-backup.json";
 /// The log, the archive and `velero-backup.json` are not among them.
 pub fn artifacts(result: &BackupResult) -> Vec<Artifact> {
     vec![
-        artifact("-podvolumebackups.json.gz", &or_null(&result.pod_volume_backups)),
-        artifact("-volumesnapshots.json.gz", &or_null(&result.native_snapshots)),
+        artifact(
+            "-podvolumebackups.json.gz",
+            &or_null(&result.pod_volume_backups),
+        ),
+        artifact(
+            "-volumesnapshots.json.gz",
+            &or_null(&result.native_snapshots),
+        ),
         item_operations(&result.item_operations),
         resource_list(&result.resource_list),
         results(&ResultsFile::from_records(&result.records)),
@@ -104,7 +110,8 @@ pub fn final_status(backup: &Backup, result: &BackupResult) -> BackupStatus {
         total_items: whole(result.total),
         items_backed_up: whole(result.backed_up),
     });
-    let taken = |snapshot: &&NativeSnapshot| snapshot.status.phase == Some(SnapshotPhase::Completed);
+    let taken =
+        |snapshot: &&NativeSnapshot| snapshot.status.phase == Some(SnapshotPhase::Completed);
     status.volume_snapshots_attempted = whole(result.native_snapshots.len() as u64);
     status.volume_snapshots_completed =
         whole(result.native_snapshots.iter().filter(taken).count() as u64);
@@ -219,14 +226,19 @@ pub fn failed_status(
             (status.start_timestamp, status.completion_timestamp) = (None, None);
             status
         }
-        other => failed_status_for(backup, velero_core::result::chain(other), started, ended),
+        other => {
+            let reason = velero_core::result::chain(other);
+            let record = Record::run(Severity::Error, &reason);
+            failed_status_for(backup, reason, &[record], started, ended)
+        }
     }
 }
 
-/// As [`failed_status`], with a reason in words: what stands in `failureReason`.
+/// As [`failed_status`], with a reason in words, which stands in `failureReason`, and all that the run has noted.
 pub fn failed_status_for(
     backup: &Backup,
     reason: impl Into<String>,
+    records: &[Record],
     started: Timestamp,
     ended: Timestamp,
 ) -> BackupStatus {
@@ -234,7 +246,7 @@ pub fn failed_status_for(
     status.completion_timestamp = Some(whole_seconds(ended));
     status.phase = Some(BackupPhase::Failed);
     status.failure_reason = reason.into();
-    status.errors = status.errors.max(1);
+    add_records(&mut status, records);
     status
 }
 

@@ -5,21 +5,18 @@
 //! [`ItemBlockAction`](velero_core::action::ItemBlockAction) unites. All this comes from lists that are read anyway. Any
 //! other pod is a block of its own and stored at once. Mirrors upstream's `pkg/itemblock` and `pkg/itemblock/actions`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use velero_core::hook::BackupHookRules;
 use velero_core::result::{Record, Severity};
-use velero_core::{ApiResource, GroupResource, RawItem, ResourceIdentifier};
+use velero_core::{ApiResource, GroupResource, ItemHead, RawItem, ResourceIdentifier};
 
 use crate::Error;
 use crate::pod_facts::PodFacts;
 use crate::related::{Found, MAX_DEPTH, Wanted};
 use crate::run::{CHUNK, Run};
-
-/// Label key by which claims form volume groups when the backup names none: the server's default.
-const VOLUME_GROUP_LABEL: &str = "velero.io/volume-group";
 
 /// One item of a block.
 #[derive(Debug, Clone)]
@@ -63,8 +60,17 @@ impl Member {
         self.pod.as_ref().map_or(&[], |pod| &pod.claims)
     }
 
+    fn is_claim(&self) -> bool {
+        self.resource.group.is_empty() && self.resource.plural == "persistentvolumeclaims"
+    }
+
     fn has_hooks(&self) -> bool {
         self.pod.as_ref().is_some_and(|pod| pod.has_hooks())
+    }
+
+    /// Whether others can belong to it, or its block has hooks.
+    fn belongs(&self) -> bool {
+        self.has_hooks() || !self.claims().is_empty() || self.is_claim()
     }
 }
 
@@ -83,7 +89,7 @@ pub(crate) struct Forming {
 
 /// Which of some members belong together.
 #[derive(Default)]
-struct Groups(Vec<usize>);
+pub(crate) struct Groups(Vec<usize>);
 
 impl Groups {
     fn add(&mut self) -> usize {
@@ -100,7 +106,7 @@ impl Groups {
     }
 
     /// Unites two groups; the root is the earliest member.
-    fn join(&mut self, a: usize, b: usize) {
+    pub(crate) fn join(&mut self, a: usize, b: usize) {
         let (a, b) = (self.root(a), self.root(b));
         self.0[a.max(b)] = a.min(b);
     }
@@ -108,20 +114,21 @@ impl Groups {
 
 /// Members on their way into blocks.
 #[derive(Default)]
-struct Graph {
-    members: Vec<Member>,
-    groups: Groups,
-    place: HashMap<ResourceIdentifier, usize>,
-    /// The first pod that uses a claim, by the claim's namespace and name.
-    users: BTreeMap<(String, String), usize>,
+pub(crate) struct Graph {
+    pub(crate) members: Vec<Member>,
+    pub(crate) groups: Groups,
+    pub(crate) place: HashMap<ResourceIdentifier, usize>,
+    /// The first pod that uses a claim, or the claim itself, by the claim's namespace and name.
+    pub(crate) users: BTreeMap<(String, String), usize>,
 }
 
 impl Graph {
-    fn add(&mut self, member: Member) -> usize {
+    pub(crate) fn add(&mut self, member: Member) -> usize {
         let at = self.groups.add();
-        let namespace = &member.item.head().namespace;
-        for claim in member.claims() {
-            let key = (namespace.clone(), claim.clone());
+        let head = member.item.head();
+        let own = member.is_claim().then_some(&head.name);
+        for claim in member.claims().iter().chain(own) {
+            let key = (head.namespace.clone(), claim.clone());
             match self.users.get(&key) {
                 Some(user) => self.groups.join(*user, at),
                 None => {
@@ -134,6 +141,16 @@ impl Graph {
         at
     }
 
+    /// Whether an object is among the members.
+    pub(crate) fn has(&self, gr: &GroupResource, head: &ItemHead) -> bool {
+        let id = ResourceIdentifier {
+            group_resource: gr.clone(),
+            namespace: head.namespace.clone(),
+            name: head.name.clone(),
+        };
+        self.place.contains_key(&id)
+    }
+
     fn blocks(mut self) -> Vec<Block> {
         let mut blocks: BTreeMap<usize, Block> = BTreeMap::new();
         for (at, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
@@ -144,21 +161,26 @@ impl Graph {
 }
 
 impl Run<'_> {
-    /// Takes pods in the order of their list.
-    pub(crate) async fn pods(
+    /// Whether items of a kind can have to wait for others of their namespace.
+    pub(crate) fn waits(&self, gr: &GroupResource) -> bool {
+        gr.is("", "pods") || (gr.is("", "persistentvolumeclaims") && self.has_selectors())
+    }
+
+    /// Takes pods, or claims that bring pods with them, in the order of their list.
+    pub(crate) async fn in_namespaces(
         &mut self,
         resource: &Arc<ApiResource>,
-        pods: Vec<RawItem>,
+        items: Vec<RawItem>,
     ) -> Result<(), Error> {
         let mut alone = Vec::new();
-        for pod in pods {
-            if pod.head().namespace != self.forming.namespace {
+        for item in items {
+            if item.head().namespace != self.forming.namespace {
                 self.chunk(resource, std::mem::take(&mut alone)).await?;
                 self.close_namespace().await?;
-                self.forming.namespace = pod.head().namespace.clone();
+                self.forming.namespace = item.head().namespace.clone();
             }
-            let member = Member::new(Arc::clone(resource), pod, self.request.hooks());
-            if member.has_hooks() || !member.claims().is_empty() || self.actions.relate(&member) {
+            let member = Member::new(Arc::clone(resource), item, self.request.hooks());
+            if member.belongs() || self.actions.relate(&member) {
                 self.forming.bytes += member.item.json().len();
                 self.forming.pods.push(member);
                 if self.forming.bytes > self.options.held_bytes {
@@ -242,78 +264,17 @@ impl Run<'_> {
                 graph.groups.join(0, at);
             }
         }
-        self.volume_groups(&mut graph).await?;
+        loop {
+            self.running_pods(&mut graph).await;
+            let known = graph.members.len();
+            self.volume_groups(&mut graph).await?;
+            // Claims that have joined can bring pods in turn.
+            if !self.has_selectors() || graph.members.len() == known {
+                break;
+            }
+        }
         self.related(&mut graph).await?;
         Ok(graph.blocks())
-    }
-
-    /// Unites pods whose claims carry one volume group label, and adds the claims of the group that no pod uses.
-    async fn volume_groups(&mut self, graph: &mut Graph) -> Result<(), Error> {
-        let claims = GroupResource::core("persistentvolumeclaims");
-        let mut groups: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
-        for ((namespace, claim), user) in &graph.users {
-            let id = ResourceIdentifier::namespaced(claims.clone(), namespace, claim);
-            if let Some(held) = self.held(&id).await?
-                && let Some(group) = self.volume_group(&held)
-            {
-                let key = (namespace.clone(), group);
-                groups.entry(key).or_default().push(*user);
-            }
-        }
-        let Some((at, resource)) = self
-            .kind_of
-            .get(&claims)
-            .map(|at| (*at, Arc::new(self.kinds[*at].resource.clone())))
-            .filter(|_| !groups.is_empty())
-        else {
-            return Ok(());
-        };
-        let namespaces: BTreeSet<&String> = groups.keys().map(|(namespace, _)| namespace).collect();
-        for namespace in namespaces {
-            self.read_namespace(at, namespace).await?;
-        }
-        for ((namespace, group), users) in groups {
-            for pair in users.windows(2) {
-                graph.groups.join(pair[0], pair[1]);
-            }
-            for claim in self.claims_of_group(at, &namespace, &group) {
-                let head = claim.head();
-                let key = (namespace.clone(), head.name.clone());
-                let known = self.is_taken(&resource, head) || graph.users.contains_key(&key);
-                if !known {
-                    let member = Member::new(Arc::clone(&resource), claim, self.request.hooks());
-                    let place = graph.add(member.uncounted());
-                    graph.groups.join(users[0], place);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The volume group of a claim that is bound.
-    fn volume_group(&self, claim: &RawItem) -> Option<String> {
-        let own = &self.request.backup().spec.volume_group_snapshot_label_key;
-        let key = if own.is_empty() {
-            VOLUME_GROUP_LABEL
-        } else {
-            own
-        };
-        let head = claim.head();
-        let group = head.labels.get(key).filter(|value| !value.is_empty())?;
-        (head.phase == "Bound").then(|| group.clone())
-    }
-
-    fn claims_of_group(&self, at: usize, namespace: &str, group: &str) -> Vec<RawItem> {
-        let mut claims: Vec<RawItem> = self.sources[at]
-            .held
-            .iter()
-            .flatten()
-            .filter(|claim| claim.head().namespace == namespace)
-            .filter(|claim| self.volume_group(claim).as_deref() == Some(group))
-            .cloned()
-            .collect();
-        claims.sort_by(|a, b| a.head().name.cmp(&b.head().name));
-        claims
     }
 
     /// Asks actions what belongs to the members, and what belongs to that, and so on.

@@ -1,6 +1,6 @@
 //! Lists read before their turn, because items of earlier kinds refer to them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use velero_cluster::{ListScope, Pages};
 use velero_core::{ItemHead, RawItem, ResourceIdentifier};
@@ -11,14 +11,14 @@ use crate::run::Run;
 /// Objects of a kind without a list of its own that are read one by one, before the list is read after all.
 const FEW: usize = 16;
 
-/// A list of a cluster-scoped kind that the backup does not collect, but that many of its items ask for: the volumes of
-/// a backup of some namespaces.
+/// A list without the filters of the backup, of a kind that many of its items ask for: the volumes of a backup of some
+/// namespaces, the claims of pods that are chosen by their labels.
 #[derive(Default)]
 pub(crate) struct Side {
     asked: usize,
     pages: Option<Pages>,
     ended: bool,
-    held: HashMap<String, RawItem>,
+    held: BTreeMap<(String, String), RawItem>,
 }
 
 impl Run<'_> {
@@ -26,37 +26,58 @@ impl Run<'_> {
     /// bytes allows.
     pub(crate) async fn held(&mut self, id: &ResourceIdentifier) -> Result<Option<RawItem>, Error> {
         match self.kind_of.get(&id.group_resource) {
-            Some(&at) if at > self.current => self.read_to(at, &id.namespace, &id.name).await,
+            Some(&at) if at > self.current => {
+                let listed = self.read_to(at, &id.namespace, &id.name).await?;
+                if listed.is_none() && self.has_selectors() {
+                    return Ok(self.aside(id).await);
+                }
+                Ok(listed)
+            }
             Some(_) => Ok(None),
             None => Ok(self.aside(id).await),
         }
     }
 
-    /// Looks for an item in the list of a kind that is not collected. The first few are left to be read one by one: in a
-    /// big cluster that is cheaper for a small backup.
+    /// Looks for an item that the lists of the backup do not hold in a list of its kind without filters. The first few are
+    /// left to be read one by one: in a big cluster that is cheaper for a small backup.
     async fn aside(&mut self, id: &ResourceIdentifier) -> Option<RawItem> {
         let resource = self.request.catalog().get(&id.group_resource)?.clone();
-        if resource.namespaced || !resource.verbs.has("list") {
+        if !resource.verbs.has("list") {
             return None;
         }
+        let scope = match self.kind_of.get(&id.group_resource) {
+            Some(at) => match self.kinds[*at].names.as_deref() {
+                Some([one]) => ListScope::namespace(one),
+                _ => ListScope::all(),
+            },
+            None if resource.namespaced => return None,
+            None => ListScope::all(),
+        };
         let mut side = self.aside.remove(&id.group_resource).unwrap_or_default();
         side.asked += 1;
+        // Items ask namespace by namespace, in the order of lists: what lies before is not asked for any more.
+        let rest = side.held.split_off(&(id.namespace.clone(), String::new()));
+        let passed = std::mem::replace(&mut side.held, rest);
+        self.held_bytes -= passed.values().map(|item| item.json().len()).sum::<usize>();
+        let key = (id.namespace.clone(), id.name.clone());
         let mut found = None;
         while side.asked > FEW {
-            found = side.held.remove(&id.name);
+            found = side.held.remove(&key);
             if found.is_some() || side.ended || self.held_bytes >= self.options.held_bytes {
                 break;
             }
             let pages = side.pages.get_or_insert_with(|| {
                 let options = self.options.list.clone();
-                self.cluster.pages(&resource, ListScope::all(), options)
+                self.cluster.pages(&resource, scope.clone(), options)
             });
             match pages.next().await {
                 Ok(Some(page)) => {
                     for item in page.items {
-                        if !self.is_taken(&resource, item.head()) {
+                        let head = item.head();
+                        let passed = head.namespace < id.namespace;
+                        if !passed && !self.is_taken(&resource, head) {
                             self.held_bytes += item.json().len();
-                            let name = item.head().name.clone();
+                            let name = (head.namespace.clone(), head.name.clone());
                             if let Some(twin) = side.held.insert(name, item) {
                                 self.held_bytes -= twin.json().len();
                             }

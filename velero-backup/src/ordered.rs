@@ -104,7 +104,7 @@ impl Run<'_> {
             }
         }
         self.count_taken(at, fresh.len());
-        if kind.gr.is("", "pods") || self.actions.relate_kind(&kind.gr) {
+        if self.waits(&kind.gr) || self.actions.relate_kind(&kind.gr) {
             self.ordered_block(at, fresh).await
         } else if self.actions.want(&kind.gr) {
             for chunk in fresh.chunks(CHUNK) {

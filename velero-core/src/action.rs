@@ -435,6 +435,109 @@ pub trait ItemBlockAction: Send + Sync {
     ) -> Result<Vec<ResourceIdentifier>, ActionError>;
 }
 
+/// A backup action made of a closure that needs no cluster: name, selector and a function from item to outcome.
+///
+/// ```
+/// use velero_core::action::{BackupMap, BackupOutcome, ResourceSelector};
+///
+/// let secrets = ResourceSelector::resources(["secrets"]);
+/// let strip = BackupMap::new("example.com/strip-tokens", secrets, |mut item| {
+///     Ok(match item.remove("/data", "token") {
+///         Some(_) => BackupOutcome::changed(item),
+///         None => BackupOutcome::unchanged(),
+///     })
+/// });
+/// # let _ = strip;
+/// ```
+pub struct BackupMap<F> {
+    name: String,
+    selector: ResourceSelector,
+    map: F,
+}
+
+impl<F> BackupMap<F>
+where
+    F: Fn(ItemTree) -> Result<BackupOutcome, ActionError> + Send + Sync,
+{
+    /// Makes the action.
+    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
+        Self {
+            name: name.into(),
+            selector,
+            map,
+        }
+    }
+}
+
+#[async_trait]
+impl<F> BackupItemAction for BackupMap<F>
+where
+    F: Fn(ItemTree) -> Result<BackupOutcome, ActionError> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        self.selector.clone()
+    }
+
+    async fn execute(
+        &self,
+        item: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        (self.map)(item)
+    }
+
+    fn effects(&self) -> Effects {
+        Effects::None
+    }
+}
+
+/// An item-block action made of a closure that needs no cluster: name, selector and a function from item to related items.
+pub struct BlockMap<F> {
+    name: String,
+    selector: ResourceSelector,
+    map: F,
+}
+
+impl<F> BlockMap<F>
+where
+    F: Fn(&ItemTree) -> Vec<ResourceIdentifier> + Send + Sync,
+{
+    /// Makes the action.
+    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
+        Self {
+            name: name.into(),
+            selector,
+            map,
+        }
+    }
+}
+
+#[async_trait]
+impl<F> ItemBlockAction for BlockMap<F>
+where
+    F: Fn(&ItemTree) -> Vec<ResourceIdentifier> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        self.selector.clone()
+    }
+
+    async fn related_items(
+        &self,
+        item: &ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<Vec<ResourceIdentifier>, ActionError> {
+        Ok((self.map)(item))
+    }
+}
+
 /// What a restore action is given.
 #[derive(Debug, Clone)]
 pub struct RestoreInput {

@@ -172,7 +172,7 @@ pub mod annotations {
         pub const CONTAINER: &str = "container";
         /// Behind a prefix: the command, plain or as a JSON list of strings.
         pub const COMMAND: &str = "command";
-        /// Behind a prefix: `Fail` (the default) or `Continue`.
+        /// Behind a prefix: `Fail` or `Continue`; anything else counts as `Continue`.
         pub const ON_ERROR: &str = "on-error";
         /// Behind a prefix: how long the command may run, a Go duration.
         pub const TIMEOUT: &str = "timeout";

@@ -46,6 +46,12 @@ pub(crate) struct VolumePlugs {
     pub(crate) pod_volumes: Option<Arc<dyn PodVolumeBackups>>,
 }
 
+impl VolumePlugs {
+    fn any(&self) -> bool {
+        !self.snapshotters.is_empty() || self.pod_volumes.is_some()
+    }
+}
+
 impl fmt::Debug for VolumePlugs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let locations: Vec<&str> = self.snapshotters.iter().map(|s| s.location()).collect();
@@ -137,6 +143,10 @@ impl Volumes {
         let chosen = self.choose(&group, &mut records);
         self.snapshot(&group, &mut records).await;
         self.copy(&group, chosen, &mut records).await;
+        if !self.settings.plugs.any() && !self.rules.has_policies() {
+            // Nothing that is decided later depends on claims.
+            self.claims.clear();
+        }
         records
     }
 

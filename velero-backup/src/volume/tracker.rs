@@ -1,6 +1,10 @@
 //! Which PersistentVolumes have no data in the backup, and why.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The reasons of one volume, ordered by approach. There are seldom more than two.
+type Reasons = Vec<(Approach, Cow<'static, str>)>;
 
 /// The way of backup that a reason speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,22 +31,28 @@ impl Approach {
 /// Mirrors upstream's `pkg/backup/pv_skip_tracker.go`.
 #[derive(Debug, Default)]
 pub(super) struct SkipTracker {
-    skipped: BTreeMap<String, BTreeMap<Approach, String>>,
+    skipped: BTreeMap<String, Reasons>,
     taken: BTreeSet<String>,
 }
 
 impl SkipTracker {
     /// Notes why a volume is left out; the later reason of an approach replaces the earlier. A volume that was taken
     /// once is never left out any more.
-    pub(super) fn track(&mut self, volume: &str, approach: Approach, reason: impl Into<String>) {
+    pub(super) fn track(
+        &mut self,
+        volume: &str,
+        approach: Approach,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
         let reason = reason.into();
         if volume.is_empty() || reason.is_empty() || self.taken.contains(volume) {
             return;
         }
-        self.skipped
-            .entry(volume.to_owned())
-            .or_default()
-            .insert(approach, reason);
+        let reasons = self.skipped.entry(volume.to_owned()).or_default();
+        match reasons.binary_search_by_key(&approach, |(known, _)| *known) {
+            Ok(at) => reasons[at].1 = reason,
+            Err(at) => reasons.insert(at, (approach, reason)),
+        }
     }
 
     /// Notes that the data of a volume is being taken.
@@ -57,7 +67,7 @@ impl SkipTracker {
     pub(super) fn has(&self, volume: &str, approach: Approach) -> bool {
         self.skipped
             .get(volume)
-            .is_some_and(|reasons| reasons.contains_key(&approach))
+            .is_some_and(|reasons| reasons.iter().any(|(known, _)| *known == approach))
     }
 
     /// Each volume that was left out and its reasons, ordered by both.

@@ -348,6 +348,106 @@ async fn circles_of_relations_end() {
     assert!(done.result.records.is_empty() && done.of(&["pods"]).len() == 2);
 }
 
+#[tokio::test]
+async fn blocks_reach_beyond_label_selectors() {
+    let names = |names: &[&str]| {
+        let one = json!({"key": "name", "operator": "In", "values": names});
+        json!({"matchExpressions": [one]})
+    };
+    let with = |selector: Value, more: Value| {
+        let mut spec = json!({"includedNamespaces": ["shop"], "labelSelector": selector});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let all = [
+        "a freeze", "b freeze", "c freeze", "a thaw", "b thaw", "c thaw",
+    ];
+    // `a` and `b` share a claim, `b` and `c` another; `p` is pending, `d` is alone; the claims of `d` and `e` are a group.
+    for (spec, ran, pods) in [
+        (
+            with(names(&["a"]), json!({})),
+            all.to_vec(),
+            vec!["a", "b", "c"],
+        ),
+        (
+            with(names(&["x"]), json!({})),
+            all.to_vec(),
+            vec!["a", "b", "c"],
+        ),
+        (
+            with(names(&["p"]), json!({})),
+            vec![
+                "p freeze", "a freeze", "b freeze", "c freeze", "p thaw", "a thaw", "b thaw",
+                "c thaw",
+            ],
+            vec!["a", "b", "c", "p"],
+        ),
+        (
+            with(names(&["x"]), json!({"includedResources": ["pvc"]})),
+            vec![],
+            vec![],
+        ),
+        (
+            with(names(&["d"]), json!({})),
+            vec!["d freeze", "e freeze", "d thaw", "e thaw"],
+            vec!["d", "e"],
+        ),
+        (
+            with(names(&["e"]), json!({})),
+            vec!["e freeze", "d freeze", "e thaw", "d thaw"],
+            vec!["d", "e"],
+        ),
+        (with(names(&["nothing"]), json!({})), vec![], vec![]),
+    ] {
+        let bench = Bench::new(|_| ExecResult::default());
+        for (name, claims) in [
+            ("a", &["x"][..]),
+            ("b", &["x", "y"]),
+            ("c", &["y"]),
+            ("d", &["z"]),
+            ("e", &["w"]),
+            ("p", &["x"]),
+        ] {
+            let mut pod = crate::hooks::hooked(name, claims, both());
+            if name == "p" {
+                pod["status"]["phase"] = "Pending".into();
+            }
+            seed(&bench.server, pod);
+        }
+        for name in ["x", "y", "z", "w"] {
+            let group = if name > "y" || name == "w" {
+                json!({"name": name, "velero.io/volume-group": "g"})
+            } else {
+                json!({"name": name})
+            };
+            let pv = format!("pv-{name}");
+            seed(&bench.server, claim("shop", name, &pv, group));
+            seed(&bench.server, volume(&pv, "shop", name, json!({})));
+        }
+        let engine = engine(&bench.server).await;
+        bench.server.calls().reset();
+        let done = run_with(&engine, spec.clone()).await;
+        assert_eq!(short(&bench), ran, "{spec}");
+        let expected = pods.iter().map(|p| format!("pods/shop/{p}")).collect();
+        assert_eq!(done.of(&["pods"]), expected, "{spec}");
+        assert!(done.result.records.is_empty(), "{:?}", done.lines());
+        assert_eq!(done.result.total, done.result.backed_up);
+        let lists = bench.server.calls().count("list", "pods");
+        assert!(lists <= 3, "{spec}: {lists}");
+        let grouped =
+            spec.to_string().contains(r#"["d"]"#) || spec.to_string().contains(r#"["e"]"#);
+        let claims = done.of(&["persistentvolumeclaims"]);
+        assert_eq!(
+            claims.contains("persistentvolumeclaims/shop/w")
+                && claims.contains("persistentvolumeclaims/shop/z"),
+            grouped,
+            "{spec} {claims:?}"
+        );
+    }
+}
+
 /// `count` pods of `shop`, each with a claim and a volume, and every tenth with hooks.
 fn many(bench: &Bench, count: usize, group: bool) {
     for at in 0..count {
@@ -394,6 +494,43 @@ async fn blocks_cost_no_calls() {
             lists.push(listed);
         }
         assert_eq!(lists[0] + more_lists, lists[1], "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn what_labels_do_not_choose_is_not_read_one_by_one() {
+    let bench = Bench::new(|_| ExecResult::default());
+    many(&bench, 100, false);
+    for at in 0..100 {
+        let name = format!("p{at:04}");
+        bench
+            .server
+            .store()
+            .remove("v1", "Pod", Some("shop"), &name);
+        let mut pod = crate::hooks::hooked(&name, &[&format!("c{at:04}")], json!({}));
+        pod["metadata"]["labels"]["app"] = "x".into();
+        seed(&bench.server, pod);
+    }
+    let engine = engine(&bench.server).await;
+    bench.server.calls().reset();
+    let selector = json!({"matchLabels": {"app": "x"}});
+    for more in [
+        json!({"labelSelector": selector}),
+        json!({"orLabelSelectors": [selector]}),
+    ] {
+        bench.server.calls().reset();
+        let done = run_with(&engine, more).await;
+        assert_eq!(
+            done.of(&["pods", "persistentvolumeclaims", "persistentvolumes"])
+                .len(),
+            300
+        );
+        let calls = bench.server.calls();
+        for resource in ["persistentvolumeclaims", "persistentvolumes"] {
+            let found = (calls.count("get", resource), calls.count("list", resource));
+            assert!(found.0 <= 16 && found.1 <= 3, "{resource} {found:?}");
+        }
+        assert!(calls.count("list", "pods") <= 2);
     }
 }
 

@@ -1,5 +1,7 @@
 use serde_json::json;
 use velero_backup::{BackupEngine, BackupOptions};
+use velero_core::action::{ActionError, BackupMap, BackupOutcome, ResourceSelector};
+use velero_testkit::{Fault, FaultAction};
 
 use crate::support::*;
 
@@ -79,6 +81,86 @@ async fn what_is_missing_is_a_warning_and_the_parent_is_stored() {
         "resource: /persistentvolumeclaims name: /nowhere message: /additional item of pods shop/lost0: it does not exist"
     );
     assert_eq!(server.calls().count("get", "persistentvolumeclaims"), 1);
+}
+
+#[tokio::test]
+async fn what_fails_is_told_where_it_failed_and_where_it_is_missing() {
+    let pv = ("persistentvolumes", "pv-shop");
+    let claim = ("persistentvolumeclaims", "data");
+    // What fails, and how; the errors; the items that are stored but not whole.
+    for (action, broken, stored, marked) in [
+        (
+            Some("pv"),
+            pv,
+            true,
+            vec![claim, ("pods", "web"), ("pods", "web2")],
+        ),
+        (
+            Some("pvc"),
+            claim,
+            true,
+            vec![("pods", "web"), ("pods", "web2")],
+        ),
+        (Some("pods"), ("pods", "web"), true, vec![]),
+        (
+            None,
+            pv,
+            false,
+            vec![claim, ("pods", "web"), ("pods", "web2")],
+        ),
+    ] {
+        let server = world();
+        seed(&server, pod("shop", "web2", Some("data"), json!({})));
+        let mut engine = engine(&server).await;
+        if let Some(kind) = action {
+            let selector = ResourceSelector::resources([kind]);
+            engine = engine.action(BackupMap::new("example.com/act", selector, move |item| {
+                if item.name() == broken.1 {
+                    return Err(ActionError::new("no luck"));
+                }
+                Ok(BackupOutcome::unchanged())
+            }));
+        } else {
+            server.faults().add(
+                Fault::new(FaultAction::Forbidden)
+                    .verb("get")
+                    .resource(broken.0),
+            );
+        }
+        let done = run_with(&engine, json!({"includedNamespaces": ["shop"]})).await;
+        let stored_paths = [
+            "pods/shop/web",
+            "pods/shop/web2",
+            "persistentvolumeclaims/shop/data",
+        ];
+        let found = done.of(&["pods", "persistentvolumeclaims", "persistentvolumes"]);
+        assert!(
+            stored_paths.iter().all(|p| found.contains(*p)),
+            "{action:?} {found:?}"
+        );
+        assert_eq!(found.len(), 3 + usize::from(stored), "{action:?}");
+        assert_eq!(
+            (done.result.errors(), done.result.warnings()),
+            (1, marked.len()),
+            "{:?}",
+            done.lines()
+        );
+        let cause = if broken == pv {
+            "persistentvolumes pv-shop".to_owned()
+        } else {
+            format!("{} shop/{}", broken.0, broken.1)
+        };
+        for (resource, name) in marked {
+            let line = format!(
+                "resource: /{resource} name: /{name} message: /it is in the backup, but not whole: there were errors at {cause}"
+            );
+            assert!(
+                done.lines().contains(&line),
+                "{line} is not in {:#?}",
+                done.lines()
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 use velero_backup::{
-    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, archive_channel,
-    artifacts,
+    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, Noted,
+    archive_channel, artifacts,
 };
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
@@ -17,7 +17,7 @@ use velero_persistence::{
 };
 
 use super::claim::Claim;
-use super::failure::{self, BackupFailure, FailureLog};
+use super::failure::{self, BackupFailure, Failure, FailureLog};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
 
@@ -123,8 +123,9 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         progress: run.progress,
         cancel: run.cancel.child_token(),
         clock: run.clock,
+        noted: Noted::default(),
     };
-    let backup = work.backup.clone();
+    let (backup, noted) = (work.backup.clone(), work.noted.clone());
     match held(work, &name, &mut log, &claim).await {
         Ok(mut done) => {
             done.taken_over = claim.taken_over().map(str::to_owned);
@@ -142,7 +143,12 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
             };
             let kept = match (claim.confirm().await, reason) {
                 (Ok(()), Some(reason)) => {
-                    failure::keep(&store, &backup, reason, log, clock()).await
+                    let failure = Failure {
+                        reason,
+                        records: noted.take(),
+                        time: clock(),
+                    };
+                    failure::keep(&store, &backup, failure, log).await
                 }
                 (Ok(()), None) => failure::remove(&store, &name).await,
                 (Err(lost), _) => {
@@ -199,6 +205,7 @@ struct Work {
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
     clock: Clock,
+    noted: Noted,
 }
 
 impl Work {
@@ -233,6 +240,7 @@ impl Work {
             cancel: self.cancel.clone(),
             start,
             clock: self.clock,
+            noted: self.noted,
         };
         let result = archive(&engine, &request, &self.store, engine_run, name).await?;
         backup.status = artifacts::final_status(&backup, &result);

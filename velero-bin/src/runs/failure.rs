@@ -73,23 +73,32 @@ impl FailureLog {
     }
 }
 
+/// What has happened.
+pub(crate) struct Failure {
+    /// Why the run failed.
+    pub(crate) reason: String,
+    /// What it had noted by then.
+    pub(crate) records: Vec<Record>,
+    /// When that was clear.
+    pub(crate) time: Timestamp,
+}
+
 /// Stores what stays of a failed run in place of what it has stored so far. The name must be held.
 ///
 /// Gives the backup as it lies in the store then. What cannot be stored is told in the server's own log.
 pub(super) async fn keep(
     store: &BackupStore,
     backup: &Backup,
-    reason: String,
+    failure: Failure,
     mut log: FailureLog,
-    now: Timestamp,
 ) -> Option<Backup> {
     let name = backup.metadata.name.clone().unwrap_or_default();
-    tracing::error!("the backup has failed: {reason}");
+    tracing::error!("the backup has failed: {}", failure.reason);
     let log = log.finish().unwrap_or_else(|error| {
         tracing::warn!(%error, "the log of the failed backup cannot be read");
         Bytes::new()
     });
-    match within(store_failure(store, backup, &name, reason, log, now)).await {
+    match within(store_failure(store, backup, &name, failure, log)).await {
         Ok(failed) => Some(failed),
         Err(problem) => {
             tracing::warn!(
@@ -107,20 +116,21 @@ pub(crate) async fn store_failure(
     store: &BackupStore,
     backup: &Backup,
     name: &str,
-    reason: String,
+    failure: Failure,
     log: Bytes,
-    now: Timestamp,
 ) -> Result<Backup, velero_persistence::Error> {
     let started = backup.status.start_timestamp.as_ref();
-    let started = started.map_or(now, |time| time.0);
-    let record = Record::run(Severity::Error, &reason);
+    let started = started.map_or(failure.time, |time| time.0);
+    let mut records = failure.records;
+    records.push(Record::run(Severity::Error, &failure.reason));
     let mut failed = backup.clone();
-    failed.status = artifacts::failed_status_for(backup, reason, started, now);
+    failed.status =
+        artifacts::failed_status_for(backup, failure.reason, &records, started, failure.time);
     store.discard(name).await?;
     if !log.is_empty() {
         store.put_packed(&BackupFile::Logs.of(name), log).await?;
     }
-    let results = artifacts::results(&ResultsFile::from_records([&record]));
+    let results = artifacts::results(&ResultsFile::from_records(&records));
     store
         .put_packed(&BackupFile::Results.of(name), results.bytes.into())
         .await?;

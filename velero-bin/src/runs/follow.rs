@@ -7,6 +7,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::Instrument as _;
 use velero_backup::{
     ArchiveBase, BackupEngine, BackupOptions, FinalizeResult, archive_channel, artifacts,
@@ -26,6 +27,9 @@ use crate::logfile::{LogFile, RunLogs};
 
 /// Chunks of the archive between the engine and the upload, 256 KiB each.
 const CHUNKS: usize = 16;
+
+/// Seconds after which progress of operations is stored.
+const STALE_SECONDS: i64 = 60;
 
 /// What it takes to follow a backup to its end.
 pub struct FollowRun {
@@ -56,6 +60,8 @@ pub struct Follow {
     logs: RunLogs,
     cancel: CancellationToken,
     clock: Clock,
+    /// When the operations were last stored.
+    stored: Timestamp,
 }
 
 impl std::fmt::Debug for Follow {
@@ -89,6 +95,7 @@ impl Follow {
             operations,
             logs: run.logs,
             cancel: run.cancel,
+            stored: (run.clock)(),
             clock: run.clock,
         })
     }
@@ -113,7 +120,7 @@ impl Follow {
 
     /// Asks the actions about their operations, once, and brings the status of the backup up to date.
     ///
-    /// The store is written when an operation has failed or all have ended; mere progress is not worth it.
+    /// The store is written when an operation has failed or all have ended; mere progress gets there once a minute.
     ///
     /// # Errors
     /// When the store fails. The next look makes up for it.
@@ -138,6 +145,10 @@ impl Follow {
             self.add_records(&records).await?;
             self.add_log(lines).await?;
             self.put_metadata(&backup).await?;
+            self.stored = (self.clock)();
+        } else if operations != self.operations && self.is_stale() {
+            self.put_operations(&operations).await?;
+            self.stored = (self.clock)();
         }
         (self.backup, self.operations) = (backup, operations);
         Ok(&self.backup)
@@ -201,6 +212,11 @@ impl Follow {
         }
         self.backup = backup;
         &self.backup
+    }
+
+    /// Whether the operations in the store are too old for those who look at them there.
+    fn is_stale(&self) -> bool {
+        (self.clock)().duration_since(self.stored).as_secs() >= STALE_SECONDS
     }
 
     fn name(&self) -> &str {

@@ -22,7 +22,7 @@ pub use backup::{BackupDone, BackupRun, CancelledBy, cancelled_by, run_backup};
 pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore};
 pub use error::{RunError, RunErrorKind};
 pub use failure::BackupFailure;
-pub(crate) use failure::store_failure;
+pub(crate) use failure::{Failure, store_failure};
 pub use follow::{Follow, FollowRun, follow_to_end};
 pub use policies::read_policies;
 pub use restore::{RestoreDone, RestoreRun, run_restore};

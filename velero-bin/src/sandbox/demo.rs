@@ -202,7 +202,7 @@ impl World {
         };
         let mut backup = Backup::new(self.namespace.as_str(), NAME, spec);
         let version = self.cluster.server_version().await?;
-        let live = live_namespaces(&self.cluster).await?;
+        let live = live_namespaces(&self.cluster, &backup.spec.included_namespaces).await?;
         prepare_direct_backup(&mut backup, &live, &version, jiff::Timestamp::now());
         let run = BackupRun {
             cluster: self.cluster.clone(),

@@ -12,8 +12,14 @@ use crate::result::chain;
 
 const VERSION: &str = "v1";
 
+/// How much of a document may come from aliases: far more than policies need, and no burden.
+const MAX_REPEATED: usize = 20_000;
+
 pub(super) fn policies(yaml: &str) -> Result<ResourcePolicies, Faults> {
-    let document: Value = serde_saphyr::from_str(yaml).map_err(|error| {
+    let options = serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
+    };
+    let document: Value = serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
         let text = error.without_snippet().to_string();
         let line: Vec<&str> = text.split_whitespace().collect();
         vec![format!("it is no yaml document: {}", line.join(" "))]

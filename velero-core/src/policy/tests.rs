@@ -67,6 +67,7 @@ fn conditions() {
         ("{capacity: ',9Gi'}", &disk, none, false),
         ("{capacity: ','}", &disk, none, true),
         ("{capacity: '1Gi,'}", &temp, none, false),
+        ("{capacity: ',10Gi'}", &temp, none, true),
         // Storage class: exact.
         ("{storageClass: [gp2, ssd]}", &disk, none, true),
         ("{storageClass: [gp]}", &disk, none, false),
@@ -406,6 +407,58 @@ fn config_maps_have_one_key_of_any_name() {
     }
     let good = BTreeMap::from([("any".to_owned(), one_rule("{}", "skip"))]);
     assert!(ResourcePolicies::from_config_map("velero", "p", &good).is_ok());
+}
+
+/// What yaml can hold beside plain text: comments, anchors, several documents, and bombs.
+#[test]
+fn odd_documents() {
+    for (yaml, good) in [
+        ("# first\n---\nversion: v1 # the only one\n", true),
+        (
+            "version: 'v1'\r\nvolumePolicies:\r\n- action:\r\n    type: skip\r\n",
+            true,
+        ),
+        ("{\"version\": \"v1\", \"volumePolicies\": []}", true),
+        (
+            "version: v1\nvolumePolicies:\n- action: &a {type: skip}\n- conditions: {volumeTypes: [nfs]}\n  action: *a\n",
+            true,
+        ),
+        ("version: v1\n---\nversion: v1\n", false),
+        ("version: v1\nvolumePolicies:\n\t- a\n", false),
+        ("version: v1\nvolumePolicies: *nowhere\n", false),
+        ("version: !!binary dg==\n", false),
+    ] {
+        let parsed = ResourcePolicies::parse(yaml);
+        assert_eq!(parsed.is_ok(), good, "{yaml}: {parsed:?}");
+    }
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for at in 1..12 {
+        let alias = format!("*a{}", at - 1);
+        bomb.push_str(&format!("a{at}: &a{at} [{}]\n", vec![alias; 9].join(", ")));
+    }
+    let faults = ResourcePolicies::parse(&bomb).unwrap_err();
+    assert!(
+        faults[0].starts_with("it is no yaml document"),
+        "{faults:?}"
+    );
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(ResourcePolicies::parse(&deep).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_too_much(text in "(version: v1\n)?([a-zA-Z0-9:,\\-\\[\\]{}*&!|>'\"# \n]{0,80})", quantity in "[-+0-9.eEKMGTPinumk]{0,60}") {
+        let _ = ResourcePolicies::parse(&text);
+        let _ = quantity.parse::<crate::Quantity>();
+    }
+
+    #[test]
+    fn quantities_order_as_numbers_do(a in 0_u64..1 << 50, b in 0_u64..1 << 50) {
+        let parse = |text: String| text.parse::<crate::Quantity>().unwrap();
+        assert_eq!(parse(a.to_string()).cmp(&parse(b.to_string())), a.cmp(&b));
+        assert_eq!(parse(format!("{a}Mi")).cmp(&parse(format!("{b}Mi"))), a.cmp(&b));
+        assert_eq!(parse(format!("{a}m")).cmp(&parse(format!("{}.{:03}", a / 1000, a % 1000))), std::cmp::Ordering::Equal);
+    }
 }
 
 fn catalog() -> Catalog {

@@ -31,6 +31,8 @@ pub(super) fn follow(context: &Context, backup: &Backup) {
         return;
     };
     let (context, backup) = (context.clone(), backup.clone());
+    let (stopping, slot) = (context.stopping.clone(), context.backup_slot.clone());
+    let period = context.settings.tick;
     tokio::spawn(async move {
         let task = Task {
             due: last_moment(&context, &backup),
@@ -45,6 +47,11 @@ pub(super) fn follow(context: &Context, backup: &Backup) {
                 "following a backup panicked: {}",
                 panic_text(panic.as_ref())
             );
+        }
+        // If the backup has not ended, whatever the reason, it is taken up again.
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(period) => slot.notify_one(),
         }
     });
 }

@@ -4,7 +4,7 @@ use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
 use velero_persistence::{BackupStore, Claimant, ErrorKind};
 
 use crate::logfile::LogFile;
-use crate::runs::store_failure;
+use crate::runs::{Failure, store_failure};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
@@ -111,9 +111,12 @@ async fn leave_failure(
         store,
         backup,
         name,
-        reason.to_owned(),
+        Failure {
+            reason: reason.to_owned(),
+            records: Vec::new(),
+            time: context.now(),
+        },
         log.into(),
-        context.now(),
     )
     .await?;
     claim.release(context.now()).await?;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest};
 use velero_testkit::{Fault, FaultAction};
 
 use super::world::{World, files, folder, gunzip, settings};
@@ -299,12 +299,15 @@ async fn a_failed_run_leaves_its_log() {
     let folder = folder();
     let world = World::with_folder(folder.path()).await;
     world.seed_shop("shop");
-    world.api.faults().add(
-        Fault::new(FaultAction::Unauthorized)
+    let on_list = |action: FaultAction, resource: &str| {
+        Fault::new(action)
             .verb("list")
-            .resource("secrets")
-            .times(u64::MAX),
-    );
+            .resource(resource)
+            .times(u64::MAX)
+    };
+    let faults = world.api.faults();
+    faults.add(on_list(FaultAction::Forbidden, "configmaps"));
+    faults.add(on_list(FaultAction::Unauthorized, "secrets"));
     world
         .create::<Backup>(
             json!({"metadata": {"name": "b"}, "spec": {"includedNamespaces": ["shop"]}}),
@@ -319,9 +322,26 @@ async fn a_failed_run_leaves_its_log() {
     );
     let log = gunzip(&dir.join("b-logs.gz"));
     assert!(log.contains(&backup.status.failure_reason), "{log}");
+    // What was noted before is in the results as well.
+    let results = gunzip(&dir.join("b-results.gz"));
+    assert!(
+        results.contains("resource: /configmaps error: /")
+            && results.contains(" error: /the backup cannot go on: listing the objects"),
+        "{results}"
+    );
+    assert!(backup.status.errors >= 2, "{:?}", backup.status);
     world
         .wait_metric("velero_backup_failure_total{schedule=\"\"} 1")
         .await;
+
+    world.api.faults().clear();
+    world
+        .create::<DeleteBackupRequest>(
+            json!({"metadata": {"name": "d"}, "spec": {"backupName": "b"}}),
+        )
+        .await;
+    world.wait_gone::<Backup>("b").await;
+    assert_eq!(files(&folder.path().join("bucket")), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -331,3 +331,94 @@ async fn a_deleted_resource_is_not_followed() {
     assert_eq!(metadata(&folder.path().join("bucket/backups/b")), before);
     assert!(world.stop().await);
 }
+
+/// Without an operator, and over an archive that another writer has made: it ends in another way.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_another_writer_is_added_to() {
+    use std::io::{Read as _, Write as _};
+    use velero_bin::runs::{
+        BackupRun, FollowRun, cancelled_by, follow_to_end, run_backup, system_clock,
+    };
+    use velero_persistence::{BackupFile, BackupStore, Location};
+
+    let (world, state) = (World::empty(), State::default());
+    world.seed_shop("shop");
+    let cluster = velero_cluster::Cluster::connect(world.api.client())
+        .await
+        .unwrap();
+    let location = Location::from_url("memory://another-writer").unwrap();
+    let store = BackupStore::open(&location).await.unwrap();
+    let logs = velero_bin::logfile::RunLogs::install(&Default::default());
+    let actions: Vec<Arc<dyn BackupItemAction>> = vec![Arc::new(Snap {
+        state: Arc::clone(&state),
+    })];
+    let backup: Backup = serde_json::from_value(json!({
+        "metadata": {"name": "b", "namespace": "elsewhere", "uid": "u"},
+        "spec": {"includedNamespaces": ["shop"], "ttl": "1h0m0s"},
+    }))
+    .unwrap();
+    let done = run_backup(BackupRun {
+        cluster: cluster.clone(),
+        store: store.clone(),
+        backup,
+        policies: None,
+        actions: actions.clone(),
+        options: Default::default(),
+        log: logs.begin("backup", "elsewhere/b"),
+        progress: Arc::new(velero_core::NoProgress),
+        cancel: Default::default(),
+        cancelled_by: cancelled_by("nobody"),
+        replace_failed: false,
+        clock: system_clock(),
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        *done.backup.phase(),
+        BackupPhase::WaitingForPluginOperations
+    );
+
+    let archive = BackupFile::Contents.of("b");
+    let mut plain = Vec::new();
+    let ours = store.store().get(archive.key(), 1 << 20).await.unwrap();
+    flate2::read::MultiGzDecoder::new(&ours[..])
+        .read_to_end(&mut plain)
+        .unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&plain).unwrap();
+    let theirs = gzip.finish().unwrap();
+    store.put_packed(&archive, theirs.into()).await.unwrap();
+
+    set(&state, OperationProgress::succeeded());
+    let follow = FollowRun {
+        cluster,
+        store: store.clone(),
+        backup: done.backup,
+        actions,
+        options: Default::default(),
+        logs,
+        cancel: Default::default(),
+        clock: system_clock(),
+    };
+    let ended = follow_to_end(follow, Duration::from_millis(5))
+        .await
+        .unwrap();
+    assert_eq!(*ended.phase(), BackupPhase::Completed);
+    let mut names = Vec::new();
+    let found = store.store().get(archive.key(), 1 << 20).await.unwrap();
+    ArchiveReader::new(&found[..])
+        .for_each(|kind, _| {
+            if let EntryKind::Item(path) = kind
+                && path.version == VersionDir::Unversioned
+            {
+                names.push(path.name);
+            }
+            Ok(std::ops::ControlFlow::Continue(()))
+        })
+        .unwrap();
+    let secrets = names.iter().filter(|name| *name == "password").count();
+    assert_eq!(
+        (secrets, names.last().map(String::as_str)),
+        (2, Some("password"))
+    );
+}
