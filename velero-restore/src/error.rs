@@ -36,10 +36,12 @@ pub enum Error {
         source: velero_core::Error,
     },
     /// The temporary file that holds the items cannot be written or read.
-    #[error("cannot {operation} the spool")]
+    #[error("cannot {operation} the spool in {}", .folder.display())]
     Spool {
         /// What was being done.
         operation: &'static str,
+        /// The folder of the file.
+        folder: std::path::PathBuf,
         /// The cause.
         #[source]
         source: std::io::Error,
@@ -87,7 +89,15 @@ impl Error {
         chain(self)
     }
 
-    pub(crate) fn spool(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Spool { operation, source }
+    pub(crate) fn spool(
+        operation: &'static str,
+        folder: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let folder = folder.to_owned();
+        move |source| Self::Spool {
+            operation,
+            folder,
+            source,
+        }
     }
 }
