@@ -34,6 +34,7 @@ impl DirectBackup {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
+        self.store.check()?;
         let cluster = cli::cluster(&environment.global).await?;
         let store = self.store.open_for_writing().await?;
         let backup = self.backup(environment, spec, &cluster).await?;
