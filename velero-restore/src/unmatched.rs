@@ -69,7 +69,8 @@ pub(crate) fn everything(
     request: &RestoreRequest,
     plan: &RestorePlan,
 ) -> Option<Record> {
-    if !plan.is_empty() || !plan.unserved.is_empty() || index.len() == 0 {
+    let items = index.len();
+    if !plan.is_empty() || !plan.unserved.is_empty() || items == 0 {
         return None;
     }
     let reasons: BTreeSet<ExclusionReason> =
@@ -86,7 +87,7 @@ pub(crate) fn everything(
     };
     let message = format!(
         "nothing is restored ({} in the backup): {why}",
-        count_of(index.len())
+        count_of(items)
     );
     Some(Record::run(Severity::Warning, message))
 }
