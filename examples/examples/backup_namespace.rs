@@ -1,6 +1,8 @@
 //! Backs up one namespace into a local file, in the form of Velero's archives.
 //!
 //! `cargo run -p velero-examples --example backup_namespace -- shop shop.tar.gz`
+//!
+//! A file that is there is replaced by a complete backup alone.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs::{self, File};
@@ -22,32 +24,52 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: backup_namespace NAMESPACE FILE".into());
     };
 
+    back_up(Client::try_default().await?, namespace, &path).await
+}
+
+/// Backs a namespace up; the file has its name only when the backup is complete.
+pub(crate) async fn back_up(
+    client: Client,
+    namespace: String,
+    path: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut backup = Backup::default();
     backup.metadata.name = Some(format!("{namespace}-by-hand"));
     backup.spec.included_namespaces = vec![namespace];
 
-    let engine = BackupEngine::new(Cluster::connect(Client::try_default().await?).await?);
+    let engine = BackupEngine::new(Cluster::connect(client).await?);
     let request = engine.request(&backup).await?;
-
-    // The file gets its name when the archive in it is complete.
     let unfinished = format!("{path}.part");
     let file = File::create(&unfinished).map_err(|error| format!("{unfinished}: {error}"))?;
-    let result = engine.run(&request, file, BackupRun::default()).await?;
-    fs::rename(unfinished, &path)?;
+    let stored = file.try_clone()?;
+    let result = match engine.run(&request, file, BackupRun::default()).await {
+        Ok(result) => result,
+        Err(error) => {
+            fs::remove_file(&unfinished)?;
+            return Err(error.into());
+        }
+    };
 
     for record in &result.records {
         println!("{}", record.line());
     }
     println!(
-        "{path}: {} of {} items, {} bytes, {} errors, {} warnings",
+        "{} of {} items, {} bytes, {} errors, {} warnings",
         result.backed_up,
         result.total,
         result.archive_bytes,
         result.errors(),
         result.warnings()
     );
-    match result.errors() {
-        0 => Ok(()),
-        _ => Err("the backup is not complete".into()),
+    if result.errors() > 0 {
+        return Err(format!(
+            "the backup is not complete: what could be read is in {unfinished}, {path} is not touched"
+        )
+        .into());
     }
+    // What it replaces may be the last good backup: the new one must be on the disk before it has the name.
+    stored.sync_all()?;
+    fs::rename(&unfinished, path).map_err(|error| format!("{path}: {error}"))?;
+    println!("{path}: complete");
+    Ok(())
 }

@@ -5,7 +5,7 @@
 //! A node port that somebody chose can be in a cluster once only: the copy of its Service is an error, the rest is there.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::fs::{self, File};
+use std::io::Seek as _;
 
 use velero_backup::{BackupEngine, BackupRun};
 use velero_core::action::{
@@ -55,17 +55,33 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(source), Some(target)) = (args.next(), args.next()) else {
         return Err("usage: custom_action NAMESPACE COPY".into());
     };
-    let cluster = Cluster::connect(Client::try_default().await?).await?;
-    let path = std::env::temp_dir().join(format!("{source}-{target}.tar.gz"));
+    copy(Client::try_default().await?, source, target).await
+}
+
+/// Copies a namespace by way of an archive, which has no name and is gone afterwards.
+pub(crate) async fn copy(
+    client: Client,
+    source: String,
+    target: String,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = Cluster::connect(client).await?;
+    let mut archive = tempfile::tempfile()?;
 
     let mut backup = Backup::default();
     backup.metadata.name = Some(source.clone());
     backup.spec.included_namespaces = vec![source.clone()];
     let engine = BackupEngine::new(cluster.clone()).action(LeaveOutMarkedSecrets);
     let request = engine.request(&backup).await?;
-    engine
-        .run(&request, File::create(&path)?, BackupRun::default())
+    let result = engine
+        .run(&request, archive.try_clone()?, BackupRun::default())
         .await?;
+    for record in &result.records {
+        println!("{}", record.line());
+    }
+    if result.errors() > 0 {
+        return Err(format!("{source} could not be read completely, nothing was copied").into());
+    }
+    archive.rewind()?;
 
     // An action that needs no cluster is a closure: the copy begins with one replica of everything.
     let deployments = ResourceSelector::resources(["deployments.apps", "statefulsets.apps"]);
@@ -80,9 +96,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let request = RestoreRequest::resolve(restore)?;
     let result = RestoreEngine::new(cluster)
         .action(one_replica)
-        .run(&request, File::open(&path)?, RestoreRun::default())
+        .run(&request, archive, RestoreRun::default())
         .await?;
-    fs::remove_file(&path)?;
     for record in &result.records {
         println!("{}", record.line());
     }

@@ -24,16 +24,27 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: restore_namespace FILE [NAMESPACE [NEW-NAME]]".into());
     };
 
-    let archive = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+    let client = Client::try_default().await?;
+    restore(client, &path, args.next(), args.next()).await
+}
+
+/// Restores an archive, or one namespace of it, under another name if one is given.
+pub(crate) async fn restore(
+    client: Client,
+    path: &str,
+    namespace: Option<String>,
+    new_name: Option<String>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let archive = File::open(path).map_err(|error| format!("{path}: {error}"))?;
     let mut restore = Restore::default();
     restore.metadata.name = Some("by-hand".into());
-    let file = Path::new(&path).file_name().and_then(|name| name.to_str());
+    let file = Path::new(path).file_name().and_then(|name| name.to_str());
     restore.spec.backup_name = file
         .unwrap_or("archive")
         .trim_end_matches(".tar.gz")
         .to_owned();
-    if let Some(namespace) = args.next() {
-        if let Some(new_name) = args.next() {
+    if let Some(namespace) = namespace.clone() {
+        if let Some(new_name) = new_name {
             restore
                 .spec
                 .namespace_mapping
@@ -43,7 +54,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let request = RestoreRequest::resolve(restore)?;
-    let engine = RestoreEngine::new(Cluster::connect(Client::try_default().await?).await?);
+    let engine = RestoreEngine::new(Cluster::connect(client).await?);
     let result = engine.run(&request, archive, RestoreRun::default()).await?;
 
     for record in &result.records {
@@ -56,8 +67,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         result.errors(),
         result.warnings()
     );
-    match result.errors() {
-        0 => Ok(()),
+    match (result.errors(), result.counts.total, namespace) {
+        // No items and no errors: a name that is misspelt, most often.
+        (0, 0, Some(namespace)) => Err(format!("{path} holds no namespace {namespace:?}").into()),
+        (0, 0, None) => Err(format!("{path} holds nothing that can be restored").into()),
+        (0, ..) => Ok(()),
         _ => Err("not everything was restored".into()),
     }
 }

@@ -65,6 +65,12 @@ impl Progress for ProgressLine {
         );
         let _ = stderr.flush();
     }
+
+    /// In any case: a command that is silent for minutes looks dead.
+    fn waiting(&self, what: &str) {
+        self.clear();
+        console::note(format_args!("waiting for {what}"));
+    }
 }
 
 /// Aligned lines of a name and a value.

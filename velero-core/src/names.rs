@@ -216,6 +216,54 @@ pub mod finalizers {
         "velero.io/volume-snapshot-content-protect-finalizer";
 }
 
+/// Whether a text can be the name of a namespace: a DNS-1123 label.
+///
+/// ```
+/// assert!(velero_core::names::is_namespace_name("kube-system"));
+/// assert!(!velero_core::names::is_namespace_name("Kube_System"));
+/// ```
+pub fn is_namespace_name(text: &str) -> bool {
+    text.len() <= MAX_LABEL_VALUE && is_dns_part(text)
+}
+
+/// What is wrong with the key of a label or annotation, if something is: `name` or `dns.prefix/name`.
+pub fn key_fault(key: &str) -> Option<&'static str> {
+    const LONGEST_PREFIX: usize = 253;
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    if name.is_empty() || !is_label_part(name) {
+        return Some(
+            "a name is 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
+        );
+    }
+    let good = |prefix: &str| prefix.len() <= LONGEST_PREFIX && prefix.split('.').all(is_dns_part);
+    (!prefix.is_none_or(good)).then_some("the part before '/' must be a dns name")
+}
+
+/// What is wrong with the value of a label, if something is.
+pub fn label_value_fault(value: &str) -> Option<&'static str> {
+    (!is_label_part(value)).then_some(
+        "a value is at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
+    )
+}
+
+/// One part of a DNS name, of any length.
+fn is_dns_part(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || c == '-')
+}
+
+fn is_label_part(text: &str) -> bool {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= MAX_LABEL_VALUE
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        && edge(text.chars().next())
+        && edge(text.chars().next_back())
+}
+
 /// Shortens a value so that it fits in a label.
 ///
 /// Up to 63 bytes it stays as it is. A longer one becomes its first 57 bytes and the first 6 hexadecimal digits of the SHA-256 of
@@ -260,4 +308,59 @@ fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_values_are_those_that_api_servers_take() {
+        let long = "x".repeat(64);
+        for (key, good) in [
+            ("a", true),
+            ("A_b.c-9", true),
+            ("example.com/a", true),
+            ("", false),
+            ("Bad Key", false),
+            ("-a", false),
+            (long.as_str(), false),
+            ("/a", false),
+            ("a/", false),
+            ("a/b/c", false),
+            ("Example.com/a", false),
+            ("a..b/c", false),
+            (".a/c", false),
+            ("-a/c", false),
+        ] {
+            assert_eq!(key_fault(key).is_none(), good, "{key:?}");
+        }
+        for (value, good) in [
+            ("", true),
+            ("v1.2_x", true),
+            ("a b", false),
+            ("a/b", false),
+            ("_a", false),
+            (long.as_str(), false),
+        ] {
+            assert_eq!(label_value_fault(value).is_none(), good, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_dns_labels() {
+        for (name, good) in [
+            ("a", true),
+            ("kube-system", true),
+            ("9", true),
+            ("", false),
+            ("Bad_NS", false),
+            ("a.b", false),
+            ("-a", false),
+            ("a-", false),
+        ] {
+            assert_eq!(is_namespace_name(name), good, "{name:?}");
+        }
+        assert!(!is_namespace_name(&"a".repeat(64)));
+    }
 }

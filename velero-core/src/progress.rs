@@ -15,6 +15,11 @@ pub trait Progress: Send + Sync {
     fn update(&self, update: ProgressUpdate) {
         let _ = update;
     }
+
+    /// Is told once when the run begins to wait for something, such as `namespace shop to be gone, for up to 600s`.
+    fn waiting(&self, what: &str) {
+        let _ = what;
+    }
 }
 
 /// A [`Progress`] that does nothing.

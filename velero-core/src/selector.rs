@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::Error;
+use crate::names::{key_fault, label_value_fault};
 
 /// How a [`Requirement`] looks at a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,49 +274,15 @@ fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, Error> {
 
 fn check_requirement(requirement: &Requirement) -> Result<(), Error> {
     let key = requirement.key.as_str();
-    let (prefix, name) = key
-        .split_once('/')
-        .map_or((None, key), |(p, n)| (Some(p), n));
-    if !is_label_part(name) || name.is_empty() {
-        return Err(Error::invalid(
-            "label key",
-            key,
-            "a name is 1 to 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
-        ));
-    }
-    let good_prefix = |p: &str| {
-        !p.is_empty()
-            && p.len() <= 253
-            && p.chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
-    };
-    if prefix.is_some_and(|p| !good_prefix(p)) {
-        return Err(Error::invalid(
-            "label key",
-            key,
-            "the part before '/' must be a dns name",
-        ));
+    if let Some(reason) = key_fault(key) {
+        return Err(Error::invalid("label key", key, reason));
     }
     for value in &requirement.values {
-        if !is_label_part(value) {
-            return Err(Error::invalid(
-                "label value",
-                value,
-                "a value is at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
-            ));
+        if let Some(reason) = label_value_fault(value) {
+            return Err(Error::invalid("label value", value, reason));
         }
     }
     Ok(())
-}
-
-fn is_label_part(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && edge(text.chars().next())
-        && edge(text.chars().next_back())
 }
 
 /// Selectors of which any may match; the empty set matches everything.

@@ -49,7 +49,7 @@ impl Mapper {
         }
         if err.message().starts_with("signing http request") {
             let detail = format!(
-                "no usable credentials ({}); select a secret in spec.credential, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                "no usable credentials ({}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL",
                 self.clean(&deepest(err))
             );
             return Error::PermissionDenied {
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(err.kind(), crate::ErrorKind::PermissionDenied);
         assert_eq!(
             err.to_string(),
-            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); select a secret in spec.credential, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL"
         );
     }
 

@@ -61,7 +61,12 @@ impl ObjectStore {
     pub fn describe(&self) -> String {
         let base = self.backend.describe();
         match self.prefix.strip_suffix('/') {
-            Some(prefix) => format!("{base}/{prefix}"),
+            Some(prefix) => match base.split_once(" at ") {
+                Some((bucket, server)) if bucket.starts_with("s3://") => {
+                    format!("{bucket}/{prefix} at {server}")
+                }
+                _ => format!("{base}/{prefix}"),
+            },
             None => base,
         }
     }

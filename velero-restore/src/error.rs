@@ -36,10 +36,12 @@ pub enum Error {
         source: velero_core::Error,
     },
     /// The temporary file that holds the items cannot be written or read.
-    #[error("cannot {operation} the spool")]
+    #[error("cannot {operation} the spool in {}{}", .folder.display(), hint(.folder))]
     Spool {
         /// What was being done.
         operation: &'static str,
+        /// The folder of the file.
+        folder: std::path::PathBuf,
         /// The cause.
         #[source]
         source: std::io::Error,
@@ -59,6 +61,15 @@ pub enum Error {
         /// Which part.
         what: &'static str,
     },
+}
+
+/// How to choose another folder than the usual one for temporary files.
+fn hint(folder: &std::path::Path) -> &'static str {
+    if folder == std::env::temp_dir() {
+        " (TMPDIR names another folder)"
+    } else {
+        ""
+    }
 }
 
 impl Error {
@@ -87,7 +98,34 @@ impl Error {
         chain(self)
     }
 
-    pub(crate) fn spool(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Spool { operation, source }
+    pub(crate) fn spool(
+        operation: &'static str,
+        folder: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let folder = folder.to_owned();
+        move |source| Self::Spool {
+            operation,
+            folder,
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_that_does_not_work_names_its_folder() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let usual = std::env::temp_dir();
+        for (folder, hint) in [
+            (usual.as_path(), " (TMPDIR names another folder)"),
+            (std::path::Path::new("/chosen"), ""),
+        ] {
+            let text = Error::spool("write", folder)(full()).chain();
+            let expected = format!("cannot write the spool in {}{hint}: ", folder.display());
+            assert!(text.starts_with(&expected), "{text}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod priorities;
 mod request;
 mod reset;
 mod result;
+mod unmatched;
 mod volumes;
 
 pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};

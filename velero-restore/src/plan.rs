@@ -8,6 +8,7 @@ use velero_core::{Catalog, GroupResource};
 
 use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
 use crate::request::{Filters, RestoreRequest, is_never_restored};
+use crate::unmatched;
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
 ///
@@ -39,7 +40,11 @@ pub fn plan(index: &ArchiveIndex, request: &RestoreRequest, catalog: &Catalog) -
     planner.drop_same_targets(&mut selected);
     planner.record_faults();
     planner.waves(selected, &all);
-    planner.out
+    let mut plan = planner.out;
+    plan.records.extend(unmatched::names(index, request, &all));
+    plan.records
+        .extend(unmatched::everything(index, request, &plan));
+    plan
 }
 
 type Selected = BTreeMap<GroupResource, Vec<ItemId>>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::artifact::VolumeInfo;
 use velero_core::filter::{IncludesExcludes, validate_lists, validate_namespace_lists};
-use velero_core::names::valid_label_name;
+use velero_core::names::{is_namespace_name, valid_label_name};
 use velero_core::{Catalog, GroupResource, SelectorSet};
 
 use crate::{Error, Priorities};
@@ -252,6 +252,11 @@ pub fn validate(restore: &Restore) -> Vec<String> {
             faults.push(format!(
                 "namespaceMapping {source:?} to {target:?}: both names must be given"
             ));
+        } else if !is_namespace_name(target) {
+            faults.push(format!(
+                "namespaceMapping {source:?} to {target:?}: {target:?} is no namespace name; at most 63 lower-case letters, \
+                 digits and '-' are, beginning and ending with a letter or digit"
+            ));
         }
     }
     match spec.existing_resource_policy.as_str() {
@@ -368,6 +373,10 @@ mod tests {
             (
                 json!({"backupName": "b", "namespaceMapping": {"a": ""}}),
                 &["namespaceMapping"],
+            ),
+            (
+                json!({"backupName": "b", "namespaceMapping": {"a": "Bad_NS", "b": "good-1"}}),
+                &["namespaceMapping \"a\" to \"Bad_NS\": \"Bad_NS\" is no namespace name"],
             ),
             (
                 json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}, "resourceModifier": {"kind": "ConfigMap", "name": "m"},

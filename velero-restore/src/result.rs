@@ -46,6 +46,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Items that are not in the cluster as the archive has them.
     pub failed: u64,
+    /// Of `failed`: those that only warnings are about, because an object of the cluster differs and was left as it was.
+    pub left: u64,
 }
 
 impl Counts {

@@ -1,9 +1,10 @@
 //! From flags to a client of the API server.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use velero_cluster::{ClientOptions, Cluster, ClusterOptions};
 
@@ -89,25 +90,145 @@ fn find_kubeconfig(global: &GlobalArgs) -> Result<Option<(Kubeconfig, String)>> 
         if !path.is_file() {
             bail!("there is no kubeconfig {name}");
         }
-        let kubeconfig = Kubeconfig::read_from(path)
-            .with_context(|| format!("cannot read the kubeconfig {name}"))?;
-        return Ok(Some((kubeconfig, name)));
+        return Ok(Some((read(path)?, name)));
     }
-    let variable = std::env::var("KUBECONFIG").unwrap_or_default();
-    if !variable.is_empty() {
-        let found = Kubeconfig::from_env()
-            .with_context(|| format!("cannot read KUBECONFIG, which is {variable:?}"))?;
-        return Ok(found.map(|kubeconfig| (kubeconfig, variable)));
+    let variable = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let mut merged = None;
+    for path in std::env::split_paths(&variable).filter(|path| !path.as_os_str().is_empty()) {
+        let next = read(&path)?;
+        merged = Some(match merged {
+            None => next,
+            Some(before) => Kubeconfig::merge(before, next)
+                .with_context(|| format!("cannot use KUBECONFIG, which is {variable:?}"))?,
+        });
+    }
+    if let Some(kubeconfig) = merged {
+        return Ok(Some((kubeconfig, variable.to_string_lossy().into_owned())));
     }
     let Some(home) = std::env::var_os("HOME") else {
         return Ok(None);
     };
-    let path = std::path::Path::new(&home).join(".kube/config");
+    let path = Path::new(&home).join(".kube/config");
     if !path.is_file() {
         return Ok(None);
     }
-    let name = path.display().to_string();
-    let kubeconfig = Kubeconfig::read_from(&path)
-        .with_context(|| format!("cannot read the kubeconfig {name}"))?;
-    Ok(Some((kubeconfig, name)))
+    Ok(Some((read(&path)?, path.display().to_string())))
+}
+
+/// Reads one file. What it says about a fault never quotes the file: tokens and keys are in it.
+fn read(path: &Path) -> Result<Kubeconfig> {
+    let name = path.display();
+    Kubeconfig::read_from(path).map_err(|error| match error {
+        KubeconfigError::Parse(fault) => {
+            let place = match fault.location() {
+                Some(place) if place.line() > 0 => {
+                    format!("line {}, column {}: ", place.line(), place.column())
+                }
+                _ => String::new(),
+            };
+            anyhow::anyhow!(
+                "cannot read the kubeconfig {name}: {place}{}",
+                reason(&fault)
+            )
+        }
+        KubeconfigError::ReadConfig(source, _) => {
+            anyhow::Error::new(source).context(format!("cannot read the kubeconfig {name}"))
+        }
+        other => anyhow::Error::new(other).context(format!("cannot read the kubeconfig {name}")),
+    })
+}
+
+/// What is wrong, in words that come from the parser and not from the file.
+fn reason(fault: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match fault.without_snippet() {
+        // The parser's own texts: names of rules, brackets at most.
+        Error::ExternalMessage { msg, .. } => msg.clone(),
+        Error::Unexpected { expected, .. } => format!("expected {expected}"),
+        Error::SerdeInvalidType { expected, .. }
+        | Error::SerdeInvalidValue { expected, .. }
+        | Error::SerdeInvalidLength { expected, .. } => format!("expected {expected}"),
+        Error::SerdeMissingField { field, .. } => format!("the field {field:?} is missing"),
+        Error::DuplicateMappingKey { .. } => "this key is here twice".to_owned(),
+        Error::UnknownAnchor { .. } => "there is no such anchor".to_owned(),
+        Error::Eof { .. } => "the file ends too early".to_owned(),
+        _ => "this cannot be part of a kubeconfig".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is wrong with a kubeconfig, what stands in it is not told.
+    #[test]
+    fn faults_of_a_kubeconfig_are_placed_and_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let mut wrong = Vec::new();
+        let head = "apiVersion: v1\nkind: Config\nusers:\n- name: u\n";
+        for (rest, expected) in [
+            (
+                "  user:\n    token: [S3CRET]\n",
+                "line 6, column 12: expected string",
+            ),
+            (
+                "  user:\n    token: {S3CRET: x}\n",
+                "line 6, column 12: expected string",
+            ),
+            (
+                "  user:\n    token: {S3CRET\n",
+                "line 6, column 12: expected string",
+            ),
+            (
+                "  user: {token: S3CRET\n",
+                "line 5, column 9: unclosed bracket",
+            ),
+            ("  user: S3CRET\n", "line 5, column 9: expected "),
+            ("  user: [S3CRET]\n", "line 5, column 9: expected "),
+            ("  user:\n    token: \"S3CRET\\q\"\n", "line 6, column "),
+            ("  user:\n    token: \"S3CRET\n", "line 7, column 1: "),
+            (
+                "  user:\n    token: *S3CRET\n",
+                "line 6, column 12: there is no such anchor",
+            ),
+            (
+                "  user:\n    token: S3CRET\n   S3CRET: x\n",
+                "line 7, column ",
+            ),
+            (
+                "  user:\n    token: S3CRET\n    token: S3CRET\n",
+                "line 7, column 5: ",
+            ),
+            (
+                "  user:\n    exec: {interactiveMode: S3CRET}\n",
+                "line 6, column ",
+            ),
+            ("  user:\n    exec: {env: S3CRET}\n", "line 6, column "),
+            (
+                "  user:\n    token: S3CRET\n  123: [x\n",
+                "line 7, column 8: unclosed bracket",
+            ),
+            ("clusters: S3CRET\n", "line 5, column 11: expected "),
+            ("S3CRET\n", "line 5, column "),
+        ] {
+            std::fs::write(&path, format!("{head}{rest}")).unwrap();
+            let message = format!("{:#}", read(&path).unwrap_err());
+            let start = format!("cannot read the kubeconfig {}: {expected}", path.display());
+            let quoted = ["S3CRET", "\n", "|"]
+                .iter()
+                .any(|part| message.contains(part));
+            if quoted || !message.starts_with(&start) {
+                wrong.push((rest, message));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        let gone = folder.path().join("gone");
+        let message = format!("{:#}", read(&gone).unwrap_err());
+        let start = format!(
+            "cannot read the kubeconfig {}: No such file",
+            gone.display()
+        );
+        assert!(message.starts_with(&start), "{message}");
+    }
 }

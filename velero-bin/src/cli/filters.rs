@@ -1,5 +1,7 @@
 //! Flags that say what goes into a backup or restore, shared by the commands of both ways to run them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use velero_core::api::{BackupSpec, LabelSelector, RestoreSpec, TypedLocalObjectReference};
 use velero_core::filter::validate_namespace_lists;
@@ -7,7 +9,9 @@ use velero_core::policy::CONFIG_MAP_KIND;
 use velero_core::{GoDuration, Selector};
 
 use super::data_flags::{BackupDataArgs, RestoreDataArgs};
-use super::values::{AnySelector, Mappings, Names, Ordered, Pairs, TriState, strict_selector};
+use super::values::{
+    self, AnySelector, Mappings, Names, Ordered, Pairs, TriState, strict_selector,
+};
 
 /// Filters of backups and restores alike.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -39,10 +43,10 @@ pub(crate) struct FilterArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct MetadataArgs {
     /// Labels of the object, such as a=b,c=d
-    #[arg(long, value_name = "LABELS")]
+    #[arg(long, value_name = "LABELS", value_parser = values::labels)]
     pub(crate) labels: Vec<Pairs>,
     /// Annotations of the object, such as a=b,c=d
-    #[arg(long, value_name = "ANNOTATIONS")]
+    #[arg(long, value_name = "ANNOTATIONS", value_parser = values::annotations)]
     pub(crate) annotations: Vec<Pairs>,
 }
 
@@ -70,7 +74,7 @@ pub(crate) struct BackupFilterArgs {
     #[arg(long, value_name = "ORDER")]
     pub(crate) ordered_resources: Option<Ordered>,
     /// How long the backup is kept, such as 720h
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = values::ttl)]
     pub(crate) ttl: Option<GoDuration>,
     #[command(flatten)]
     pub(crate) data: BackupDataArgs,
@@ -205,6 +209,16 @@ impl BackupFilterArgs {
 }
 
 impl RestoreFilterArgs {
+    fn namespace_mapping(&self) -> Result<BTreeMap<String, String>> {
+        let mut mapping = BTreeMap::new();
+        for (source, target) in self.namespace_mappings.iter().flat_map(|pairs| &pairs.0) {
+            if let Err(fault) = values::add(&mut mapping, source.clone(), target.clone()) {
+                bail!("--namespace-mappings: {fault}");
+            }
+        }
+        Ok(mapping)
+    }
+
     /// The spec that the flags ask for; what is restored from is the caller's to add.
     ///
     /// # Errors
@@ -222,11 +236,7 @@ impl RestoreFilterArgs {
             included_resources: list(&common.include_resources),
             excluded_resources: list(&common.exclude_resources),
             include_cluster_resources: common.include_cluster_resources.and_then(|state| state.0),
-            namespace_mapping: self
-                .namespace_mappings
-                .iter()
-                .flat_map(|pairs| pairs.0.clone())
-                .collect(),
+            namespace_mapping: self.namespace_mapping()?,
             label_selector,
             or_label_selectors,
             restore_pvs: self.restore_volumes.and_then(|state| state.0),

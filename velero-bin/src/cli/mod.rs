@@ -115,20 +115,35 @@ async fn dispatch(command: Command, environment: Environment) -> Result<Exit> {
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody is left to be told when the terminal is gone.
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            console::note(format_args!(
-                "An error occurred: {}",
-                first.trim_start_matches("error: ")
-            ));
-            ExitCode::FAILURE
-        }
+    let (shown, code) = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (true, ExitCode::SUCCESS),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => (true, ExitCode::FAILURE),
+        _ => (false, ExitCode::FAILURE),
+    };
+    if shown {
+        // Nobody is left to be told when the terminal is gone.
+        let _ = error.print();
+    } else {
+        let text = sentence(&error.to_string());
+        console::note(format_args!("An error occurred: {text}"));
     }
+    code
+}
+
+/// What is wrong with the flags, and a tip if there is one, in one line.
+fn sentence(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        let line = line.trim_start_matches("error: ");
+        if !out.is_empty() {
+            out.push_str(if line.starts_with("tip: ") { "; " } else { " " });
+        }
+        out.push_str(line);
+    }
+    console::one_line(&out)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

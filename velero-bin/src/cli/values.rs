@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use velero_core::Selector;
+use velero_core::names::{is_namespace_name, key_fault, label_value_fault};
+use velero_core::{GoDuration, Selector};
 
 /// Names separated by commas; nothing is trimmed, a repeated flag replaces the earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,7 +55,48 @@ impl FromStr for Pairs {
     }
 }
 
-/// One record of `from:to` pairs. Repeated flags are merged.
+/// Pairs that can be labels.
+pub(crate) fn labels(text: &str) -> Result<Pairs, String> {
+    let pairs: Pairs = text.parse()?;
+    for (key, value) in &pairs.0 {
+        if let Some(fault) = key_fault(key) {
+            return Err(format!("{key:?} cannot be the key of a label: {fault}"));
+        }
+        if let Some(fault) = label_value_fault(value) {
+            return Err(format!("{value:?} cannot be the value of a label: {fault}"));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Pairs that can be annotations, whose keys API servers look at in lower case.
+pub(crate) fn annotations(text: &str) -> Result<Pairs, String> {
+    let pairs: Pairs = text.parse()?;
+    for key in pairs.0.keys() {
+        if let Some(fault) = key_fault(&key.to_lowercase()) {
+            return Err(format!(
+                "{key:?} cannot be the key of an annotation: {fault}"
+            ));
+        }
+    }
+    Ok(pairs)
+}
+
+/// How long a backup is kept.
+pub(crate) fn ttl(text: &str) -> Result<GoDuration, String> {
+    let ttl: GoDuration = text
+        .parse()
+        .map_err(|error: velero_core::ParseDurationError| error.to_string())?;
+    if ttl.is_negative() {
+        return Err(
+            "the backup would have expired before it is made; a duration such as 720h is needed"
+                .to_owned(),
+        );
+    }
+    Ok(ttl)
+}
+
+/// One record of `from:to` pairs, `to` being the name of a namespace. Repeated flags are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Mappings(pub(crate) BTreeMap<String, String>);
 
@@ -62,7 +104,14 @@ impl FromStr for Mappings {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        pairs(text, ':').map(Self)
+        let pairs = pairs(text, ':')?;
+        match pairs.values().find(|target| !is_namespace_name(target)) {
+            Some(target) => Err(format!(
+                "{target:?} is no namespace name; at most 63 lower-case letters, digits and '-' are, beginning and ending \
+                 with a letter or digit"
+            )),
+            None => Ok(Self(pairs)),
+        }
     }
 }
 
@@ -70,15 +119,36 @@ fn pairs(text: &str, delimiter: char) -> Result<BTreeMap<String, String>, String
     if text.is_empty() {
         return Err(format!("pairs of the form KEY{delimiter}VALUE are needed"));
     }
-    csv_record(text)?
-        .into_iter()
-        .map(|item| match item.split_once(delimiter) {
-            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-            None => Err(format!(
+    let mut pairs = BTreeMap::new();
+    for item in csv_record(text)? {
+        let Some((key, value)) = item.split_once(delimiter) else {
+            return Err(format!(
                 "{item:?} has no {delimiter:?}; the form is KEY{delimiter}VALUE"
-            )),
-        })
-        .collect()
+            ));
+        };
+        add(&mut pairs, key.to_owned(), value.to_owned())?;
+    }
+    Ok(pairs)
+}
+
+/// Adds a pair whose key stands for nothing else yet.
+///
+/// # Errors
+/// When it does.
+pub(crate) fn add(
+    pairs: &mut BTreeMap<String, String>,
+    key: String,
+    value: String,
+) -> Result<(), String> {
+    match pairs.get(&key) {
+        Some(first) if *first != value => Err(format!(
+            "{key:?} is given twice, with {first:?} and with {value:?}; one of them is needed"
+        )),
+        _ => {
+            pairs.insert(key, value);
+            Ok(())
+        }
+    }
 }
 
 /// Splits one CSV record: fields in double quotes may hold commas, and `""` for a quote.
@@ -215,7 +285,8 @@ mod tests {
             ("a=b,c=d=e", Ok(vec![pair("a", "b"), pair("c", "d=e")])),
             ("\"a=b,c\",d=", Ok(vec![pair("a", "b,c"), pair("d", "")])),
             ("\"a=\"\"b\"\"\"", Ok(vec![pair("a", "\"b\"")])),
-            ("a=1,a=2", Ok(vec![pair("a", "2")])),
+            ("a=1,a=1", Ok(vec![pair("a", "1")])),
+            ("a=1,a=2", Err(())),
             ("", Err(())),
             ("a", Err(())),
             ("a=b,", Err(())),
@@ -254,6 +325,33 @@ mod tests {
             ("pods=a;", Err(())),
         ] {
             assert_eq!(parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_api_server_takes_is_refused() {
+        for (text, good) in [
+            ("a:b,c:d-1", true),
+            ("a:b,c:b", true),
+            ("a:b,a:c", false),
+            ("a:Bad_NS", false),
+            ("a:", false),
+            ("a:b.c", false),
+        ] {
+            assert_eq!(text.parse::<Mappings>().is_ok(), good, "{text}");
+        }
+        for (text, label, annotation) in [
+            ("a=b,example.com/c=", true, true),
+            ("Bad Key=x", false, false),
+            ("a=b c", false, true),
+            ("Example.com/a=b", false, true),
+            ("=b", false, false),
+        ] {
+            assert_eq!(labels(text).is_ok(), label, "{text}");
+            assert_eq!(annotations(text).is_ok(), annotation, "{text}");
+        }
+        for (text, good) in [("720h", true), ("0", true), ("-5h", false), ("5d", false)] {
+            assert_eq!(ttl(text).is_ok(), good, "{text}");
         }
     }
 

@@ -63,6 +63,7 @@ impl DirectBackup {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
+        self.store.check()?;
         let cluster = cli::cluster(&environment.global).await?;
         let Some(url) = self.store.clone().filter(|_| !self.dry_run) else {
             return self.dry_run(environment, spec, cluster).await;

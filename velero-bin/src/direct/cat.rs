@@ -17,9 +17,9 @@ use crate::cli::{Exit, console, names};
 pub(crate) struct DirectCat {
     /// Name of the backup
     name: String,
-    /// The object: RESOURCE/NAME or RESOURCE/NAMESPACE/NAME, such as deploy/shop/web
-    #[arg(value_name = "RESOURCE/[NAMESPACE/]NAME")]
-    object: String,
+    /// The object: RESOURCE/NAME or RESOURCE/NAMESPACE/NAME, such as deploy/shop/web, or a line of `direct ls`
+    #[arg(value_name = "RESOURCE/[NAMESPACE/]NAME", required = true, num_args = 1..=3)]
+    object: Vec<String>,
     #[command(flatten)]
     store: StoreArgs,
     /// Form of the output
@@ -37,7 +37,8 @@ enum Encoding {
 impl DirectCat {
     pub(super) async fn run(self) -> Result<Exit> {
         names::check("backup", &self.name)?;
-        let wanted = Wanted::parse(&self.object)?;
+        let object = self.object.join("/");
+        let wanted = Wanted::parse(&object)?;
         let store = self.store.open_for_reading().await?;
         if !store.backup_exists(&self.name).await? {
             bail!(
@@ -52,9 +53,8 @@ impl DirectCat {
         found.dedup_by(|later, earlier| later.0 == earlier.0);
         match found.as_slice() {
             [] => bail!(
-                "backup {:?} holds no {:?}; `velero direct ls {}` lists what it holds",
+                "backup {:?} holds no {object:?}; `velero direct ls {}` lists what it holds",
                 self.name,
-                self.object,
                 self.name
             ),
             [(_, json)] => {
@@ -71,8 +71,7 @@ impl DirectCat {
                     several.iter().map(|(path, _)| spelled(path)).collect();
                 paths.sort();
                 bail!(
-                    "{:?} stands for several objects; choose one: {}",
-                    self.object,
+                    "{object:?} stands for several objects; choose one: {}",
                     paths.join(", ")
                 )
             }
@@ -104,6 +103,7 @@ async fn find(
             if let EntryKind::Item(path) = kind
                 && path.version == VersionDir::Unversioned
                 && wanted.matches(&path)
+                && wanted.matches_content(&json)
             {
                 found.push((path, json));
             }

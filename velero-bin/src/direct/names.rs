@@ -1,14 +1,24 @@
 //! Objects of an archive as users name them, without a cluster to ask.
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 use velero_core::archive::ItemPath;
 
-/// An object that a user asks for: `RESOURCE/NAME` or `RESOURCE/NAMESPACE/NAME`.
+/// An object that a user asks for: `RESOURCE/NAME` or `RESOURCE/NAMESPACE/NAME`; `GROUP/VERSION/KIND`, as listings of
+/// backups have it, can stand for the resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
-    resource: String,
+    resource: Resource,
     namespace: Option<String>,
     name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Resource {
+    /// As users write it, in lower case.
+    Named(String),
+    /// `apps/v1` and `Deployment`.
+    Kind { api_version: String, kind: String },
 }
 
 /// Short names and kinds that differ from the plural by more than an "s".
@@ -49,6 +59,9 @@ impl Wanted {
     /// When it has not two or three parts.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('/').collect();
+        if let Some(found) = Self::listed(&parts) {
+            return Ok(found);
+        }
         let (resource, namespace, name) = match parts.as_slice() {
             [resource, name] => (resource, None, name),
             [resource, namespace, name] => (resource, Some((*namespace).to_owned()), name),
@@ -60,10 +73,44 @@ impl Wanted {
             bail!("{text:?} names no object: neither resource nor name may be empty");
         }
         Ok(Self {
-            resource: resource.to_lowercase(),
+            resource: Resource::Named(resource.to_lowercase()),
             namespace,
             name: (*name).to_owned(),
         })
+    }
+
+    /// Reads `v1/Secret/shop/key`, `apps/v1/Deployment/web` and the like.
+    fn listed(parts: &[&str]) -> Option<Self> {
+        let (version, rest) = match parts {
+            [version, rest @ ..] if is_version(version) => ((*version).to_owned(), rest),
+            [group, version, rest @ ..] if is_version(version) => {
+                (format!("{group}/{version}"), rest)
+            }
+            _ => return None,
+        };
+        let (kind, namespace, name) = match rest {
+            [kind, name] => (kind, None, name),
+            [kind, namespace, name] => (kind, Some((*namespace).to_owned()), name),
+            _ => return None,
+        };
+        let is_kind = kind.starts_with(|c: char| c.is_ascii_uppercase());
+        (is_kind && !name.is_empty()).then(|| Self {
+            resource: Resource::Kind {
+                api_version: version,
+                kind: (*kind).to_owned(),
+            },
+            namespace,
+            name: (*name).to_owned(),
+        })
+    }
+
+    /// Whether the content of an entry that [`Wanted::matches`] is of the kind that is meant.
+    pub(super) fn matches_content(&self, json: &[u8]) -> bool {
+        let Resource::Kind { api_version, kind } = &self.resource else {
+            return true;
+        };
+        serde_json::from_slice::<Value>(json)
+            .is_ok_and(|object| object["apiVersion"] == **api_version && object["kind"] == **kind)
     }
 
     /// Whether an entry is meant: by plural, singular, kind or short name, with or without the group.
@@ -77,9 +124,15 @@ impl Wanted {
     }
 
     fn matches_resource(&self, group: &str, resource: &str) -> bool {
-        let (wanted, wanted_group) = match self.resource.split_once('.') {
+        let named = match &self.resource {
+            Resource::Named(named) => named,
+            Resource::Kind { api_version, .. } => {
+                return group == api_version.split_once('/').map_or("", |(group, _)| group);
+            }
+        };
+        let (wanted, wanted_group) = match named.split_once('.') {
             Some((wanted, group)) => (wanted, Some(group)),
-            None => (self.resource.as_str(), None),
+            None => (named.as_str(), None),
         };
         let groups_match = wanted_group
             .is_none_or(|wanted| group == wanted || group.starts_with(&format!("{wanted}.")));
@@ -89,6 +142,12 @@ impl Wanted {
             .map_or(wanted, |(_, plural)| plural);
         groups_match && (resource == plural || is_singular_of(plural, resource))
     }
+}
+
+/// Whether a text is the version of an API: `v1`, `v2beta1`.
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether `word` becomes `plural` by the rules of English that Kubernetes follows.
@@ -141,7 +200,24 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["pods", "a/b/c/d", "/x", "pods/"] {
+        let deployment = ItemPath::new(GroupResource::from("deployments.apps"), "shop", "web");
+        let content = br#"{"apiVersion": "apps/v1", "kind": "Deployment"}"#;
+        for (text, expected) in [
+            ("apps/v1/Deployment/shop/web", true),
+            ("apps/v1/Deployment/web", true),
+            ("apps/v1/Deployment/other/web", false),
+            ("apps/v1beta1/Deployment/shop/web", false),
+            ("apps/v1/StatefulSet/shop/web", false),
+            ("v1/Deployment/shop/web", false),
+        ] {
+            let wanted = Wanted::parse(text).unwrap();
+            assert_eq!(
+                wanted.matches(&deployment) && wanted.matches_content(content),
+                expected,
+                "{text}"
+            );
+        }
+        for text in ["pods", "a/b/c/d", "/x", "pods/", "v1/Pod/a/b/c"] {
             assert!(Wanted::parse(text).is_err(), "{text}");
         }
     }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::Zoned;
+use velero_core::GoDuration;
 use velero_core::api::Restore;
-use velero_persistence::RestoreFile;
+use velero_persistence::{BackupStore, RestoreFile};
+use velero_restore::RestoreOptions;
 
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
@@ -28,6 +30,9 @@ pub(crate) struct DirectRestore {
     /// Name of the restore; without it the name of the backup and the time
     #[arg(long, value_name = "NAME")]
     restore_name: Option<String>,
+    /// How long to wait for namespaces and volumes that are being deleted to be gone; 10m without it
+    #[arg(long, value_name = "DURATION")]
+    terminating_resource_timeout: Option<GoDuration>,
     #[command(flatten)]
     filters: RestoreFilterArgs,
     #[command(flatten)]
@@ -37,28 +42,22 @@ pub(crate) struct DirectRestore {
 impl DirectRestore {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
-        let name = self
-            .restore_name
-            .clone()
-            .unwrap_or_else(|| names::restore_name(&self.name, &Zoned::now()));
-        names::check("restore", &name)?;
+        if let Some(name) = &self.restore_name {
+            names::check("restore", name)?;
+        }
         let mut spec = self.filters.spec()?;
         spec.backup_name = self.name.clone();
         let store = self.store.open_for_reading().await?;
-        if store.exists(&RestoreFile::Results.of(&name)).await? {
-            // Its log and results would be overwritten.
-            let store = store.store().describe();
-            return Err(RunError::AlreadyExists {
-                what: "restore",
-                name,
-                store,
-            }
-            .into());
-        }
+        let name = self.free_name(&store).await?;
         let cluster = cli::cluster(&environment.global).await?;
         let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
         self.metadata.apply(&mut restore.metadata);
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
+
+        let mut options = RestoreOptions::default();
+        if let Some(timeout) = self.terminating_resource_timeout {
+            options = options.terminating_timeout(timeout.to_std());
+        }
 
         let logs = RunLogs::install(&LogOptions::default());
         let progress = Arc::new(ProgressLine::new("restored"));
@@ -69,7 +68,7 @@ impl DirectRestore {
             store,
             restore,
             actions: Vec::new(),
-            options: Default::default(),
+            options,
             priorities: Default::default(),
             progress: progress.clone(),
             cancel: stop_on_interrupt(),
@@ -82,6 +81,32 @@ impl DirectRestore {
         Ok(done.restore.phase().into())
     }
 
+    /// The name that the user has given, or one made up; log and results of another restore would be overwritten.
+    async fn free_name(&self, store: &BackupStore) -> Result<String> {
+        let base = match &self.restore_name {
+            Some(name) => name.clone(),
+            None => names::restore_name(&self.name, &Zoned::now()),
+        };
+        let mut name = base.clone();
+        let mut number = 1;
+        while store.exists(&RestoreFile::Results.of(&name)).await? {
+            if self.restore_name.is_some() {
+                let store = store.store().describe();
+                return Err(RunError::AlreadyExists {
+                    what: "restore",
+                    name,
+                    store,
+                }
+                .into());
+            }
+            // Two restores within a second.
+            number += 1;
+            name = format!("{base}-{number}");
+        }
+        names::check("restore", &name)?;
+        Ok(name)
+    }
+
     fn summary(&self, name: &str, done: &RestoreDone, took: Duration) {
         let counts = &done.result.counts;
         let mut summary = Summary::default();
@@ -92,7 +117,13 @@ impl DirectRestore {
         summary.line("Created", counts.created);
         summary.line("Updated", counts.updated);
         summary.line("Skipped", counts.skipped);
-        summary.line("Failed", counts.failed);
+        if counts.left > 0 {
+            summary.line(
+                "Differ",
+                format_args!("{} (left as they were)", counts.left),
+            );
+        }
+        summary.line("Failed", counts.failed.saturating_sub(counts.left));
         summary.line("Warnings", done.restore.status.warnings);
         summary.line("Errors", done.restore.status.errors);
         summary.line("Took", report::seconds(took));

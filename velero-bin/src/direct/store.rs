@@ -19,11 +19,26 @@ impl StoreArgs {
         Self { store: url }
     }
 
+    /// Checks that the store outlives the command.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.store.starts_with("memory:") {
+            bail!(
+                "--store {:?} would be gone when this command ends; file:///path or s3://bucket/prefix?region=... is needed",
+                self.url()
+            );
+        }
+        Ok(())
+    }
+
     /// Opens the store and checks that it answers; a missing folder is made.
     ///
     /// # Errors
     /// When the URL is wrong, the store does not answer, or the bucket or the credentials are wrong.
     pub(super) async fn open_for_writing(&self) -> Result<BackupStore> {
+        self.check()?;
         let location = Location::from_url(&self.store)?;
         for warning in location.warnings() {
             console::note(format_args!("warning: {warning}"));

@@ -42,6 +42,9 @@ impl Install {
             None => {}
         }
         if self.dry_run {
+            if self.output.is_none() {
+                console::note("nothing was sent; -o yaml prints what would be");
+            }
             return Ok(Exit::Success);
         }
         let client = environment.client().await?;

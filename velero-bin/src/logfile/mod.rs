@@ -88,6 +88,10 @@ impl RunLogs {
                 let stderr = (options.stderr || env.is_some()).then(|| {
                     let filter =
                         env.map_or_else(|| EnvFilter::new(levels.to_string()), EnvFilter::new);
+                    let filter = match SECRETIVE_OFF.parse() {
+                        Ok(off) => filter.add_directive(off),
+                        Err(_) => filter,
+                    };
                     layer::StderrLayer::new(options.format).with_filter(filter)
                 });
                 let subscriber = tracing_subscriber::registry()
@@ -139,6 +143,11 @@ impl RunLogs {
     }
 }
 
+/// Libraries whose messages hold credentials. What goes wrong in them is in the errors of the store.
+const SECRETIVE: &str = "reqsign";
+/// The directive that silences them whatever `RUST_LOG` asks for.
+const SECRETIVE_OFF: &str = "reqsign=off";
+
 /// Our crates at the wanted level, everything else at warnings at most.
 fn own_levels(level: LevelFilter) -> Targets {
     let own = [
@@ -152,6 +161,7 @@ fn own_levels(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(own.map(|target| (target, level)))
+        .with_target(SECRETIVE, LevelFilter::OFF)
 }
 
 /// The log of one run, while it is written. Dropping it throws the lines away.

@@ -117,3 +117,16 @@ fn threads_of_a_run_write_into_one_file_and_the_registry_is_emptied() {
     drop(logs.begin("backup", "velero/gone"));
     assert!(logs.lock().is_empty());
 }
+
+/// One of them prints credential providers with the tokens in them.
+#[test]
+fn libraries_that_handle_credentials_are_silent() {
+    let levels = own_levels(LevelFilter::DEBUG);
+    assert!(levels.would_enable("kube_client::client", &tracing::Level::WARN));
+    assert!(!levels.would_enable("reqsign_core::api", &tracing::Level::ERROR));
+    assert!(
+        SECRETIVE_OFF
+            .parse::<tracing_subscriber::filter::Directive>()
+            .is_ok()
+    );
+}

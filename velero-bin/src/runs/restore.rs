@@ -6,6 +6,7 @@ use tracing::Instrument as _;
 use velero_cluster::Cluster;
 use velero_core::action::RestoreItemAction;
 use velero_core::api::{Backup, HookStatus, Restore, RestoreProgress, RestoreStatus, Time};
+use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, Progress, Timestamp};
 use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
 use velero_restore::{
@@ -56,8 +57,9 @@ pub struct RestoreDone {
 /// What the peer takes from custom resources (pod volume backups) comes from the artifacts of the backup.
 ///
 /// # Errors
-/// When the spec is at fault, the backup is not in the store, the run is cancelled, or the store or the API server
-/// fails. Objects that have been created by then stay; a cancelled run's log and results are stored all the same.
+/// When the spec is at fault, the backup is not in the store or cannot be read, the run is cancelled, or the API server
+/// fails. Objects that have been created by then stay; a cancelled run's log and results are stored all the same. A store
+/// that does not take them, such as a read-only medium, is a warning of the run: what was restored is to be told.
 pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
     let span = run.log.span().clone();
     restore(run).instrument(span).await
@@ -102,7 +104,7 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         .progress(progress)
         .cancel(cancel)
         .clock(move || now());
-    let result = engine
+    let mut result = engine
         .run(&request, archive.into_blocking(), engine_run)
         .await?;
 
@@ -111,12 +113,20 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         created = result.counts.created,
         skipped = result.counts.skipped,
         failed = result.counts.failed,
+        left = result.counts.left,
         warnings = result.warnings(),
         errors = result.errors(),
         phase = %restore.phase(),
         "restore completed"
     );
-    put_artifacts(&store, &name, &result, log).await?;
+    if let Err(error) = put_artifacts(&store, &name, &result, log).await {
+        let message = format!("{}; they are told here alone", error.chain());
+        tracing::warn!("{message}");
+        result.records.push(Record::run(Severity::Warning, message));
+        restore.status.warnings += 1;
+        // Of a Restore in a cluster the status is all that is left.
+        restore.status.failure_reason = error.chain();
+    }
     if result.cancelled {
         return Err(RunError::Cancelled);
     }
@@ -181,7 +191,7 @@ async fn put_artifacts(
         let Some(artifact) = named(name, &document.name) else {
             continue;
         };
-        let failed = RunError::store("store the results of the restore");
+        let failed = RunError::store("store the log and the results of the restore");
         store
             .put_packed(&artifact, document.bytes.into())
             .await

@@ -164,7 +164,11 @@ impl Steps {
             ));
             return Exit::Success;
         }
-        console::line(format_args!("{} differences:", differences.len()));
+        let word = match differences.len() {
+            1 => "difference",
+            _ => "differences",
+        };
+        console::line(format_args!("{} {word}:", differences.len()));
         for difference in &differences {
             console::line(format_args!("  {difference}"));
         }

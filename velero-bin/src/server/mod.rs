@@ -95,7 +95,9 @@ impl Server {
             grace: context.settings.shutdown_grace,
         };
         server.listen(context.settings.metrics_address).await?;
-        server.begin(&context);
+        let locations = location::LocationReconciler::default();
+        locations.first_look(&context).await;
+        server.begin(&context, locations);
         server.ready.set(true);
         tracing::info!(
             namespace = context.objects.namespace(),
@@ -123,11 +125,8 @@ impl Server {
         Ok(())
     }
 
-    fn begin(&mut self, context: &Context) {
-        self.task(
-            "locations",
-            controller::run(location::LocationReconciler::default(), context.clone()),
-        );
+    fn begin(&mut self, context: &Context, locations: location::LocationReconciler) {
+        self.task("locations", controller::run(locations, context.clone()));
         self.task(
             "backups",
             controller::run(backup::BackupReconciler::default(), context.clone()),

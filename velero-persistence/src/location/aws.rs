@@ -121,7 +121,7 @@ async fn look_region_up(
             store: format!("s3://{bucket}"),
             operation: "look up the region of the bucket".to_owned(),
             detail: format!(
-                "no answer in time, which is {} s; set config.region",
+                "no answer in time, which is {} s; set config.region, or ?region= in a store URL",
                 limit.as_secs_f64()
             ),
         }),
@@ -135,7 +135,10 @@ async fn bucket_region(client: &reqwest::Client, base: &str, bucket: &str) -> Re
     let answer = answer.map_err(|err| Error::Unreachable {
         store: store.clone(),
         operation: "look up the region of the bucket".to_owned(),
-        detail: format!("{}; set config.region", err.without_url()),
+        detail: format!(
+            "{}; set config.region, or ?region= in a store URL",
+            err.without_url()
+        ),
     })?;
     let region = answer.headers().get("x-amz-bucket-region");
     match region.and_then(|region| region.to_str().ok()) {
@@ -199,7 +202,9 @@ mod tests {
         let closed = closed.unwrap_err();
         assert_eq!(closed.kind(), ErrorKind::Unreachable);
         assert!(
-            closed.to_string().ends_with("set config.region"),
+            closed
+                .to_string()
+                .ends_with("set config.region, or ?region= in a store URL"),
             "{closed}"
         );
     }

@@ -108,7 +108,7 @@ fn s3(text: &str, url: &Url, env: &Environment) -> Result<Location> {
         prefix: decoded(text, url.path())?,
         ..LocationConfig::default()
     };
-    let mut settings = BTreeMap::new();
+    let (mut settings, mut spelled) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in url.query_pairs() {
         let key = match &*name {
             "endpoint" => "s3Url",
@@ -129,7 +129,29 @@ fn s3(text: &str, url: &Url, env: &Environment) -> Result<Location> {
         {
             return Err(bad(text, &format!("setting {key} only once")));
         }
+        spelled.insert(key.to_owned(), name.into_owned());
     }
     config.config = settings;
-    Location::from_config_in(&config, env)
+    Location::from_config_in(&config, env).map_err(|error| in_words_of_urls(error, &spelled))
+}
+
+/// Turns what is wrong with a setting of a location into what is wrong with a key of the URL; `spelled` has the keys as
+/// they stand there.
+fn in_words_of_urls(error: Error, spelled: &BTreeMap<String, String>) -> Error {
+    match error {
+        Error::Config {
+            field,
+            value,
+            expected,
+        } if field.starts_with("config.") => {
+            let key = field.trim_start_matches("config.");
+            let name = spelled.get(key).map_or(key, String::as_str);
+            let expected = expected
+                .replace("s3Url", "endpoint")
+                .replace("s3ForcePathStyle", "forcePathStyle")
+                .replace("not a setting of provider aws, which knows", "not one of");
+            Error::config(format!("{FIELD} key {name}"), value, expected)
+        }
+        other => other,
+    }
 }

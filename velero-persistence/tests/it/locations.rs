@@ -367,18 +367,30 @@ fn store_urls_that_cannot_work_say_why() {
             "s3://b?s3Url=http://a&endpoint=http://b",
             "setting s3Url only once",
         ),
-        ("s3://b?bogus=1", "config.bogus \"1\" is not valid"),
+        (
+            "s3://b?endpoit=http://h",
+            "store URL key endpoit \"http://h\" is not valid: not one of region, endpoint, publicUrl, forcePathStyle, ",
+        ),
+        (
+            "s3://b?endpoint=ftp://x",
+            "store URL key endpoint \"ftp://x\" is not valid: an URL such as",
+        ),
+        (
+            "s3://b?s3ForcePathStyle=yes",
+            "store URL key s3ForcePathStyle \"yes\" is not valid: true or false",
+        ),
         (
             "s3://b?caCertFile=/no/such",
             "store URL key caCertFile \"/no/such\" is not valid: a readable file",
         ),
         ("s3://id:hunter2@b/x", "no credentials in the URL"),
-        ("s3://b/a/../../x?tagging=a", "config.tagging"),
+        ("s3://b/a/../../x?tagging=a", "store URL key tagging \"a\""),
     ] {
         let err = Location::from_url_in(url, &Environment::empty()).unwrap_err();
         let text = err.to_string();
         assert!(text.contains(want), "{url}: {text}");
         assert!(!text.contains("hunter2"), "{text}");
+        assert!(!text.contains("config."), "{text}");
     }
 }
 
@@ -400,6 +412,8 @@ async fn an_s3_url_reaches_the_store() {
         .open()
         .await
         .unwrap();
+    let described = format!("s3://{BUCKET}/pre fix/x at {}", server.url());
+    assert_eq!(store.describe(), described.trim_end_matches('/'));
     store.put("k", "v".into()).await.unwrap();
     let root = server.location("").open().await.unwrap();
     assert_eq!(root.get("pre fix/x/k", 10).await.unwrap(), "v");

@@ -37,7 +37,7 @@ impl Run {
         };
         if live.at("/metadata/deletionTimestamp").is_some() {
             work.exists = false;
-            return work.warn("not restored: the object in the cluster is being deleted");
+            return work.leave("not restored: the object in the cluster is being deleted");
         }
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
         if same(&live, wanted) || Self::same_as_backed_up(work, &live) {
@@ -54,7 +54,7 @@ impl Run {
             Some(error) => format!(" (creating it was refused: {})", chain(&error)),
             None => String::new(),
         };
-        work.warn(format!(
+        work.leave(format!(
             "not restored: the object in the cluster differs from the one in the backup{because}"
         ));
     }
@@ -95,7 +95,7 @@ impl Run {
             .await;
         match patched {
             Ok(_) => work.set(ItemAction::Updated),
-            Err(error) => work.warn(format!(
+            Err(error) => work.leave(format!(
                 "cannot be merged into the account in the cluster: {}",
                 chain(&error)
             )),

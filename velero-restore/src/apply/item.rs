@@ -43,6 +43,9 @@ pub(super) struct Work<'a> {
     pub(super) name: Option<String>,
     pub(super) exists: bool,
     pub(super) records: bool,
+    /// Whether the object of the cluster differs and was left as it was.
+    left: bool,
+    errors: bool,
 }
 
 impl Work<'_> {
@@ -58,7 +61,14 @@ impl Work<'_> {
         self.say(Severity::Warning, &message);
     }
 
+    /// Warns that the object of the cluster, which is not what the archive has, was left as it was.
+    pub(super) fn leave(&mut self, message: impl std::fmt::Display) {
+        self.left = true;
+        self.warn(message);
+    }
+
     pub(super) fn fail(&mut self, message: impl std::fmt::Display) {
+        self.errors = true;
         self.say(Severity::Error, &message);
     }
 
@@ -92,6 +102,9 @@ impl Work<'_> {
                 "skipped: {}",
                 self.skipped
             );
+        }
+        if action == ItemAction::Failed && self.left && !self.errors {
+            self.run.count_left();
         }
         self.run
             .finish_item(planned, Some((&kind, self.namespace, name, action)));
@@ -190,6 +203,8 @@ impl Run {
             name: None,
             exists: false,
             records: false,
+            left: false,
+            errors: false,
         };
         match self.tree_of(&item, bytes).await {
             Ok((tree, bytes)) => {

@@ -117,6 +117,7 @@ impl Run {
         target: &str,
         deadline: Instant,
     ) -> Result<bool, String> {
+        let mut told = false;
         loop {
             let live = self
                 .cluster
@@ -126,7 +127,14 @@ impl Run {
             match live {
                 None => return Ok(false),
                 Some(live) if !is_terminating(&live) => return Ok(true),
-                Some(_) => {}
+                Some(_) if told => {}
+                Some(_) => {
+                    let limit = self.options.terminating_timeout.as_secs();
+                    self.tell_wait(&format!(
+                        "namespace {target} to be gone, which is being deleted, for up to {limit}s"
+                    ));
+                    told = true;
+                }
             }
             if !self.pause(deadline, self.options.poll_interval).await {
                 return Err(if self.is_cancelled() {

@@ -173,6 +173,18 @@ impl Run {
         self.progress.update(ProgressUpdate { total, done });
     }
 
+    /// Says what is waited for.
+    pub(super) fn tell_wait(&self, what: &str) {
+        tracing::info!("waiting for {what}");
+        self.progress.waiting(what);
+    }
+
+    /// Counts an item whose object in the cluster differs and was left as it was.
+    pub(super) fn count_left(&self) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.counts.left += 1;
+    }
+
     /// Whether it is the first time that this object is found missing.
     pub(super) fn first_miss(&self, id: &ResourceIdentifier) -> bool {
         self.missing

@@ -107,6 +107,11 @@ impl ArchiveIndex {
         &self.resources
     }
 
+    /// The namespaces that have items, with the empty one of cluster-scoped items.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.iter().map(String::as_str)
+    }
+
     /// CustomResourceDefinitions and the resources they bring.
     pub fn definitions(&self) -> &[(ItemId, Vec<ApiResource>)] {
         &self.definitions

@@ -61,7 +61,7 @@ pub(crate) struct SpoolWriter {
     store: Store,
     len: u64,
     memory: usize,
-    dir: Option<PathBuf>,
+    folder: PathBuf,
 }
 
 impl SpoolWriter {
@@ -72,7 +72,7 @@ impl SpoolWriter {
             store: Store::Memory(Vec::new()),
             len: 0,
             memory,
-            dir: dir.map(Path::to_owned),
+            folder: dir.map_or_else(std::env::temp_dir, Path::to_owned),
         }
     }
 
@@ -96,6 +96,7 @@ impl SpoolWriter {
             blocks: self.blocks,
             cache: Mutex::default(),
             bytes: self.len,
+            folder: self.folder,
         })
     }
 
@@ -110,7 +111,7 @@ impl SpoolWriter {
         let packed = encoder
             .write_all(&self.current)
             .and_then(|()| encoder.finish())
-            .map_err(Error::spool("write"))?;
+            .map_err(Error::spool("write", &self.folder))?;
         self.blocks.push(Block {
             at: self.len,
             compressed: narrow(packed.len()),
@@ -129,16 +130,16 @@ impl SpoolWriter {
                 held.extend_from_slice(packed);
                 return Ok(());
             }
-            let mut file = match &self.dir {
-                Some(dir) => tempfile::tempfile_in(dir),
-                None => tempfile::tempfile(),
-            }
-            .map_err(Error::spool("create"))?;
-            file.write_all(held).map_err(Error::spool("write"))?;
+            let mut file = tempfile::tempfile_in(&self.folder)
+                .map_err(Error::spool("create", &self.folder))?;
+            file.write_all(held)
+                .map_err(Error::spool("write", &self.folder))?;
             self.store = Store::File(file);
         }
         match &mut self.store {
-            Store::File(file) => file.write_all(packed).map_err(Error::spool("write")),
+            Store::File(file) => file
+                .write_all(packed)
+                .map_err(Error::spool("write", &self.folder)),
             Store::Memory(_) => Ok(()),
         }
     }
@@ -156,6 +157,7 @@ pub struct Spool {
     blocks: Vec<Block>,
     cache: Mutex<VecDeque<(u32, Arc<Vec<u8>>)>>,
     bytes: u64,
+    folder: PathBuf,
 }
 
 impl Spool {
@@ -194,7 +196,7 @@ impl Spool {
         }
         let block = Arc::new(self.block(location.block)?);
         let bytes = cut(&block, location)
-            .ok_or_else(|| damaged("it is shorter than it was when written"))?;
+            .ok_or_else(|| self.damaged("it is shorter than it was when written"))?;
         if block.len() <= LARGEST_CACHED {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.len() >= CACHED_BLOCKS {
@@ -209,13 +211,18 @@ impl Spool {
         let block = *self
             .blocks
             .get(number as usize)
-            .ok_or_else(|| damaged("it has no such block"))?;
+            .ok_or_else(|| self.damaged("it has no such block"))?;
         let mut plain = Vec::with_capacity(block.plain as usize);
         let packed = self.packed(block)?;
         DeflateDecoder::new(packed.as_slice())
             .read_to_end(&mut plain)
-            .map_err(Error::spool("read"))?;
+            .map_err(Error::spool("read", &self.folder))?;
         Ok(plain)
+    }
+
+    fn damaged(&self, what: &'static str) -> Error {
+        let cause = std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+        Error::spool("read", &self.folder)(cause)
     }
 
     fn packed(&self, block: Block) -> Result<Vec<u8>, Error> {
@@ -226,13 +233,13 @@ impl Spool {
                 let end = start.saturating_add(len);
                 held.get(start..end)
                     .map(<[u8]>::to_vec)
-                    .ok_or_else(|| damaged("a block lies past its end"))
+                    .ok_or_else(|| self.damaged("a block lies past its end"))
             }
             Store::File(file) => {
                 let mut packed = vec![0; len];
                 file.seek(SeekFrom::Start(block.at))
                     .and_then(|_| file.read_exact(&mut packed))
-                    .map_err(Error::spool("read"))?;
+                    .map_err(Error::spool("read", &self.folder))?;
                 Ok(packed)
             }
         }
@@ -244,10 +251,6 @@ fn cut(block: &[u8], location: Location) -> Option<Bytes> {
     block
         .get(start..start.checked_add(location.len())?)
         .map(Bytes::copy_from_slice)
-}
-
-fn damaged(what: &'static str) -> Error {
-    Error::spool("read")(std::io::Error::new(std::io::ErrorKind::InvalidData, what))
 }
 
 #[cfg(test)]
@@ -293,6 +296,9 @@ mod tests {
         let mut writer = SpoolWriter::new(Some(Path::new("/nowhere/at/all")), 0);
         writer.append(b"x").unwrap();
         let error = writer.finish().unwrap_err();
-        assert_eq!(error.to_string(), "cannot create the spool");
+        assert_eq!(
+            error.to_string(),
+            "cannot create the spool in /nowhere/at/all"
+        );
     }
 }

@@ -36,6 +36,7 @@ async fn an_object_that_differs_is_left_alone_with_a_warning() {
         ["default/settings(failed)"]
     );
     assert_eq!(result.errors(), 0);
+    assert_eq!((result.counts.failed, result.counts.left), (1, 1));
     let warnings = warnings(&result);
     assert!(
         warnings.len() == 1 && warnings[0].contains("differs from the one in the backup"),

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use serde_json::{Value, json};
 use velero_core::plan::{ExclusionReason, RestorePlan};
+use velero_core::result::{About, Severity};
 use velero_restore::{ArchiveIndex, RestoreOptions, plan};
 
 use crate::common::*;
@@ -183,6 +184,83 @@ async fn what_is_left_out_has_a_reason() {
         + plan.excluded.values().sum::<u64>()
         + plan.unserved.values().sum::<u64>();
     assert_eq!(total, world().len() as u64, "every item is accounted for");
+}
+
+/// The lines of records about the run.
+fn run_lines(plan: &RestorePlan) -> Vec<&str> {
+    plan.records
+        .iter()
+        .filter(|record| record.about == About::Run)
+        .map(|record| {
+            assert_eq!(record.severity, Severity::Warning);
+            record.message.as_str()
+        })
+        .collect()
+}
+
+/// The phase stays as the peer's, `Completed`; but nobody is to take a misspelt name for success.
+#[tokio::test]
+async fn what_a_request_names_and_the_backup_does_not_hold_is_warned_of() {
+    const NOTHING: &str = "nothing is restored (15 items in the backup): none is selected by ";
+    let nothing = |by: &str| format!("{NOTHING}{by}");
+    for (spec, expected) in [
+        (json!({}), vec![]),
+        (
+            json!({"includedNamespaces": ["shop", "o*"], "includedResources": ["cm", "po*", "*.velero.io"],
+                "namespaceMapping": {"other": "copy"}}),
+            vec![],
+        ),
+        // Served, though the backup has none of it.
+        (json!({"includedResources": ["secrets", "pods"]}), vec![]),
+        (
+            json!({"includedNamespaces": ["shop", "nope"]}),
+            vec!["includedNamespaces \"nope\": the backup holds no such namespace".to_owned()],
+        ),
+        (
+            json!({"includedNamespaces": ["zzz*"]}),
+            vec![
+                "includedNamespaces \"zzz*\": no namespace of the backup matches".to_owned(),
+                nothing("includedNamespaces \"zzz*\""),
+            ],
+        ),
+        (
+            json!({"includedResources": ["frobs", "x*"], "excludedResources": ["nodes", "jobs"]}),
+            vec![
+                "includedResources \"frobs\": neither the backup nor the cluster knows such a resource".to_owned(),
+                "includedResources \"x*\": neither the backup nor the cluster knows such a resource".to_owned(),
+                nothing("excludedResources \"jobs\", includedResources \"frobs\", \"x*\""),
+            ],
+        ),
+        (
+            json!({"labelSelector": {"matchLabels": {"no": "x"}}, "includeClusterResources": false}),
+            vec![nothing("includeClusterResources false, labelSelector \"no=x\"")],
+        ),
+        (
+            json!({"namespaceMapping": {"nope": "x", "shop": "y"}}),
+            vec!["namespaceMapping \"nope\" to \"x\": the backup holds no namespace \"nope\"".to_owned()],
+        ),
+    ] {
+        let plan = planned(spec.clone()).await;
+        assert_eq!(run_lines(&plan), expected, "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_selects_nothing_completes_with_warnings() {
+    let server = velero_testkit::ApiServer::new();
+    let result = restore(&server, &world(), json!({"includedNamespaces": ["nope"]})).await;
+    assert_eq!((result.counts.total, result.errors()), (0, 0));
+    assert_eq!(result.phase().to_string(), "Completed");
+    assert_eq!(result.warnings(), 2, "{:?}", result.records);
+    let finished = [object("v1", "Node", "", "n1")];
+    let result = restore(&server, &finished, json!({})).await;
+    assert_eq!(
+        warnings(&result),
+        [
+            "velero: message: /nothing is restored (1 item in the backup): all are of kinds, or in states, that are never \
+             restored"
+        ]
+    );
 }
 
 #[tokio::test]

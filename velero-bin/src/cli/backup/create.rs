@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use velero_core::GoDuration;
-use velero_core::api::{Backup, BackupStorageLocation};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
 
 use super::super::exit::Exit;
 use super::super::filters::{BackupFilterArgs, MetadataArgs};
@@ -71,6 +71,12 @@ impl CreateBackup {
             backup.phase().is_terminal()
         })
         .await?;
+        if *ended.phase() == BackupPhase::FailedValidation {
+            bail!(
+                "backup {name:?} was refused: {}",
+                ended.status.validation_errors.join("; ")
+            );
+        }
         console::line(format_args!(
             "Backup completed with status: {}. You may check for more information using the commands `velero backup describe {name}` and `velero backup logs {name}`.",
             ended.phase()

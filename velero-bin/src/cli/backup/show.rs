@@ -102,6 +102,13 @@ impl BackupLogs {
         let client = environment.client().await?;
         let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
         let backup = backups.get(&self.name).await?;
+        if *backup.phase() == BackupPhase::FailedValidation {
+            bail!(
+                "backup {:?} was refused and has no log: {}",
+                self.name,
+                backup.status.validation_errors.join("; ")
+            );
+        }
         if !has_log(backup.phase()) {
             bail!(
                 "logs for backup {:?} are not available until it is finished processing, its phase is {}; please wait until the \

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use jiff::Zoned;
 use velero_core::GoDuration;
-use velero_core::api::{Backup, BackupPhase, Restore};
+use velero_core::api::{Backup, BackupPhase, Restore, RestorePhase};
 use velero_core::names::labels;
 
 use super::super::exit::Exit;
@@ -80,6 +80,12 @@ impl CreateRestore {
             restore.phase().is_terminal()
         })
         .await?;
+        if *ended.phase() == RestorePhase::FailedValidation {
+            bail!(
+                "restore {name:?} was refused: {}",
+                ended.status.validation_errors.join("; ")
+            );
+        }
         console::line(format_args!(
             "Restore completed with status: {}. You may check for more information using the commands `velero restore describe {name}` and `velero restore logs {name}`.",
             ended.phase()

@@ -72,6 +72,13 @@ impl RestoreLogs {
         let client = environment.client().await?;
         let restores: Objects<Restore> = Objects::new(client.clone(), &environment.namespace());
         let restore = restores.get(&self.name).await?;
+        if *restore.phase() == RestorePhase::FailedValidation {
+            bail!(
+                "restore {:?} was refused and has no log: {}",
+                self.name,
+                restore.status.validation_errors.join("; ")
+            );
+        }
         if !has_log(restore.phase()) {
             bail!(
                 "logs for restore {:?} are not available until it is finished processing, its phase is {}; please wait until the \

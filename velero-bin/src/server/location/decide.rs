@@ -21,14 +21,18 @@ pub(super) enum Step {
 
 /// Decides whether a location is due. `checked` is the spec that this process last checked.
 ///
-/// A location that was never checked is due whatever its frequency; one with frequency 0 never again.
+/// A location that was never checked is due whatever its frequency; one with frequency 0 never again. One that is not
+/// available is due when a process first sees it: its spec may have been mended while none was there to look.
 pub(super) fn next(
     location: &BackupStorageLocation,
     checked: Option<&BackupStorageLocationSpec>,
     default_frequency: GoDuration,
     now: Timestamp,
 ) -> Step {
-    let changed = checked.is_some_and(|checked| store_part(checked) != store_part(&location.spec));
+    let changed = match checked {
+        Some(checked) => store_part(checked) != store_part(&location.spec),
+        None => !location.is_available(),
+    };
     let Some(last) = location
         .status
         .last_validation_time
@@ -121,7 +125,7 @@ fn name(location: &BackupStorageLocation) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use velero_core::api::Time;
+    use velero_core::api::{BackupStorageLocationPhase, Time};
 
     use super::*;
 
@@ -199,7 +203,21 @@ mod tests {
             next(&l, Some(&before), GoDuration::ZERO, at(1)),
             Step::Check
         );
-        assert_ne!(next(&l, None, GoDuration::ZERO, at(1)), Step::Check);
+    }
+
+    #[test]
+    fn a_process_does_not_believe_in_old_faults() {
+        let mut l = location("a", 0, false);
+        l.status.last_validation_time = Some(Time(at(0)));
+        for (phase, expected) in [
+            (BackupStorageLocationPhase::Available, Step::Rest),
+            (BackupStorageLocationPhase::Unavailable, Step::Check),
+        ] {
+            l.status.phase = Some(phase);
+            assert_eq!(next(&l, None, GoDuration::ZERO, at(1)), expected);
+            let known = l.spec.clone();
+            assert_eq!(next(&l, Some(&known), GoDuration::ZERO, at(1)), Step::Rest);
+        }
     }
 
     #[test]

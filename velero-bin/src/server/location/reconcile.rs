@@ -15,6 +15,9 @@ use crate::server::controller::{Reconciler, Retry};
 use crate::server::objects::{ApiError, Lock};
 use crate::server::stores::{self, StoreError};
 
+/// How long the start waits for locations.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
 /// Checks locations and keeps one of them the default.
 #[derive(Clone, Default)]
 pub(in crate::server) struct LocationReconciler {
@@ -72,6 +75,32 @@ impl Reconciler for LocationReconciler {
 }
 
 impl LocationReconciler {
+    /// Checks the locations that are not available, before anything is refused on their account. What takes longer than
+    /// [`FIRST_LOOK`], or fails, is left to the reconciler.
+    pub(in crate::server) async fn first_look(&self, context: &Context) {
+        let look = async {
+            let locations: Vec<BackupStorageLocation> = context.objects.list().await?;
+            let checks = locations
+                .iter()
+                .filter(|location| !location.is_available())
+                .map(|location| async {
+                    let written = check(context, location).await?;
+                    let uid = written.metadata.uid.clone().unwrap_or_default();
+                    self.lock().insert(uid, written.spec.clone());
+                    Ok::<_, Retry>(())
+                });
+            for outcome in futures::future::join_all(checks).await {
+                outcome?;
+            }
+            Ok::<_, Retry>(())
+        };
+        match tokio::time::timeout(FIRST_LOOK, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "not all locations could be checked yet"),
+            Err(_) => tracing::warn!("not all locations have answered yet"),
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, BackupStorageLocationSpec>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
 //! The command line over custom resources, with an operator in this process.
 
+mod deletions;
 mod offline;
 mod operated;

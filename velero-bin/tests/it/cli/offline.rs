@@ -17,6 +17,12 @@ async fn definitions_are_printed_installed_and_kept() {
         text.contains("kind: List") && text.contains("name: backups.velero.io"),
         "{text}"
     );
+    let ran = cluster.velero("install --crds-only --dry-run").await;
+    assert_eq!(
+        ran.stderr,
+        "nothing was sent; -o yaml prints what would be\n"
+    );
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
     assert_eq!(cluster.server.calls().total(), before);
     let text = cluster.velero("install --crds-only").await.exits(0);
     assert!(

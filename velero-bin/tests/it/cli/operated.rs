@@ -205,6 +205,24 @@ async fn waiting_tells_how_it_ended() {
     );
     let message = world.velero("backup logs nothing").await.fails();
     assert!(message.contains("\"nothing\" not found"), "{message}");
+
+    // What is refused has no log to wait for: the reason is told.
+    let ran = world
+        .velero("backup create refused --snapshot-volumes --wait")
+        .await;
+    assert_eq!(ran.code, 1, "{}", ran.stdout);
+    assert!(
+        ran.stderr
+            .starts_with("An error occurred: backup \"refused\" was refused: ")
+            && ran.stderr.contains("snapshotVolumes"),
+        "{}",
+        ran.stderr
+    );
+    let message = world.velero("backup logs refused").await.fails();
+    assert!(
+        message.starts_with("backup \"refused\" was refused and has no log: "),
+        "{message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

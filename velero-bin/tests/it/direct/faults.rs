@@ -92,6 +92,21 @@ async fn clusters_that_cannot_be_used_are_told_apart() {
         let message = run(command(home.path(), args)).await.fails();
         assert!(message.contains(expected), "{expected}: {message}");
     }
+    for text in [
+        "users:\n- name: u\n  user:\n    token: [S3CRET]\n",
+        "users:\n- name: u\n  user: {token: S3CRET\n",
+        "users: S3CRET\n",
+        "users:\n- S3CRET: 1\n  S3CRET: 2\n",
+    ] {
+        let leaky = write("leaky", text);
+        let args = [BACKUP, &[store.as_str(), "--kubeconfig", &leaky]].concat();
+        let message = run(command(home.path(), args)).await.fails();
+        assert!(
+            message.contains(&format!("cannot read the kubeconfig {leaky}: line "))
+                && !message.contains("S3CRET"),
+            "{message}"
+        );
+    }
     assert!(!folder.path().join("store/backups").exists());
 }
 
@@ -149,22 +164,71 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
         assert!(message.contains(expected), "{args:?}: {message}");
     }
     assert_eq!(cluster.server.calls().total(), before);
-    for args in [
-        vec!["direct", "backup", "b", "-l", "a!=b"],
-        vec!["direct", "backup", "b", "--snapshot-volumes=perhaps"],
-        vec!["direct", "backup"],
+    for (args, expected) in [
+        (
+            "backup b -l a!=b",
+            "'--selector <SELECTOR>': \"!=\" cannot be used here",
+        ),
+        (
+            "backup b --snapshot-volumes=perhaps",
+            "'--snapshot-volumes[=<BOOL>]': a boolean is needed",
+        ),
+        ("backup", "required arguments were not provided: <NAME>"),
+        (
+            "backup b --includ-namespaces a",
+            "'--includ-namespaces' found; tip: a similar argument exists: '--include-namespaces'",
+        ),
+        (
+            "restore b --namespace-mappings shop:Bad_NS",
+            "'--namespace-mappings <FROM:TO>': \"Bad_NS\" is no namespace name",
+        ),
+        (
+            "restore b --namespace-mappings shop:a,shop:b",
+            "\"shop\" is given twice, with \"a\" and with \"b\"",
+        ),
+        (
+            "restore b --namespace-mappings shop:a --namespace-mappings shop:b",
+            "--namespace-mappings: \"shop\" is given twice",
+        ),
+        (
+            "backup b --labels bad_/Key=x",
+            "'--labels <LABELS>': \"bad_/Key\" cannot be the key of a label",
+        ),
+        (
+            "backup b --annotations=-a=x",
+            "'--annotations <ANNOTATIONS>': \"-a\" cannot be the key of an annotation",
+        ),
+        (
+            "backup b --ttl=-5h",
+            "'--ttl <DURATION>': the backup would have expired",
+        ),
     ] {
-        let ran = cluster
-            .run([&args[..], &["--store", &store]].concat())
-            .await;
-        assert_eq!(ran.code, 1, "{args:?}");
+        let message = cluster
+            .velero(&format!("direct {args} --store {store}"))
+            .await
+            .fails();
+        assert!(message.contains(expected), "{args}: {message}");
+    }
+    assert_eq!(cluster.server.calls().total(), before);
+    assert_eq!(files(folder.path()), Vec::<String>::new());
+}
+
+/// It would be gone with the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_no_store_of_the_command_line() {
+    let cluster = Cluster::with_shop().await;
+    let before = cluster.server.calls().total();
+    for line in ["direct backup b", "direct restore b", "direct ls"] {
+        let message = cluster
+            .velero(&format!("{line} --store memory://x"))
+            .await
+            .fails();
         assert!(
-            ran.stderr.contains("error: ") && ran.stderr.contains("\nAn error occurred: "),
-            "{}",
-            ran.stderr
+            message.starts_with("--store \"memory://x\" would be gone when this command ends"),
+            "{message}"
         );
     }
-    assert_eq!(files(folder.path()), Vec::<String>::new());
+    assert_eq!(cluster.server.calls().total(), before);
 }
 
 /// The rule about the field is the engine's: `false` asks for nothing.
@@ -351,6 +415,35 @@ async fn the_name_of_a_killed_backup_is_taken_over() {
         .filter(|name| name.starts_with(['.', 'x']))
         .collect::<Vec<_>>();
     assert_eq!(hidden, Vec::<String>::new());
+}
+
+/// Whether this process ignores SIGHUP, as under `nohup`; then so do its children.
+#[cfg(target_os = "linux")]
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    u64::from_str_radix(mask.unwrap().trim(), 16).unwrap() & 1 == 1
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_ends_cleanly_with_its_terminal_unless_told_to_outlive_it() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let mut child = begin(&cluster, &folder, &store).await;
+    let id = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &id]).status().unwrap();
+    signal("-HUP");
+    if ignores_hangups() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(child.try_wait().unwrap(), None);
+        signal("-INT");
+    }
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(files(folder.path()), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

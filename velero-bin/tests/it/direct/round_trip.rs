@@ -117,6 +117,35 @@ async fn a_backup_is_listed_read_and_restored_into_another_cluster() {
     }
 }
 
+/// In a disaster the medium is often read-only. What was restored is told all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_results_does_not_hide_the_report() {
+    let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = store(&folder);
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    cluster.velero(&line).await.exits(0);
+    // Where the log should go there is a folder, so that even root cannot write it.
+    let log = folder.path().join("restores/back/restore-back-logs.gz/x");
+    std::fs::create_dir_all(log).unwrap();
+    let line = format!(
+        "direct restore first --store {store} --restore-name back --namespace-mappings shop:copy"
+    );
+    let text = cluster.velero(&line).await.exits(0);
+    assert!(
+        text.starts_with("Restore \"back\" of backup \"first\" Completed.\n")
+            && text.contains("Created:   ")
+            && text.contains("Warnings:  1")
+            && text.contains("; they are told here alone"),
+        "{text}"
+    );
+    let restored = cluster.server.store();
+    assert!(
+        restored
+            .get("v1", "ConfigMap", Some("copy"), "settings")
+            .is_some()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_is_what_the_peer_would_serve() {
     let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());

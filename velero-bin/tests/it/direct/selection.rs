@@ -147,6 +147,138 @@ async fn restores_map_namespaces_and_filter() {
     );
 }
 
+/// Names that are made up never clash: several restores within a second are several restores.
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_without_a_name_get_one_that_is_free() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    // As if restores of this second and the next minutes had been made.
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    for second in 0..600 {
+        let time = &now + jiff::SignedDuration::from_secs(second);
+        let name = format!("first-{}", time.strftime("%Y%m%d%H%M%S"));
+        let dir = folder.path().join("restores").join(&name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(format!("restore-{name}-results.gz")), "x").unwrap();
+    }
+    let text = source
+        .velero(&format!("direct restore first --store {store}"))
+        .await
+        .exits(0);
+    let name = text.split('"').nth(1).unwrap();
+    assert!(name.ends_with("-2"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_a_namespace_is_told_and_has_a_limit() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    let target = Cluster::start().await;
+    target
+        .server
+        .store()
+        .seed("{apiVersion: v1, kind: Namespace, \
+             metadata: {name: shop, deletionTimestamp: \"2026-01-01T00:00:00Z\", finalizers: [example.com/wait]}, \
+             status: {phase: Terminating}}")
+        .unwrap();
+    let line = format!("direct restore first --store {store} --terminating-resource-timeout 100ms");
+    let ran = target.velero(&line).await;
+    assert!(
+        ran.stderr.starts_with(
+            "waiting for namespace shop to be gone, which is being deleted, for up to "
+        ),
+        "{}",
+        ran.stderr
+    );
+    let text = ran.exits(2);
+    assert!(
+        text.contains("namespace shop is still being deleted"),
+        "{text}"
+    );
+}
+
+/// `Completed` as with the peer, but never without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_that_select_nothing_say_so() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    for (name, filter, expected, warnings) in [
+        (
+            "a",
+            "--include-namespaces nope",
+            "includedNamespaces \"nope\": the backup holds no such namespace",
+            2,
+        ),
+        (
+            "b",
+            "--include-resources frobs",
+            "includedResources \"frobs\": neither the backup nor the cluster knows such a resource",
+            2,
+        ),
+        (
+            "c",
+            "-l no=x",
+            "none is selected by labelSelector \"no=x\"",
+            1,
+        ),
+        (
+            "d",
+            "--namespace-mappings nope:x",
+            "namespaceMapping \"nope\" to \"x\": the backup holds no namespace \"nope\"",
+            1,
+        ),
+    ] {
+        let text = source
+            .velero(&format!(
+                "direct restore first --store {store} --restore-name {name} {filter}"
+            ))
+            .await
+            .exits(0);
+        assert!(
+            text.contains(expected)
+                && text.lines().any(|line| line
+                    .split_whitespace()
+                    .eq(["Warnings:", &warnings.to_string()])),
+            "{filter}: {text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_differ_are_not_counted_as_failed() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    let target = Cluster::start().await;
+    target
+        .server
+        .store()
+        .seed(
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n\
+             {apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {color: red}}",
+        )
+        .unwrap();
+    let line = format!("direct restore first --store {store} --include-resources configmaps");
+    let text = target.velero(&line).await.exits(0);
+    let count = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(name));
+        line.and_then(|line| line.trim().strip_prefix(name))
+            .map(|value| value.trim().to_owned())
+    };
+    assert_eq!(
+        [count("Differ:"), count("Failed:"), count("Warnings:")],
+        ["1 (left as they were)", "0", "1"].map(|text| Some(text.to_owned())),
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_found_by_their_names() {
     let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
@@ -178,6 +310,25 @@ async fn objects_are_found_by_their_names() {
             .await
             .exits(0)
             .contains("\"kind\": \"Secret\"")
+    );
+    // What `direct ls` prints, as one word and as it stands.
+    let listed = cat("v1/ConfigMap/shop/settings").await.exits(0);
+    assert!(listed.contains("blue"), "{listed}");
+    let row = "direct cat first v1/ConfigMap shop settings --store";
+    assert!(
+        source
+            .velero(&format!("{row} {store}"))
+            .await
+            .exits(0)
+            .contains("blue")
+    );
+    let row = "direct cat first v1/Namespace shop --store";
+    assert!(
+        source
+            .velero(&format!("{row} {store}"))
+            .await
+            .exits(0)
+            .contains("commerce")
     );
     assert!(
         cat("cm/settings")

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use velero_core::api::{BackupStorageLocation, BackupStorageLocationPhase};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationPhase};
 
 use super::s3::{S3Server, SECRET_KEY, secret};
 use super::world::{World, folder, folder_location, settings};
@@ -114,6 +114,34 @@ async fn a_changed_spec_is_checked_at_once() {
     world
         .wait::<Location>("default", "is available", Location::is_available)
         .await;
+}
+
+/// What was mended while no server was there must not cost the backups that wait for the next one.
+#[tokio::test]
+async fn a_start_does_not_believe_in_old_faults() {
+    let folder = folder();
+    std::fs::create_dir_all(folder.path().join("bucket")).unwrap();
+    let mut world = World::empty();
+    let mut location = folder_location("default", folder.path());
+    location["apiVersion"] = json!("velero.io/v1");
+    location["kind"] = json!("BackupStorageLocation");
+    location["metadata"]["namespace"] = json!("velero");
+    location["status"] = json!({"phase": "Unavailable", "message": "access denied",
+        "lastValidationTime": jiff::Timestamp::now().to_string()});
+    world.api.store().seed_value(location).unwrap();
+    world
+        .create::<Backup>(json!({"metadata": {"name": "waiting"}, "spec": {}}))
+        .await;
+    world.start(settings()).await;
+    let backup = world
+        .wait::<Backup>("waiting", "ended", |backup| backup.phase().is_terminal())
+        .await;
+    assert_eq!(
+        *backup.phase(),
+        BackupPhase::Completed,
+        "{:?}",
+        backup.status.validation_errors
+    );
 }
 
 #[tokio::test]

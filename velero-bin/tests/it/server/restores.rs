@@ -74,6 +74,35 @@ async fn a_restore_brings_everything_back() {
     assert_eq!(files(&dir), Vec::<String>::new());
 }
 
+/// What was restored is told by the status, which says as well that there is nothing else.
+#[tokio::test]
+async fn a_store_that_takes_no_results_does_not_fail_the_restore() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("nightly", &["shop"]).await;
+    // Where the log should go there is a folder, so that even root cannot write it.
+    let log = folder.path().join("bucket/restores/r/restore-r-logs.gz/x");
+    std::fs::create_dir_all(log).unwrap();
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"},
+            "spec": {"backupName": "nightly", "namespaceMapping": {"shop": "copy"}}}))
+        .await;
+    let restore = world.restore_ended("r").await;
+    let status = &restore.status;
+    assert_eq!(*restore.phase(), RestorePhase::Completed, "{status:#?}");
+    assert_eq!((status.errors, status.warnings), (0, 1), "{status:#?}");
+    let progress = status.progress.clone().unwrap();
+    assert!(progress.total_items > 0 && progress.total_items == progress.items_restored);
+    assert!(
+        status.failure_reason.starts_with("cannot store the log"),
+        "{status:#?}"
+    );
+    world
+        .wait_metric("velero_restore_success_total{schedule=\"\"} 1")
+        .await;
+}
+
 #[tokio::test]
 async fn a_second_cluster_restores_from_s3() {
     let s3 = S3Server::start().await;
