@@ -8,9 +8,10 @@ use velero_core::result::{Record, Severity, chain};
 use velero_core::{CancellationToken, GroupResource};
 
 use crate::coverage::Tracker;
+use crate::definitions::is_built_in_group;
 use crate::lister::{Content, Event, Listing};
 use crate::plan::{self, Kind};
-use crate::run::{MAX_UNREACHABLE, is_built_in_group};
+use crate::run::MAX_UNREACHABLE;
 use crate::seen::Seen;
 use crate::{BackupEngine, BackupRequest, Coverage, Error};
 

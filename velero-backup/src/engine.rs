@@ -1,22 +1,24 @@
 //! The engine: from a request to an archive.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use velero_cluster::{Cluster, ListOptions, ListScope};
+use velero_cluster::{Cluster, ListOptions};
 use velero_core::action::{BackupItemAction, ItemBlockAction};
 use velero_core::api::Backup;
 use velero_core::archive::ArchiveWriterOptions;
 use velero_core::names::annotations;
 use velero_core::policy::ResourcePolicies;
+use velero_core::result::Record;
 use velero_core::volume::{PodVolumeBackups, VolumeSnapshotter};
 use velero_core::{
-    CancellationToken, Catalog, GoDuration, GroupResource, ItemHead, NoProgress, Progress, Timestamp,
+    CancellationToken, Catalog, GoDuration, GroupResource, NoProgress, Progress, Timestamp,
 };
 
 use crate::actions;
 use crate::invoke::{Actions, CSI_ACTION, CallContext, Clock};
+use crate::namespaces::live_namespaces;
 use crate::run::Run;
 use crate::volume::{VolumePlugs, VolumeSettings, Volumes};
 use crate::writer::Writer;
@@ -139,6 +141,29 @@ pub struct BackupRun {
     pub start: Timestamp,
     /// Tells the time.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What the run has noted by the time it fails, for those who want to keep it.
+    pub noted: Noted,
+}
+
+/// The records of a run that has failed. Empty for one that has not. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Noted {
+    records: Arc<Mutex<Vec<Record>>>,
+}
+
+impl Noted {
+    /// Takes the records out.
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn put(&self, records: Vec<Record>) {
+        *self.lock() = records;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for BackupRun {
@@ -149,6 +174,7 @@ impl Default for BackupRun {
             cancel: CancellationToken::new(),
             start: Timestamp::now(),
             clock: Arc::new(Timestamp::now),
+            noted: Noted::default(),
         }
     }
 }
@@ -328,34 +354,18 @@ impl BackupEngine {
         backup: &Backup,
         policies: Option<ResourcePolicies>,
     ) -> Result<BackupRequest, Error> {
-        let live = self.namespaces().await.map_err(|source| Error::Cluster {
-            operation: "listing the namespaces",
-            source: Box::new(source),
-        })?;
+        let included = &backup.spec.included_namespaces;
+        let live = live_namespaces(&self.cluster, &self.options.list, included)
+            .await
+            .map_err(|source| Error::Cluster {
+                operation: "listing the namespaces",
+                source: Box::new(source),
+            })?;
         let mut inputs = RequestInputs::default().policies(policies);
         inputs.volume_snapshots = !self.volumes.snapshotters.is_empty();
         inputs.pod_volumes = self.volumes.pod_volumes.is_some();
         BackupRequest::resolve_with(backup, &self.cluster.catalog(), &live, &inputs)
             .map_err(|faults| Error::Invalid { faults })
-    }
-
-    async fn namespaces(&self) -> Result<Vec<ItemHead>, velero_cluster::Error> {
-        let gr = GroupResource::core("namespaces");
-        let catalog = self.cluster.catalog();
-        let resource = catalog
-            .get(&gr)
-            .ok_or(velero_cluster::Error::Unserved { resource: gr })?;
-        let mut pages = self
-            .cluster
-            .pages(resource, ListScope::all(), self.options.list.clone());
-        let mut heads = Vec::new();
-        while let Some(page) = pages.next().await? {
-            if page.restarted {
-                heads.clear();
-            }
-            heads.extend(page.items.iter().map(|item| item.head().clone()));
-        }
-        Ok(heads)
     }
 
     /// The actions, bound to what the cluster serves.
@@ -388,7 +398,9 @@ impl BackupEngine {
         let settings = VolumeSettings {
             plugs: self.volumes.clone(),
             claims_included: request.catalog().get(&claims).is_some_and(taken),
-            csi: all.map(|action| action.name()).any(|name| name == CSI_ACTION),
+            csi: all
+                .map(|action| action.name())
+                .any(|name| name == CSI_ACTION),
             copies_until: run
                 .start
                 .checked_add(pod_volume_timeout(request.backup(), &self.options))
@@ -450,18 +462,18 @@ impl BackupEngine {
             work.finish_hooks().await;
         }
         let finished = work.into_output();
-        match outcome {
-            Ok(()) => {
-                let archive_bytes = tokio::select! {
-                    biased;
-                    bytes = writer.finish() => bytes?,
-                    () = cancel.cancelled() => return Err(Error::Cancelled),
-                };
-                Ok(finished.into_result(archive_bytes, run.start, (run.clock)()))
-            }
+        let written = match outcome {
+            Ok(()) => writer.finish_unless(&cancel).await,
             Err(Error::Sink { .. }) => Err(writer.failure().await),
             Err(error) => {
                 writer.abandon().await;
+                Err(error)
+            }
+        };
+        match written {
+            Ok(bytes) => Ok(finished.into_result(bytes, run.start, (run.clock)())),
+            Err(error) => {
+                run.noted.put(finished.records);
                 Err(error)
             }
         }

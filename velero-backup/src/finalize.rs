@@ -140,11 +140,7 @@ impl BackupEngine {
                 Ok(finished.into_finalized(0, (run.clock)()))
             }
             Ok(()) => {
-                let archive_bytes = tokio::select! {
-                    biased;
-                    bytes = writer.finish() => bytes?,
-                    () = cancel.cancelled() => return Err(Error::Cancelled),
-                };
+                let archive_bytes = writer.finish_unless(&cancel).await?;
                 Ok(finished.into_finalized(archive_bytes, (run.clock)()))
             }
             Err(Error::Sink { .. }) => Err(writer.failure().await),

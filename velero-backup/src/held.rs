@@ -1,6 +1,7 @@
 //! Lists read before their turn, because items of earlier kinds refer to them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use velero_cluster::{ListScope, Pages};
 use velero_core::{ItemHead, RawItem, ResourceIdentifier};
@@ -19,6 +20,29 @@ pub(crate) struct Side {
     pages: Option<Pages>,
     ended: bool,
     held: BTreeMap<(String, String), RawItem>,
+}
+
+impl Side {
+    /// Lets go of what lies in earlier namespaces, as items ask namespace by namespace in the order of lists; gives its size.
+    fn forget_before(&mut self, namespace: &str) -> usize {
+        let rest = self.held.split_off(&(namespace.to_owned(), String::new()));
+        let passed = std::mem::replace(&mut self.held, rest);
+        passed.values().map(|item| item.json().len()).sum()
+    }
+
+    /// Keeps items; gives by how much that is more than before.
+    fn hold(&mut self, items: impl Iterator<Item = RawItem>) -> usize {
+        let mut more = 0;
+        for item in items {
+            let key = (item.head().namespace.clone(), item.head().name.clone());
+            // A list that began again brings what is held already.
+            if let Entry::Vacant(free) = self.held.entry(key) {
+                more += item.json().len();
+                free.insert(item);
+            }
+        }
+        more
+    }
 }
 
 impl Run<'_> {
@@ -55,10 +79,7 @@ impl Run<'_> {
         };
         let mut side = self.aside.remove(&id.group_resource).unwrap_or_default();
         side.asked += 1;
-        // Items ask namespace by namespace, in the order of lists: what lies before is not asked for any more.
-        let rest = side.held.split_off(&(id.namespace.clone(), String::new()));
-        let passed = std::mem::replace(&mut side.held, rest);
-        self.held_bytes -= passed.values().map(|item| item.json().len()).sum::<usize>();
+        self.held_bytes -= side.forget_before(&id.namespace);
         let key = (id.namespace.clone(), id.name.clone());
         let mut found = None;
         while side.asked > FEW {
@@ -72,17 +93,11 @@ impl Run<'_> {
             });
             match pages.next().await {
                 Ok(Some(page)) => {
-                    for item in page.items {
+                    let wanted = page.items.into_iter().filter(|item| {
                         let head = item.head();
-                        let passed = head.namespace < id.namespace;
-                        if !passed && !self.is_taken(&resource, head) {
-                            self.held_bytes += item.json().len();
-                            let name = (head.namespace.clone(), head.name.clone());
-                            if let Some(twin) = side.held.insert(name, item) {
-                                self.held_bytes -= twin.json().len();
-                            }
-                        }
-                    }
+                        head.namespace >= id.namespace && !self.is_taken(&resource, head)
+                    });
+                    self.held_bytes += side.hold(wanted);
                 }
                 Ok(None) => side.ended = true,
                 Err(error) => {

@@ -129,6 +129,11 @@ impl Lister {
                 (End::Failed(error), Some(_)) if error.kind() == ErrorKind::Forbidden => {
                     self.tally = with(Reading::Refused);
                 }
+                (End::Failed(error), None)
+                    if error.kind() == ErrorKind::Forbidden && self.namespaces().await? =>
+                {
+                    return self.ended().await;
+                }
                 (End::Failed(error), _) => {
                     self.failed(None, error).await?;
                     return self.ended().await;
@@ -142,6 +147,29 @@ impl Lister {
             }
         }
         self.ended().await
+    }
+
+    /// Reads the included Namespace objects one by one, for credentials that do not allow to list them; `false` when this
+    /// is another kind, or the namespaces are not named.
+    async fn namespaces(&mut self) -> Result<bool, Unwanted> {
+        let request = Arc::clone(&self.request);
+        let Some(names) = request.namespaces().names() else {
+            return Ok(false);
+        };
+        if !self.kind.is_namespaces() {
+            return Ok(false);
+        }
+        self.tally = with(Reading::Refused);
+        for name in names {
+            match self.cluster.get(&self.kind.resource, "", name).await {
+                Ok(item) => {
+                    let items = item.into_iter().collect();
+                    self.send(Event::Page(items, Vec::new())).await?;
+                }
+                Err(error) => self.failed(Some(name.clone()), error).await?,
+            }
+        }
+        Ok(true)
     }
 
     async fn ended(&mut self) -> Result<(), Unwanted> {

@@ -14,7 +14,8 @@ use velero_core::{GoDuration, ResourceIdentifier, Timestamp};
 use crate::engine::{BackupEngine, BackupRun};
 use crate::invoke::{Actions, Prepared};
 use crate::prepare::whole_seconds;
-use crate::run::{Run, log};
+use crate::output::log;
+use crate::run::Run;
 
 /// How long an operation may take when the backup does not say: the peer's default.
 const DEFAULT_TIMEOUT: GoDuration = GoDuration::from_hours(4);

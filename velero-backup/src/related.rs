@@ -301,8 +301,12 @@ impl Run<'_> {
     ///
     /// The peer leaves such an item out of the archive; here it is stored, and this says that it is not whole.
     pub(crate) fn tell_of_missing(&mut self, mut item: Prepared) -> Prepared {
+        let failed = item.records.iter().any(|r| r.severity == Severity::Error);
+        if self.broken.is_empty() && !failed {
+            return item;
+        }
         let mut causes = BTreeSet::new();
-        if !self.broken.is_empty() && !item.skip {
+        if !item.skip {
             let broken = item.additional.iter().filter_map(|id| self.broken.get(id));
             causes.extend(broken.flatten().cloned());
         }
@@ -322,7 +326,7 @@ impl Run<'_> {
                 message,
             ));
         }
-        if item.records.iter().any(|r| r.severity == Severity::Error) {
+        if failed {
             causes.insert(id.to_string());
         }
         if !causes.is_empty() {

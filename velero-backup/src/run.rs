@@ -5,110 +5,29 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use velero_cluster::{BadElement, Cluster, ErrorKind};
-use velero_core::api::HookStatus;
 use velero_core::archive::ItemPath;
-use velero_core::artifact::BackupItemOperation;
-use velero_core::result::{About, Record, ResourceList, Severity, chain};
-use velero_core::{
-    ApiResource, GroupResource, ItemHead, Progress, ProgressUpdate, RawItem, ResourceIdentifier,
-    Timestamp,
-};
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{ApiResource, GroupResource, ItemHead, Progress, RawItem, ResourceIdentifier};
 
 use crate::blocks::{Forming, Member};
+use crate::coverage::Tracker;
 use crate::held::Side;
 use crate::hooks::Hooks;
 use crate::invoke::{Actions, Prepared};
 use crate::lister::{Content, Event, Listing};
 use crate::ordered::Ordered;
-use crate::coverage::Tracker;
+use crate::output::Output;
 use crate::plan::{self, Kind};
 use crate::seen::Seen;
-use crate::volume::{VolumeOutcome, Volumes, concerns};
+use crate::volume::{Volumes, concerns};
 use crate::writer::{Entry, Writer};
-use crate::{BackupOptions, BackupRequest, BackupResult, BackupRun, Error, FinalizeResult};
+use crate::{BackupOptions, BackupRequest, BackupRun, Error};
 
 /// Items whose actions and additional items are worked on together.
 pub(crate) const CHUNK: usize = 64;
 
 /// Kinds in a row without any answer after which the cluster counts as gone.
 pub(crate) const MAX_UNREACHABLE: u32 = 3;
-
-/// What a run has brought so far.
-#[derive(Default)]
-pub(crate) struct Output {
-    pub(crate) records: Vec<Record>,
-    resource_list: ResourceList,
-    stored_resources: BTreeSet<GroupResource>,
-    volumes: VolumeOutcome,
-    counts: ProgressUpdate,
-    pub(crate) coverage: Tracker,
-    pub(crate) operations: Vec<BackupItemOperation>,
-    hooks: HookStatus,
-}
-
-impl Output {
-    /// Notes a record and logs it.
-    pub(crate) fn record(&mut self, record: Record) {
-        log(&record);
-        self.records.push(record);
-    }
-
-    pub(crate) fn into_finalized(self, archive_bytes: u64, completed: Timestamp) -> FinalizeResult {
-        FinalizeResult {
-            stored: self.counts.done,
-            records: self.records,
-            resource_list: self.resource_list,
-            archive_bytes,
-            completed,
-        }
-    }
-
-    /// How many items are in the archive.
-    pub(crate) fn stored(&self) -> u64 {
-        self.counts.done
-    }
-
-    pub(crate) fn into_result(
-        self,
-        archive_bytes: u64,
-        started: Timestamp,
-        completed: Timestamp,
-    ) -> BackupResult {
-        let coverage = self.coverage.finish();
-        coverage.log();
-        BackupResult {
-            coverage,
-            total: self.counts.total,
-            backed_up: self.counts.done,
-            records: self.records,
-            resource_list: self.resource_list,
-            volume_infos: self.volumes.infos,
-            native_snapshots: self.volumes.snapshots,
-            pod_volume_backups: self.volumes.copies,
-            item_operations: self.operations,
-            hook_status: self.hooks,
-            archive_bytes,
-            started,
-            completed,
-        }
-    }
-}
-
-/// Writes a record into the run's log.
-pub(crate) fn log(record: &Record) {
-    let (resource, namespace, name) = match &record.about {
-        About::Run => ("", "", ""),
-        About::Item {
-            resource,
-            namespace,
-            name,
-        } => (resource.as_str(), namespace.as_str(), name.as_str()),
-    };
-    match record.severity {
-        Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
-        Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
-    }
-}
 
 /// Where the items of one kind come from.
 #[derive(Default)]
@@ -128,7 +47,7 @@ pub(crate) struct Run<'a> {
     pub(crate) actions: Actions,
     pub(crate) options: &'a BackupOptions,
     writer: &'a Writer,
-    progress: Arc<dyn Progress>,
+    pub(crate) progress: Arc<dyn Progress>,
     pub(crate) kinds: Vec<Arc<Kind>>,
     pub(crate) sources: Vec<Source>,
     pub(crate) kind_of: HashMap<GroupResource, usize>,
@@ -399,11 +318,7 @@ impl<'a> Run<'a> {
         true
     }
 
-    pub(crate) fn members(
-        &self,
-        resource: &Arc<ApiResource>,
-        items: Vec<RawItem>,
-    ) -> Vec<Member> {
+    pub(crate) fn members(&self, resource: &Arc<ApiResource>, items: Vec<RawItem>) -> Vec<Member> {
         let member = |item| Member::new(Arc::clone(resource), item, self.request.hooks());
         items.into_iter().map(member).collect()
     }
@@ -575,35 +490,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Stores the definitions of the custom resources that are in the archive, where their kind is not stored anyway.
-    async fn definitions(&mut self) -> Result<(), Error> {
-        let gr = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
-        let Some(resource) = self.request.catalog().get(&gr).cloned() else {
-            return Ok(());
-        };
-        if self.kind_of.contains_key(&gr) || !self.request.takes_related(&resource, "") {
-            return Ok(());
-        }
-        let wanted: Vec<ResourceIdentifier> = std::mem::take(&mut self.out.stored_resources)
-            .into_iter()
-            .filter(|stored| !is_built_in_group(&stored.group))
-            .map(|stored| ResourceIdentifier::cluster(gr.clone(), stored.to_string()))
-            .collect();
-        let mut related = self.fetch_definitions(&wanted).await?;
-        for id in wanted {
-            let Some(definition) = related.remove(&id) else {
-                continue;
-            };
-            let mut order = Vec::new();
-            self.in_order(definition, &mut related, &mut order);
-            for item in order {
-                self.store(item).await?;
-            }
-        }
-        self.progress.update(self.out.counts);
-        Ok(())
-    }
-
     /// Counts items that a list has brought and that are taken.
     pub(crate) fn count_taken(&mut self, at: usize, count: usize) {
         self.out.counts.total += count as u64;
@@ -634,57 +520,9 @@ fn is_path_part(text: &str) -> bool {
     !text.is_empty() && text != "." && text != ".." && !text.contains(['/', '\\', '\0'])
 }
 
-/// Groups that every API server serves by itself. Others can come from a CustomResourceDefinition.
-pub(crate) fn is_built_in_group(group: &str) -> bool {
-    const WITH_SUFFIX: [&str; 14] = [
-        "admissionregistration",
-        "apiextensions",
-        "apiregistration",
-        "authentication",
-        "authorization",
-        "certificates",
-        "coordination",
-        "discovery",
-        "events",
-        "flowcontrol.apiserver",
-        "networking",
-        "node",
-        "rbac.authorization",
-        "scheduling",
-    ];
-    matches!(
-        group,
-        "" | "apps"
-            | "batch"
-            | "autoscaling"
-            | "policy"
-            | "extensions"
-            | "storage.k8s.io"
-            | "resource.k8s.io"
-    ) || group
-        .strip_suffix(".k8s.io")
-        .is_some_and(|prefix| WITH_SUFFIX.contains(&prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn groups_that_come_from_definitions() {
-        for (group, built_in) in [
-            ("", true),
-            ("apps", true),
-            ("rbac.authorization.k8s.io", true),
-            ("networking.k8s.io", true),
-            ("gateway.networking.k8s.io", false),
-            ("snapshot.storage.k8s.io", false),
-            ("example.com", false),
-            ("velero.io", false),
-        ] {
-            assert_eq!(is_built_in_group(group), built_in, "{group}");
-        }
-    }
 
     #[test]
     fn names_that_files_can_have() {

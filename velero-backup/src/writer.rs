@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
+use velero_core::CancellationToken;
 use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
 
 use crate::{ArchiveBase, ArchiveSink, Error};
@@ -161,14 +162,35 @@ impl Writer {
         // A thread that has ended already tells its error below.
         let _ = self.sender.send(None);
         if let Some(thread) = self.thread.as_mut() {
-            let result = thread.await.unwrap_or_else(|error| {
-                Err(Error::Sink {
-                    source: io::Error::other(error),
-                })
-            });
+            let result = thread.await.unwrap_or_else(|error| Err(broken(error)));
             self.thread = None;
             result?;
         }
+        Ok(self.valve.bytes.load(Ordering::Relaxed))
+    }
+
+    /// As [`Writer::finish`], unless `cancel` fires: the archive is then given up, and the sink gets no more bytes when
+    /// this returns. An archive that is complete by then counts.
+    pub(crate) async fn finish_unless(mut self, cancel: &CancellationToken) -> Result<u64, Error> {
+        // A thread that has ended already tells its error below.
+        let _ = self.sender.send(None);
+        let Some(thread) = self.thread.as_mut() else {
+            return self.finish().await;
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = &mut *thread => ended,
+            () = cancel.cancelled() => {
+                self.valve.closed.store(true, Ordering::Release);
+                // A sink that hangs keeps its thread; nothing is written to it any more.
+                match tokio::time::timeout(STOP_DEADLINE, thread).await {
+                    Ok(Ok(Ok(()))) => Ok(Ok(())),
+                    _ => return Err(Error::Cancelled),
+                }
+            }
+        };
+        self.thread = None;
+        ended.unwrap_or_else(|error| Err(broken(error)))?;
         Ok(self.valve.bytes.load(Ordering::Relaxed))
     }
 
@@ -199,6 +221,12 @@ impl Drop for Writer {
         if self.thread.is_some() {
             self.valve.closed.store(true, Ordering::Release);
         }
+    }
+}
+
+fn broken(error: JoinError) -> Error {
+    Error::Sink {
+        source: io::Error::other(error),
     }
 }
 

@@ -64,7 +64,7 @@ pub struct PodVolume<'a> {
     pub pod: &'a ItemTree,
     /// Name of the volume in the pod.
     pub volume: &'a str,
-    /// Name and uid of the claim behind it, where there is one.
+    /// Name and uid of the claim behind it, where there is one. The uid is empty when the claim cannot be read.
     pub claim: Option<(&'a str, &'a str)>,
 }
 

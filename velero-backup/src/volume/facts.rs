@@ -105,13 +105,9 @@ impl Pod {
         })
     }
 
-    /// Why the files of one volume cannot be copied, if so. `volume` is the PersistentVolume behind it.
-    pub(super) fn volume_obstacle(
-        &self,
-        name: &str,
-        volume: Option<&PersistentVolume>,
-    ) -> Option<&'static str> {
-        if volume.is_some_and(|volume| volume.facts.source.kind == "hostPath") {
+    /// Why the files of one volume cannot be copied, if so.
+    pub(super) fn volume_obstacle(&self, name: &str, host_path: bool) -> Option<&'static str> {
+        if host_path {
             return Some("it is a hostPath volume");
         }
         if self.devices.contains(name) {
@@ -157,6 +153,11 @@ impl PersistentVolume {
                 claim: None,
             },
         })
+    }
+
+    /// Whether the data lies on a node, where no copier reaches it.
+    pub(super) fn is_host_path(&self) -> bool {
+        self.facts.source.kind == "hostPath"
     }
 
     /// The facts of the volume with those of its claim.

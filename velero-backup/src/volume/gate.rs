@@ -52,7 +52,7 @@ impl Volumes {
         for volume in &pod.volumes {
             if let Some(key) = &volume.claim
                 && self.rules.copy(&pod, volume, None) == FsDecision::Copy
-                && pod.volume_obstacle(&volume.name, None).is_none()
+                && pod.volume_obstacle(&volume.name, false).is_none()
             {
                 self.foreseen.insert(key.clone());
             }
@@ -112,7 +112,7 @@ impl Run<'_> {
     }
 
     /// The PersistentVolume of a claim, from the list of its kind where that is read anyway.
-    async fn volume_behind(&mut self, claim: &RawItem) -> Option<RawItem> {
+    pub(super) async fn volume_behind(&mut self, claim: &RawItem) -> Option<RawItem> {
         let name = Claim::read(claim)?.volume_name;
         let kind = GroupResource::core("persistentvolumes");
         if name.is_empty() {

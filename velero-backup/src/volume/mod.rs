@@ -98,6 +98,8 @@ pub(crate) struct Volumes {
 struct ClaimState {
     claim: Claim,
     policy: Option<VolumeActionKind>,
+    /// Whether its PersistentVolume is a hostPath volume.
+    host_path: bool,
     /// Whether a pod chose it for a copy of its files that can be made.
     chosen: bool,
     /// Whether that copy was begun.

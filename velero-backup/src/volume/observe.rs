@@ -1,8 +1,8 @@
 //! Looking at items as they go by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use velero_core::ItemTree;
+use velero_core::{ItemTree, RawItem};
 
 use super::facts::{Claim, ClaimKey, PersistentVolume, Pod};
 use super::tracker::Approach;
@@ -94,11 +94,53 @@ impl Volumes {
         if !self.rules.has_policies() {
             claim.facts = Default::default();
         }
+        let host_path = volume.is_some_and(PersistentVolume::is_host_path);
         self.claims.entry(key).or_insert(ClaimState {
             claim,
             policy,
+            host_path,
             ..ClaimState::default()
         });
+    }
+
+    /// Claims that pods among some items have copied and that are not in the backup, as far as is known.
+    pub(super) fn unknown_claims(&self, items: &[&Prepared]) -> BTreeSet<ClaimKey> {
+        if self.settings.plugs.pod_volumes.is_none() || !self.settings.claims_included {
+            return BTreeSet::new();
+        }
+        let here: BTreeSet<ClaimKey> = items
+            .iter()
+            .filter(|item| item.resource.plural == "persistentvolumeclaims")
+            .map(|item| item.original.head())
+            .map(|head| (head.namespace.clone(), head.name.clone()))
+            .collect();
+        items
+            .iter()
+            .filter(|item| item.resource.plural == "pods" && !item.skip)
+            .filter_map(|item| Pod::read(&item.original))
+            .flat_map(|pod| pod.volumes)
+            .filter_map(|volume| volume.claim)
+            .filter(|key| !here.contains(key) && !self.claims.contains_key(key))
+            .collect()
+    }
+
+    /// Takes note of a claim that is not in the backup, and of its PersistentVolume.
+    pub(super) fn learn(&mut self, key: ClaimKey, claim: &RawItem, volume: Option<&RawItem>) {
+        let Some(claim) = Claim::read(claim) else {
+            return;
+        };
+        let volume = volume.and_then(PersistentVolume::read);
+        let policy = self.rules.policy_for(volume.as_ref(), Some(&claim));
+        let host_path = volume.is_some_and(|volume| volume.is_host_path());
+        self.claims.insert(
+            key,
+            ClaimState {
+                claim,
+                policy,
+                host_path,
+                ..ClaimState::default()
+            },
+        );
     }
 
     /// What the policies say of a PersistentVolume, with what is known of its claim.

@@ -37,7 +37,7 @@ impl Volumes {
             }
             for place in wanted {
                 let volume = &pod.volumes[place];
-                match self.obstacle(pod, volume, group) {
+                match self.obstacle(pod, volume) {
                     None => {
                         if let Some(state) = self.state(volume) {
                             state.chosen = true;
@@ -85,18 +85,16 @@ impl Volumes {
         self.tracker.track(&name, Approach::PodVolume, reason);
     }
 
-    fn obstacle(&self, pod: &Pod, volume: &Volume, group: &Group<'_>) -> Option<String> {
+    fn obstacle(&self, pod: &Pod, volume: &Volume) -> Option<String> {
         if self.settings.plugs.pod_volumes.is_none() {
             return Some("this version cannot make file system backups".to_owned());
         }
-        let behind = volume
-            .claim
-            .as_ref()
-            .and_then(|key| self.claims.get(key))
-            .and_then(|state| group.volumes.get(&state.claim.volume_name))
-            .map(|(volume, _)| volume);
-        pod.obstacle()
-            .or_else(|| pod.volume_obstacle(&volume.name, behind).map(str::to_owned))
+        let state = volume.claim.as_ref().and_then(|key| self.claims.get(key));
+        let host_path = state.is_some_and(|state| state.host_path);
+        pod.obstacle().or_else(|| {
+            pod.volume_obstacle(&volume.name, host_path)
+                .map(str::to_owned)
+        })
     }
 
     /// Begins the copies. A claim that several pods use is copied once; when that fails, the next pod is tried.

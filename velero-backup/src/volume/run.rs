@@ -1,6 +1,7 @@
 //! Volumes within a run.
 
-use velero_core::ApiResource;
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{ApiResource, GroupResource};
 
 use crate::invoke::Prepared;
 use crate::run::Run;
@@ -29,8 +30,34 @@ impl Run<'_> {
         if items.is_empty() {
             return;
         }
+        for key in self.volumes.unknown_claims(&items) {
+            self.read_claim(key).await;
+        }
         for record in self.volumes.protect(&items).await {
             self.out.record(record);
+        }
+    }
+
+    /// Reads a claim that is not in the backup, but whose files may be.
+    async fn read_claim(&mut self, key: (String, String)) {
+        let kind = GroupResource::core("persistentvolumeclaims");
+        let Some(resource) = self.request.catalog().get(&kind).cloned() else {
+            return;
+        };
+        match self.cluster.get(&resource, &key.0, &key.1).await {
+            Ok(Some(claim)) => {
+                let volume = self.volume_behind(&claim).await;
+                self.volumes.learn(key, &claim, volume.as_ref());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let message = format!(
+                    "the claim cannot be read, so its files are copied by what the pod says alone: {}",
+                    chain(&error)
+                );
+                self.out
+                    .record(Record::item(Severity::Error, &kind, key.0, key.1, message));
+            }
         }
     }
 

@@ -274,3 +274,29 @@ async fn a_dry_run_says_what_a_run_does_and_reads_no_bodies() {
         .unwrap();
     assert!(dry.records.len() == 1 && dry.records[0].line().contains("not all objects"));
 }
+
+#[tokio::test]
+async fn bindings_that_cannot_be_listed_are_one_error() {
+    let server = small_world().await;
+    let engine = engine(&server).await;
+    let refused = Fault::new(FaultAction::Forbidden);
+    server
+        .faults()
+        .add(refused.verb("list").resource("clusterrolebindings"));
+    server.calls().reset();
+    let done = run_with(&engine, json!({"includedNamespaces": ["shop", "bank"]})).await;
+    assert_eq!(server.calls().count("list", "clusterrolebindings"), 1);
+    assert_eq!(
+        (done.result.errors(), done.result.warnings()),
+        (1, 0),
+        "{:?}",
+        done.lines()
+    );
+    assert!(
+        done.lines()[0].contains("no service account brings its own into the backup"),
+        "{:?}",
+        done.lines()
+    );
+    assert_eq!(of(&done.result.coverage.kinds, "serviceaccounts").failed, 0);
+    assert!(done.has("serviceaccounts/namespaces/shop/runner"));
+}

@@ -129,7 +129,11 @@ async fn lists_for_one_some_and_all_namespaces() {
                 .list(&resource.api_version(), &resource.kind, None)
                 .len();
             // The namespaces are read once more before the run, to resolve the filters.
-            let times = if resource.plural == "namespaces" { 2 } else { 1 };
+            let times = if resource.plural == "namespaces" {
+                2
+            } else {
+                1
+            };
             let bound = times * (count as u64).div_ceil(u64::from(page)) + 2;
             let lists = calls.count("list", &resource.plural);
             assert!(
@@ -264,5 +268,51 @@ async fn the_same_state_gives_the_same_bytes() {
                 "{spec}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn credentials_for_some_namespaces_are_enough_for_those() {
+    let server = world();
+    for (name, by_name) in [("shop", true), ("bank", false)] {
+        let refused = || Fault::new(FaultAction::Forbidden);
+        server
+            .faults()
+            .add(refused().verb("list").resource("namespaces"));
+        if !by_name {
+            server
+                .faults()
+                .add(refused().verb("get").resource("namespaces"));
+        }
+        let engine = BackupEngine::new(connect(&server).await);
+        let done = run_with(&engine, json!({"includedNamespaces": [name]})).await;
+        assert!(done.has(&format!("configmaps/namespaces/{name}/plain")));
+        assert!(done.has(&format!("persistentvolumes/cluster/pv-{name}")));
+        assert_eq!(done.has(&format!("namespaces/cluster/{name}")), by_name);
+        assert_eq!(
+            (done.result.errors(), done.result.warnings()),
+            (usize::from(!by_name), 0),
+            "{:?}",
+            done.lines()
+        );
+        let kind = done.result.coverage.kind(&"namespaces".into()).unwrap();
+        assert_eq!(kind.reading, Reading::Refused);
+        for spec in [
+            json!({}),
+            json!({"includedNamespaces": ["*"]}),
+            json!({"includedNamespaces": ["sh*"]}),
+        ] {
+            assert!(
+                engine.request(&backup(spec.clone())).await.is_err(),
+                "{spec}"
+            );
+        }
+        // One that is not there is told where it can be looked for.
+        let gone = engine
+            .request(&backup(json!({"includedNamespaces": [name, "gone"]})))
+            .await
+            .unwrap();
+        assert_eq!(gone.records().len(), usize::from(by_name));
+        server.faults().clear();
     }
 }

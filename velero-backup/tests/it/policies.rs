@@ -487,3 +487,31 @@ async fn what_hooks_freeze_stays_frozen_until_its_files_are_copied() {
     assert_eq!(bench.ran(), [steps("a"), steps("b")].concat());
     assert_eq!(done.result.pod_volume_backups.len(), 2);
 }
+
+#[tokio::test]
+async fn claims_outside_of_the_backup_count_for_the_files_of_their_pods() {
+    let server = world();
+    running(&server);
+    for (ns, class) in [("bank", "fast"), ("shop", "slow")] {
+        let mut hidden = claim(
+            ns,
+            "data",
+            &format!("pv-{ns}"),
+            json!({"velero.io/exclude-from-backup": "true"}),
+        );
+        hidden["metadata"]["uid"] = json!(format!("uid-{ns}"));
+        replace(&server, hidden);
+        let mut pv = volume(&format!("pv-{ns}"), ns, "data", json!({}));
+        pv["spec"].as_object_mut().unwrap().remove("hostPath");
+        pv["spec"]["csi"] = json!({"driver": "d", "volumeHandle": "h"});
+        pv["spec"]["storageClassName"] = json!(class);
+        replace(&server, pv);
+    }
+    let calls = Calls::default();
+    let engine = engine(&server).await.pod_volumes(Copier(calls.clone()));
+    let text = "volumePolicies: [{conditions: {storageClass: [slow]}, action: {type: fs-backup}}]";
+    let done = run_by(&engine, json!({}), text).await;
+    assert_eq!(calls.0.lock().unwrap()[0], "copy shop Some(\"data\")");
+    assert_eq!(done.result.pod_volume_backups.len(), 1);
+    assert!(!done.has("persistentvolumeclaims/namespaces/shop/data"));
+}

@@ -168,7 +168,7 @@ impl DirectBackup {
             .server_version()
             .await
             .context("cannot use the cluster")?;
-        let live = live_namespaces(cluster).await?;
+        let live = live_namespaces(cluster, &backup.spec.included_namespaces).await?;
         prepare_direct_backup(&mut backup, &live, &version, jiff::Timestamp::now());
         Ok(backup)
     }

@@ -2,33 +2,23 @@
 
 use jiff::Timestamp;
 use velero_backup::PrepareDefaults;
-use velero_cluster::{Cluster, ListOptions, ListScope, ServerVersion};
+use velero_cluster::{Cluster, ListOptions, ServerVersion};
 use velero_core::api::{Backup, ObjectMeta, Restore, Time};
-use velero_core::{GoDuration, GroupResource, ItemHead};
+use velero_core::{GoDuration, ItemHead};
 
 use super::RunError;
 
-/// The namespaces of a cluster.
+/// The namespaces of a cluster, or as many of them as the credentials and the included names tell.
 ///
 /// # Errors
-/// When they cannot be listed.
-pub async fn live_namespaces(cluster: &Cluster) -> Result<Vec<ItemHead>, RunError> {
-    let gr = GroupResource::core("namespaces");
-    let catalog = cluster.catalog();
-    let resource = catalog
-        .get(&gr)
-        .ok_or(RunError::Cluster(velero_cluster::Error::Unserved {
-            resource: gr,
-        }))?;
-    let mut pages = cluster.pages(resource, ListScope::all(), ListOptions::default());
-    let mut heads = Vec::new();
-    while let Some(page) = pages.next().await.map_err(RunError::Cluster)? {
-        if page.restarted {
-            heads.clear();
-        }
-        heads.extend(page.items.iter().map(|item| item.head().clone()));
-    }
-    Ok(heads)
+/// When they cannot be read.
+pub async fn live_namespaces(
+    cluster: &Cluster,
+    included: &[String],
+) -> Result<Vec<ItemHead>, RunError> {
+    velero_backup::live_namespaces(cluster, &ListOptions::default(), included)
+        .await
+        .map_err(RunError::Cluster)
 }
 
 /// Fills in what an API server and the operator would: uid, times, defaults, the cluster that is backed up.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use velero_backup::KindCoverage;
 use velero_core::api::{Backup, BackupPhase, BackupSpec, DeleteBackupRequest, DownloadTargetKind};
-use velero_core::artifact::VolumeInfo;
+use velero_core::artifact::{BackupItemOperation, VolumeInfo};
 use velero_core::result::ResultsFile;
 
+use super::operations::operations;
 use super::text::{Colors, Text, choice, join, selector, selectors, time};
 use crate::cli::ages;
 use crate::cli::download::Downloader;
@@ -28,6 +29,7 @@ pub(super) type File<T> = Result<Option<T>, String>;
 pub(in crate::cli) struct BackupFiles {
     pub(super) results: Option<File<ResultsFile>>,
     pub(super) resources: Option<File<NamesByKind>>,
+    pub(super) operations: Option<File<Vec<BackupItemOperation>>>,
     pub(super) coverage: Option<File<Vec<KindCoverage>>>,
     pub(super) volumes: Option<File<Vec<VolumeInfo>>>,
     pub(super) deletions: Vec<DeleteBackupRequest>,
@@ -44,16 +46,24 @@ pub(in crate::cli) async fn fetch_backup_files(
         deletions,
         ..BackupFiles::default()
     };
-    let stored = matches!(
-        backup.phase(),
-        BackupPhase::Completed | BackupPhase::PartiallyFailed
-    );
-    if !stored {
-        return files;
-    }
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     let faults = backup.status.warnings > 0 || backup.status.errors > 0;
-    let (results, resources, coverage, volumes) = tokio::join!(
+    match backup.phase() {
+        BackupPhase::Completed
+        | BackupPhase::PartiallyFailed
+        | BackupPhase::WaitingForPluginOperations
+        | BackupPhase::WaitingForPluginOperationsPartiallyFailed
+        | BackupPhase::Finalizing
+        | BackupPhase::FinalizingPartiallyFailed => {}
+        BackupPhase::Failed => {
+            let results = fetch(downloads, DownloadTargetKind::BackupResults, name);
+            files.results = when(faults, results).await;
+            return files;
+        }
+        _ => return files,
+    }
+    let operated = backup.status.backup_item_operations_attempted > 0;
+    let (results, resources, operations, coverage, volumes) = tokio::join!(
         when(
             faults,
             fetch(downloads, DownloadTargetKind::BackupResults, name)
@@ -61,6 +71,14 @@ pub(in crate::cli) async fn fetch_backup_files(
         when(
             details,
             fetch(downloads, DownloadTargetKind::BackupResourceList, name)
+        ),
+        when(
+            details && operated,
+            fetch::<Option<Vec<BackupItemOperation>>>(
+                downloads,
+                DownloadTargetKind::BackupItemOperations,
+                name
+            )
         ),
         when(details, fetch_coverage(downloads, name)),
         when(
@@ -73,6 +91,7 @@ pub(in crate::cli) async fn fetch_backup_files(
         ),
     );
     (files.results, files.resources, files.coverage) = (results, resources, coverage);
+    files.operations = operations.map(|file| file.map(Option::flatten));
     files.volumes = volumes.map(|file| file.map(|list| list.map(Option::unwrap_or_default)));
     files
 }
@@ -131,6 +150,7 @@ pub(in crate::cli) fn describe_backup(
     spec(&mut text, &backup.spec);
     text.gap();
     status(&mut text, backup);
+    operations(&mut text, &backup.status, files.operations);
     if let Some(resources) = files.resources {
         text.resource_list(resources);
     }

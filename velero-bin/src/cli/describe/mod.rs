@@ -2,6 +2,7 @@
 
 mod backup;
 mod json;
+mod operations;
 mod restore;
 mod text;
 
