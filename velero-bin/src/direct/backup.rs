@@ -63,12 +63,13 @@ impl DirectBackup {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
-        self.store.check()?;
+        let url = self.store.clone().filter(|_| !self.dry_run);
+        let target = url.map(StoreArgs::new);
+        target.as_ref().map_or(Ok(()), StoreArgs::check)?;
         let cluster = cli::cluster(&environment.global).await?;
-        let Some(url) = self.store.clone().filter(|_| !self.dry_run) else {
+        let Some(target) = target else {
             return self.dry_run(environment, spec, cluster).await;
         };
-        let target = StoreArgs::new(url);
         let store = target.open_for_writing().await?;
         let backup = self.backup(environment, spec, &cluster).await?;
         let policies = self.policies(&backup, &cluster).await?;

@@ -206,6 +206,18 @@ pub struct LogFile {
     file: SpooledTempFile,
 }
 
+impl LogFile {
+    /// Reads the compressed bytes.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be read.
+    pub fn into_bytes(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 impl Read for LogFile {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.file.read(buf)
