@@ -18,9 +18,11 @@
 mod archive;
 mod audit;
 mod controlplane;
+mod go;
 mod kubectl;
 mod normalise;
 mod peer;
+mod plugged;
 mod s3server;
 mod scenario;
 mod scenarios;
