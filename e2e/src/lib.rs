@@ -18,8 +18,10 @@
 mod archive;
 mod audit;
 mod controlplane;
+mod go;
 mod kubectl;
 mod peer;
+mod plugged;
 mod s3server;
 mod scenario;
 mod scenarios;

@@ -218,6 +218,12 @@ impl Background {
         Ok(started)
     }
 
+    /// Process id while it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// What it has printed until now.
     pub fn printed(&self) -> Result<String> {
         std::fs::read_to_string(&self.log)

@@ -50,7 +50,7 @@ impl Assets {
             });
         }
         let modules = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let dir = cache_dir()?.join(hash_of_sums(modules)?);
+        let dir = cache_dir("controlplane")?.join(hash_of_sums(modules)?);
         let assets = Self { dir, given: false };
         if !assets.dir.join(DONE).is_file() {
             assets.build(modules)?;
@@ -193,14 +193,15 @@ fn flat(file: &str) -> String {
     file.replace('/', "-")
 }
 
-fn cache_dir() -> Result<PathBuf> {
+/// Folder of one kind of binaries in the user's cache.
+pub(crate) fn cache_dir(kind: &str) -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => env::home_dir()
             .context("no home folder; set XDG_CACHE_HOME")?
             .join(".cache"),
     };
-    Ok(base.join("velero-rs").join("controlplane"))
+    Ok(base.join("velero-rs").join(kind))
 }
 
 fn hash_of_sums(modules: &Path) -> Result<String> {

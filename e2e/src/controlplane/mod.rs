@@ -22,6 +22,7 @@ use kube::{
 };
 
 pub use self::assets::Assets;
+pub(crate) use self::assets::cache_dir;
 pub use self::options::{Component, Options};
 use self::{certs::Authority, process::Process};
 use crate::AuditLog;
@@ -163,6 +164,12 @@ impl ControlPlane {
     #[must_use]
     pub fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.apiserver)
+    }
+
+    /// Address of etcd, without TLS.
+    #[must_use]
+    pub fn etcd(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.etcd)
     }
 
     /// Folder of logs, certificates and data.

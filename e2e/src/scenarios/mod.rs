@@ -1,6 +1,7 @@
 //! The registry: one module for each scenario, one line for each in [`all`].
 
 mod api_conformance;
+mod backup_faults;
 mod bad_input;
 mod cli;
 mod control_plane_up;
@@ -8,6 +9,7 @@ mod direct_s3;
 mod migrate;
 mod peer_archive;
 mod peer_paths;
+mod peer_reads_ours;
 mod sandbox_kubectl;
 mod writes_audited;
 
@@ -51,6 +53,20 @@ pub fn all() -> Vec<Scenario> {
             smoke: false,
             minutes: 5,
             peer_paths::run
+        ),
+        scenario!(
+            "backup-faults",
+            "history compacted, calls refused, an aggregated API down, a definition deleted while a backup reads",
+            smoke: false,
+            minutes: 10,
+            backup_faults::run
+        ),
+        scenario!(
+            "peer-reads-ours",
+            "the peer's own code reads our archives and documents, nothing missing and nothing unknown",
+            smoke: false,
+            minutes: 20,
+            peer_reads_ours::run
         ),
         scenario!(
             "writes-audited",

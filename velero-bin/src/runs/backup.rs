@@ -1,6 +1,7 @@
 //! A backup from its custom resource to the last artifact in the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Instrument as _;
 use velero_backup::{
@@ -23,6 +24,9 @@ use crate::logfile::RunLog;
 
 /// Chunks of the archive between the engine and the upload, 256 KiB each.
 const CHUNKS: usize = 16;
+
+/// How long a cancelled run waits for the call of the store that is under way.
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// One backup to run.
 pub struct BackupRun {
@@ -252,11 +256,15 @@ impl Work {
             archiveBytes = result.archive_bytes,
             "the archive is written"
         );
-        let rest = put_rest(&self.store, name, &result, log, &backup, claim);
+        // A call that is under way can come about although nobody waits for it: the run ends between two calls.
+        let late = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
-            outcome = rest => outcome?,
+            outcome = put_rest(&self.store, name, &result, log, &backup, claim, &self.cancel) => outcome?,
+            () = late => return Err(RunError::Cancelled),
         }
         Ok(BackupDone {
             backup,
@@ -316,6 +324,13 @@ pub(super) async fn upload(
     Ok(Uploaded::Whole)
 }
 
+fn go_on(cancel: &CancellationToken) -> Result<(), RunError> {
+    if cancel.is_cancelled() {
+        return Err(RunError::Cancelled);
+    }
+    Ok(())
+}
+
 async fn put_rest(
     store: &BackupStore,
     name: &str,
@@ -323,11 +338,13 @@ async fn put_rest(
     log: &mut FailureLog,
     backup: &Backup,
     claim: &Claim,
+    cancel: &CancellationToken,
 ) -> Result<(), RunError> {
     for document in artifacts::artifacts(result) {
         let Some(artifact) = named(name, document.suffix) else {
             continue;
         };
+        go_on(cancel)?;
         let failed = RunError::store("store the results of the backup");
         store
             .put_packed(&artifact, document.bytes.into())
@@ -339,12 +356,14 @@ async fn put_rest(
     } else {
         tracing::info!(phase = %backup.phase(), "the items are stored; operations of actions go on");
     }
+    go_on(cancel)?;
     let log = log.finish().map_err(RunError::Log)?;
     let failed = RunError::store("store the log of the backup");
     store
         .put_packed(&BackupFile::Logs.of(name), log)
         .await
         .map_err(failed)?;
+    go_on(cancel)?;
     claim.confirm().await?;
     let metadata = artifacts::metadata_json(backup);
     match store

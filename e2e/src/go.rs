@@ -1,0 +1,92 @@
+//! Go programs of ours that use the peer's packages, built once.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::controlplane::cache_dir;
+
+/// Finds a program of the module in `go/`, or builds it once; a first build takes a few minutes.
+///
+/// The cache is `velero-rs/go/<hash of the sources>` in `$XDG_CACHE_HOME` or `~/.cache`; a lock file keeps two builds
+/// apart.
+pub(crate) async fn program(name: &'static str) -> Result<PathBuf> {
+    tokio::task::spawn_blocking(move || find_or_build(name)).await?
+}
+
+fn find_or_build(name: &str) -> Result<PathBuf> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("go");
+    let dir = cache_dir("go")?.join(hash(&module)?);
+    let program = dir.join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join(".lock");
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    lock.lock()
+        .with_context(|| format!("cannot lock {}", path.display()))?;
+    if program.is_file() {
+        return Ok(program);
+    }
+    progress(&format!("building {name} (some minutes, once)"));
+    let unfinished = dir.join(format!("{name}.unfinished"));
+    let status = Command::new("go")
+        .args(["build", "-ldflags", "-s -w", "-o"])
+        .arg(&unfinished)
+        .arg(format!("./{name}"))
+        .current_dir(&module)
+        .env("CGO_ENABLED", "0")
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run go; install Go 1.26")?;
+    if !status.success() {
+        bail!("go build ./{name} in {} failed: {status}", module.display());
+    }
+    fs::rename(&unfinished, &program).context("the build gave no binary")?;
+    Ok(program)
+}
+
+/// Hash of all sources of a module, in the order of their paths.
+fn hash(module: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    sources(module, &mut files)?;
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        let name = file.strip_prefix(module).unwrap_or(&file).display();
+        hash.update(format!("{name}\0"));
+        hash.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    let hash = hash.finalize();
+    Ok(hash
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Minutes in silence look like a hang.
+#[allow(clippy::print_stderr)]
+fn progress(text: &str) {
+    eprintln!("go: {text}");
+}
