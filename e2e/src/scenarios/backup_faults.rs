@@ -248,7 +248,7 @@ impl Faults<'_> {
                 "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "borrowingLimitPercent": 0,
                     "limitResponse": {"type": "Reject"}}}}),
             json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
-                "spec": {"matchingPrecedence": 1, "priorityLevelConfiguration": {"name": "narrow"},
+                "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
                     "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
                         "resourceRules": [{"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
