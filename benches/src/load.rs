@@ -49,13 +49,20 @@ pub(crate) enum Size {
     /// 5,000 ConfigMaps of 1 KB in 30 namespaces.
     #[value(name = "5k")]
     Small,
+    /// 10,000 ConfigMaps.
+    #[value(name = "10k")]
+    Ten,
     /// 15,000 ConfigMaps.
     #[value(name = "15k")]
     Medium,
     /// 100,000 ConfigMaps.
     #[value(name = "100k")]
     Large,
-    /// 4,680 objects of nine kinds in 40 namespaces, with the controllers running.
+    /// 300,000 ConfigMaps: whether memory stays where it is.
+    #[value(name = "300k")]
+    Huge,
+    /// 4,680 objects of nine kinds in 40 namespaces, with the controllers running: their pods have owners, claims and
+    /// accounts.
     #[value(name = "mixed")]
     Mixed,
 }
@@ -72,8 +79,10 @@ impl Size {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Small => "5k",
+            Self::Ten => "10k",
             Self::Medium => "15k",
             Self::Large => "100k",
+            Self::Huge => "300k",
             Self::Mixed => "mixed",
         }
     }
@@ -82,8 +91,10 @@ impl Size {
     pub(crate) fn objects(self) -> usize {
         match self {
             Self::Small => 5_000,
+            Self::Ten => 10_000,
             Self::Medium => 15_000,
             Self::Large => 100_000,
+            Self::Huge => 300_000,
             Self::Mixed => MIXED_NAMESPACES * per_namespace(),
         }
     }
@@ -235,7 +246,7 @@ fn role_binding(n: usize) -> String {
 
 fn deployment(n: usize) -> String {
     format!(
-        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"app-{n:05}"}},"spec":{{"replicas":1,"selector":{{"matchLabels":{{"app":"app-{n}"}}}},"template":{{"metadata":{{"labels":{{"app":"app-{n}"}}}},"spec":{{"containers":[{{"name":"main","image":"app:1"}}]}}}}}}}}"#
+        r#"{{"apiVersion":"apps/v1","kind":"Deployment","metadata":{{"name":"app-{n:05}"}},"spec":{{"replicas":1,"selector":{{"matchLabels":{{"app":"app-{n}"}}}},"template":{{"metadata":{{"labels":{{"app":"app-{n}"}}}},"spec":{{"serviceAccountName":"account-{n:05}","containers":[{{"name":"main","image":"app:1","volumeMounts":[{{"name":"data","mountPath":"/data"}}]}}],"volumes":[{{"name":"data","persistentVolumeClaim":{{"claimName":"claim-{n:05}"}}}}]}}}}}}}}"#
     )
 }
 

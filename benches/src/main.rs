@@ -6,11 +6,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-mod engines;
 mod list;
 mod load;
 mod machine;
 mod measure;
+mod operator;
 mod post;
 mod report;
 mod run;

@@ -13,10 +13,10 @@ use kube::{Api, api::ListParams};
 use velero_e2e::{AuditLog, Component, ControlPlane, Options, eventually};
 
 use crate::{
-    engines::{Engine, USER_AGENT},
     load::Size,
     machine::Machine,
-    measure::{self, Usage, Watch},
+    measure::{self, Watch},
+    operator::{Operator, USER_AGENT},
     report::{self, Counted, Row},
 };
 
@@ -95,24 +95,25 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             rows.push(list_loop(&plane, page)?);
         }
     }
-    let mut last = None;
     if engines {
-        for n in 0..args.repeat.max(1) {
-            let engine = engine(&args, &stores.path().join(n.to_string()))?;
-            let row = engine_row(&plane, "backup", n, |kubeconfig| engine.backup(kubeconfig))?;
+        // A restore needs one backup.
+        let backups = if args.wants(Part::Backup) {
+            args.repeat.max(1)
+        } else {
+            1
+        };
+        for n in 0..backups {
+            let row = engine_row(&args, &plane, Part::Backup, n, stores.path()).await?;
             if args.wants(Part::Backup) {
                 rows.push(row);
             }
-            last = Some(engine);
         }
     }
     plane.stop().await;
-    if let Some(engine) = last.filter(|_| args.wants(Part::Restore)) {
+    if args.wants(Part::Restore) {
         for n in 0..args.repeat.max(1) {
             let plane = ControlPlane::start(args.options()).await?;
-            rows.push(engine_row(&plane, "restore", n, |kubeconfig| {
-                engine.restore(kubeconfig)
-            })?);
+            rows.push(engine_row(&args, &plane, Part::Restore, n, stores.path()).await?);
             plane.stop().await;
         }
     }
@@ -217,17 +218,28 @@ fn loop_row(
     ))
 }
 
-fn engine_row(
+/// One run of an engine, in a server that has done nothing before.
+async fn engine_row(
+    args: &Args,
     plane: &ControlPlane,
-    part: &'static str,
+    part: Part,
     n: usize,
-    measured: impl FnOnce(&Path) -> Result<(Usage, usize)>,
+    store: &Path,
 ) -> Result<Row> {
+    let velero = args.velero.as_deref().context("no velero binary")?;
+    ensure!(velero.is_file(), "{} is not a file", velero.display());
+    let operator = Operator::start(velero, plane, store).await?;
     let log = plane.audit().as_ref().map(AuditLog::from_now).transpose()?;
     let watch = server(plane)?;
-    let (usage, objects) = tokio::task::block_in_place(|| measured(plane.kubeconfig()))?;
+    let (name, (usage, objects)) = match part {
+        Part::Restore => (
+            "restore",
+            operator.restore(&backup_name(0), &backup_name(n)).await?,
+        ),
+        _ => ("backup", operator.backup(&backup_name(n)).await?),
+    };
     let mut row = Row::new(
-        part,
+        name,
         format!("run {}", n + 1),
         objects,
         usage.wall,
@@ -237,7 +249,12 @@ fn engine_row(
     if let Some(log) = log {
         row.calls_per_object = Some(log.calls_an_object(USER_AGENT, objects)?);
     }
+    operator.stop().await?;
     Ok(row)
+}
+
+fn backup_name(n: usize) -> String {
+    format!("bench-{n}")
 }
 
 fn server(plane: &ControlPlane) -> Result<Watch> {
@@ -246,10 +263,4 @@ fn server(plane: &ControlPlane) -> Result<Watch> {
             .pid(Component::ApiServer)
             .context("the API server does not run")?,
     )
-}
-
-fn engine(args: &Args, store: &Path) -> Result<Engine> {
-    let velero = args.velero.as_deref().context("no velero binary")?;
-    ensure!(velero.is_file(), "{} is not a file", velero.display());
-    Engine::new(velero, store)
 }

@@ -59,6 +59,7 @@ impl PodVolumeBackups for Copier {
         let mut copy = PodVolumeBackup::default();
         copy.metadata.name = Some(format!("copy-{}", volume.pod.name()));
         copy.metadata.namespace = Some("velero".into());
+        copy.metadata.creation_timestamp = Some(Time(whole(Timestamp::now())));
         copy.spec.pod.kind = Some("Pod".into());
         copy.spec.pod.namespace = Some(volume.pod.namespace().into());
         copy.spec.pod.name = Some(volume.pod.name().into());

@@ -134,6 +134,8 @@ pub struct Pages {
     token: Option<String>,
     ended: bool,
     restarts: u32,
+    /// Whether no page has come since a token expired.
+    renewed: bool,
     restarted: bool,
     inconsistent: bool,
     /// Good pages to come before the size grows again, and how many they were last time.
@@ -143,7 +145,7 @@ pub struct Pages {
 /// Good pages after the first late answer before the size grows again; twice as many after each further one.
 const FIRST_PATIENCE: u32 = 8;
 
-/// How often one list begins again before it is given up.
+/// How often one list begins again, or gets no page between two expired tokens, before it is given up.
 const MAX_RESTARTS: u32 = 5;
 
 /// Longest wait before a list that was too late is asked for again.
@@ -208,6 +210,7 @@ impl Pages {
             token: None,
             ended: false,
             restarts: 0,
+            renewed: false,
             restarted: false,
             inconsistent: false,
             patience: (0, 0),
@@ -299,6 +302,7 @@ impl Pages {
     }
 
     fn page(&mut self, body: ListBody) -> Page {
+        self.renewed = false;
         self.adapt(body.bytes, body.items.len());
         self.ended = body.continue_token.is_none();
         self.token = body.continue_token;
@@ -335,14 +339,19 @@ impl Pages {
     }
 
     fn renew(&mut self, error: Error) -> Result<(), Error> {
-        self.restarts += 1;
+        let token = error
+            .call()
+            .and_then(|failure| failure.continue_token.clone());
+        // A list that goes on where it was, page by page, comes to its end however often its token expires.
+        if token.is_none() || self.renewed {
+            self.restarts += 1;
+        }
         if self.restarts > MAX_RESTARTS {
             return Err(error);
         }
+        self.renewed = true;
         self.inconsistent = true;
-        self.token = error
-            .call()
-            .and_then(|failure| failure.continue_token.clone());
+        self.token = token;
         self.restarted = self.token.is_none();
         tracing::debug!(target = %self.target, from_the_beginning = self.restarted, "a continue token has expired");
         Ok(())

@@ -9,7 +9,7 @@ use crate::cargo::{self, Profile};
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How much to measure with: `5k`, `15k`, `100k` ConfigMaps or `mixed` kinds.
+    /// How much to measure with: `5k`, `10k`, `15k`, `100k`, `300k` ConfigMaps or `mixed` kinds.
     #[arg(long, default_value = "15k")]
     size: String,
     /// Parts to run, separated by commas: `post`, `list`, `backup`, `restore`.

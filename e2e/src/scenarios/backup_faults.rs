@@ -245,16 +245,17 @@ impl Faults<'_> {
         let api = "flowcontrol.apiserver.k8s.io/v1";
         let objects = [
             json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "narrow"},
-                "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "borrowingLimitPercent": 0,
+                "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
                     "limitResponse": {"type": "Reject"}}}}),
             json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
-                "spec": {"matchingPrecedence": 1, "priorityLevelConfiguration": {"name": "narrow"},
+                "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
                     "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
                         "resourceRules": [{"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "narrow"}]}),
         ];
+        // Without a share, one call passes at a time, and the others are refused.
         self.kubectl.apply(&objects, &[]).await?;
         let file = Kubeconfig::read_from(self.plane.kubeconfig_for("narrow", None)?)?;
         let options = KubeConfigOptions::default();

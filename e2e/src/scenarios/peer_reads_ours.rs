@@ -116,7 +116,8 @@ async fn tools(site: &Site) -> Result<()> {
 async fn by_library(site: &Site, bucket: &Path, name: &str) -> Result<()> {
     volumes(site).await?;
     let mut backup: Backup = serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": NAMESPACE, "uid": "0f0e0d0c-0b0a-4908-8706-050403020100"},
+        "metadata": {"name": name, "namespace": NAMESPACE, "uid": "0f0e0d0c-0b0a-4908-8706-050403020100",
+            "creationTimestamp": "2026-11-22T10:00:00Z"},
         "spec": {"snapshotVolumes": true, "storageLocation": "default"},
     }))?;
     let cluster = Cluster::connect(site.client.clone()).await?;

@@ -1,5 +1,10 @@
 //! Tests against the in-process API server.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::print_stderr
+)]
 
 mod actions;
 mod coverage;

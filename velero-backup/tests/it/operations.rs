@@ -188,16 +188,17 @@ async fn answers_become_phases() {
     const SOON: &str = "2026-11-22T06:00:00Z";
     const LATE: &str = "2026-11-22T06:49:13Z";
     let running: Answer = |_| Ok(OperationProgress::running(3, 9, "Bytes"));
-    let cases: [(
-        &str,
+    type Case<P> = (
+        &'static str,
         &'static str,
         Answer,
-        &str,
-        Option<&str>,
-        _,
-        &str,
-        &[&str],
-    ); 9] = [
+        &'static str,
+        Option<&'static str>,
+        P,
+        &'static str,
+        &'static [&'static str],
+    );
+    let cases: [Case<_>; 9] = [
         (
             "ended",
             "op",

@@ -6,3 +6,4 @@ mod policies;
 mod round_trip;
 mod s3;
 mod selection;
+mod store_faults;

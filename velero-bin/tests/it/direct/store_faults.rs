@@ -1,0 +1,317 @@
+//! Backups whose store fails, or that are cancelled, at any point: readers of the store never find an archive that is
+//! not whole, and what the failed run has left says why it failed.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use velero_bin::logfile::{LogOptions, RunLogs};
+use velero_bin::runs::{
+    BackupDone, BackupFailure, BackupRun, cancelled_by, run_backup, system_clock,
+};
+use velero_cluster::Cluster;
+use velero_core::CancellationToken;
+use velero_core::api::{Backup, BackupPhase};
+use velero_persistence::{
+    BackupStore, Error, Location, ObjectBackend, ObjectEntry, ObjectStore, PutMode, Result,
+    UploadBackend,
+};
+use velero_testkit::ApiServer;
+
+use crate::program::files;
+
+/// Longest time for a run, whatever happens in it.
+const DEADLINE: Duration = Duration::from_secs(30);
+const ARCHIVE: &str = "backups/b/b.tar.gz";
+
+/// What happens to uploads of a store, and when.
+#[derive(Debug, Clone)]
+enum Plan {
+    /// Uploads of the archive fail when they pass this byte; beyond all bytes, when they are closed.
+    FailsAt(u64),
+    /// The run is cancelled at this call of the store.
+    CancelsAt(u64, CancellationToken),
+}
+
+/// A store with a plan in front of it.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn ObjectBackend>,
+    plan: Plan,
+    calls: Arc<AtomicU64>,
+}
+
+impl Watched {
+    /// Counts a call.
+    fn call(&self) {
+        count(&self.plan, &self.calls);
+    }
+}
+
+fn count(plan: &Plan, calls: &AtomicU64) {
+    let call = calls.fetch_add(1, Ordering::SeqCst);
+    if let Plan::CancelsAt(at, cancel) = plan
+        && call == *at
+    {
+        cancel.cancel();
+    }
+}
+
+#[async_trait]
+impl ObjectBackend for Watched {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.call();
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
+        self.call();
+        let plan = match &self.plan {
+            Plan::FailsAt(_) if !key.ends_with(".tar.gz") => Plan::FailsAt(u64::MAX),
+            plan => plan.clone(),
+        };
+        Ok(Box::new(WatchedUpload {
+            inner: self.inner.writer(key).await?,
+            plan,
+            calls: Arc::clone(&self.calls),
+            written: 0,
+        }))
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>> {
+        self.call();
+        self.inner.size(key).await
+    }
+
+    async fn read(
+        &self,
+        key: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        self.call();
+        self.inner.read(key, range).await
+    }
+
+    async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list_dirs(prefix).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
+        self.inner.list(prefix).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+#[derive(Debug)]
+struct WatchedUpload {
+    inner: Box<dyn UploadBackend>,
+    plan: Plan,
+    calls: Arc<AtomicU64>,
+    written: u64,
+}
+
+impl WatchedUpload {
+    fn takes(&mut self, bytes: u64) -> Result<()> {
+        count(&self.plan, &self.calls);
+        self.written += bytes;
+        match self.plan {
+            Plan::FailsAt(at) if self.written > at => Err(Error::Store {
+                store: "watched".to_owned(),
+                operation: "write".to_owned(),
+                detail: "the disk is full".to_owned(),
+                retryable: false,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl UploadBackend for WatchedUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.takes(bytes.len() as u64)?;
+        self.inner.write(bytes).await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.takes(1)?;
+        self.inner.close().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+/// Numbers that look random, the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end.max(1)
+    }
+}
+
+/// Some maps whose content does not compress: the archive leaves in several chunks.
+fn noisy() -> ApiServer {
+    let (server, mut noise) = (ApiServer::new(), Random(7));
+    for at in 0..400 {
+        let text: String = (0..240)
+            .map(|_| format!("{:016x}", noise.below(u64::MAX)))
+            .collect();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("m{at:03}"), "namespace": "shop"}, "data": {"noise": text}});
+        server.store().seed_value(map).unwrap();
+    }
+    server
+}
+
+struct Bench {
+    cluster: Cluster,
+    folder: TempDir,
+    logs: RunLogs,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self {
+            cluster: Cluster::connect(noisy().client()).await.unwrap(),
+            folder: TempDir::new().unwrap(),
+            logs: RunLogs::install(&LogOptions::default()),
+        }
+    }
+
+    /// Runs a backup of that name into the folder; gives how many calls the store got, too.
+    async fn run(
+        &self,
+        plan: Plan,
+        cancel: CancellationToken,
+    ) -> (std::result::Result<BackupDone, BackupFailure>, u64) {
+        let url = format!("file://{}", self.folder.path().display());
+        let location = Location::from_url(&url).unwrap();
+        let plain = BackupStore::open(&location).await.unwrap();
+        let calls = Arc::new(AtomicU64::new(0));
+        let watched = Watched {
+            inner: Arc::clone(plain.store().backend()),
+            plan,
+            calls: Arc::clone(&calls),
+        };
+        let store = BackupStore::new(ObjectStore::new(Arc::new(watched), "").unwrap());
+        let backup: Backup = serde_json::from_value(json!({
+            "metadata": {"name": "b", "namespace": "velero", "uid": "u"},
+            "spec": {"includedNamespaces": ["shop"], "ttl": "1h0m0s"},
+        }))
+        .unwrap();
+        let run = run_backup(BackupRun {
+            cluster: self.cluster.clone(),
+            store,
+            backup,
+            policies: None,
+            actions: Vec::new(),
+            options: Default::default(),
+            log: self.logs.begin("backup", "velero/b"),
+            progress: Arc::new(velero_core::NoProgress),
+            cancel,
+            cancelled_by: cancelled_by("the user"),
+            replace_failed: true,
+            clock: system_clock(),
+        });
+        let began = Instant::now();
+        let ended = tokio::time::timeout(DEADLINE, run)
+            .await
+            .expect("the run ends within its deadline");
+        assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
+        (ended, calls.load(Ordering::SeqCst))
+    }
+
+    /// What a failed run has left: log, results and metadata that say why, and nothing else.
+    fn check_failed(&self, what: &str, reason: &str) {
+        let root = self.folder.path();
+        assert_eq!(
+            files(root),
+            [
+                "backups/b/b-logs.gz",
+                "backups/b/b-results.gz",
+                "backups/b/velero-backup.json"
+            ],
+            "{what}"
+        );
+        let status = metadata(root)["status"].clone();
+        assert_eq!(status["phase"], "Failed", "{what}");
+        let said = status["failureReason"].as_str().unwrap_or_default();
+        assert!(said.contains(reason), "{what}: {said}");
+    }
+}
+
+fn metadata(root: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(root.join("backups/b/velero-backup.json")).unwrap())
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_at_any_byte_shows_no_archive() {
+    let bench = Bench::new().await;
+    let whole = Plan::FailsAt(u64::MAX);
+    let (done, _) = bench.run(whole.clone(), CancellationToken::new()).await;
+    let bytes = done.unwrap().result.archive_bytes;
+    assert!(bytes > 600_000, "{bytes}");
+    std::fs::remove_dir_all(bench.folder.path().join("backups")).unwrap();
+    for at in [0, 1, 300_000, bytes / 2, bytes - 1, bytes] {
+        let (ended, _) = bench.run(Plan::FailsAt(at), CancellationToken::new()).await;
+        let what = format!("byte {at} of {bytes}");
+        assert!(ended.is_err(), "{what}");
+        bench.check_failed(&what, "the disk is full");
+    }
+    // A failed one makes room for the next try.
+    let (done, _) = bench.run(whole, CancellationToken::new()).await;
+    assert_eq!(*done.unwrap().backup.phase(), BackupPhase::Completed);
+    assert!(bench.folder.path().join(ARCHIVE).is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_are_cancelled_at_any_call_of_the_store_show_no_archive() {
+    let bench = Bench::new().await;
+    let never = CancellationToken::new();
+    let (done, calls) = bench
+        .run(Plan::CancelsAt(u64::MAX, never.clone()), never)
+        .await;
+    done.unwrap();
+    let mut cancelled = 0;
+    for at in 0..calls {
+        std::fs::remove_dir_all(bench.folder.path().join("backups")).unwrap();
+        let cancel = CancellationToken::new();
+        let (ended, _) = bench.run(Plan::CancelsAt(at, cancel.clone()), cancel).await;
+        let what = format!("call {at} of {calls}");
+        match ended {
+            Err(_) => {
+                bench.check_failed(&what, "cancelled by the user");
+                cancelled += 1;
+            }
+            // Nothing was left to do but to tell.
+            Ok(done) => {
+                assert_eq!(*done.backup.phase(), BackupPhase::Completed, "{what}");
+                let size = bench.folder.path().join(ARCHIVE).metadata().unwrap().len();
+                assert_eq!(size, done.result.archive_bytes, "{what}");
+            }
+        }
+    }
+    assert!(cancelled >= calls / 2, "{cancelled} of {calls}");
+}
