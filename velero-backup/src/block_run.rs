@@ -54,7 +54,11 @@ impl Worked {
     /// The items of the block, then their additional items by name.
     fn in_order(&self) -> impl Iterator<Item = &Prepared> {
         let own: HashSet<&ResourceIdentifier> = self.order.iter().collect();
-        let mut rest: Vec<_> = self.found.iter().filter(|(id, _)| !own.contains(id)).collect();
+        let mut rest: Vec<_> = self
+            .found
+            .iter()
+            .filter(|(id, _)| !own.contains(id))
+            .collect();
         rest.sort_by_key(|(id, _)| *id);
         let items = self.order.iter().filter_map(|id| self.found.get(id));
         items.chain(rest.into_iter().map(|(_, item)| item))

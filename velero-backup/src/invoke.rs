@@ -172,7 +172,8 @@ impl Actions {
                 match item.tree() {
                     Ok(parsed) => tree = Some(Arc::new(parsed)),
                     Err(error) => {
-                        let message = format!("its item-block actions did not run: {}", chain(&error));
+                        let message =
+                            format!("its item-block actions did not run: {}", chain(&error));
                         records.push(record(&gr, item, message));
                         break;
                     }

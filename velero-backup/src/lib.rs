@@ -4,8 +4,8 @@
 pub mod artifacts;
 
 mod actions;
-mod block_run;
 mod beyond;
+mod block_run;
 mod blocks;
 mod coverage;
 mod definitions;
@@ -41,8 +41,8 @@ pub use coverage::{Coverage, KindCoverage, LeftOut, Reading};
 pub use dry_run::DryRun;
 pub use engine::{BackupEngine, BackupOptions, BackupRun, Noted};
 pub use error::{Error, ErrorKind};
-pub use inputs::{RequestInputs, policy_config_map};
 pub use finalize::{ArchiveBase, FinalizeResult};
+pub use inputs::{RequestInputs, policy_config_map};
 pub use namespaces::live_namespaces;
 pub use operations::OperationCounts;
 pub use prepare::{PrepareDefaults, prepare};

@@ -13,8 +13,8 @@ use velero_core::{GoDuration, ResourceIdentifier, Timestamp};
 
 use crate::engine::{BackupEngine, BackupRun};
 use crate::invoke::{Actions, Prepared};
-use crate::prepare::whole_seconds;
 use crate::output::log;
+use crate::prepare::whole_seconds;
 use crate::run::Run;
 
 /// How long an operation may take when the backup does not say: the peer's default.

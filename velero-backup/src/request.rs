@@ -12,8 +12,8 @@ use velero_core::policy::ResourcePolicies;
 use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, Catalog, GroupResource, ItemHead, SelectorSet};
 
-use crate::coverage::Rule;
 use crate::RequestInputs;
+use crate::coverage::Rule;
 use crate::inputs::{bad_timeout, unread_policy};
 use crate::unsupported;
 
@@ -103,7 +103,11 @@ impl BackupRequest {
         if !faults.is_empty() {
             return Err(faults);
         }
-        if let Some(policy) = inputs.policies.as_ref().and_then(|p| p.include_exclude.as_ref()) {
+        if let Some(policy) = inputs
+            .policies
+            .as_ref()
+            .and_then(|p| p.include_exclude.as_ref())
+        {
             policy.merge_into(&mut filters, catalog);
         }
 

@@ -102,9 +102,7 @@ impl RunError {
             | Self::Log(_)
             | Self::Metadata { .. }
             | Self::Document { .. }
-            | Self::ClaimLost(_) => {
-                RunErrorKind::Store
-            }
+            | Self::ClaimLost(_) => RunErrorKind::Store,
             Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) => RunErrorKind::Cluster,
         }
     }
