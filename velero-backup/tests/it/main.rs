@@ -7,8 +7,8 @@
 )]
 
 mod actions;
-mod coverage;
 mod blocks;
+mod coverage;
 mod ending;
 mod faults;
 mod faults_ending;
