@@ -70,8 +70,8 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     ensure!(whole.result.records.is_empty(), "{:?}", lines(&whole));
     ensure!(faults.of(&whole, "configmaps").len() > OBJECTS);
     faults.compaction(&whole).await.context("compaction")?;
-    faults.refusals(&whole).await.context("refusals")?;
     faults.aggregated(&whole).await.context("aggregated API")?;
+    faults.refusals(&whole).await.context("refusals")?;
     faults.definition(&whole).await.context("definition")?;
     plane.stop().await;
     Ok(())
