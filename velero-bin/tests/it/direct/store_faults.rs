@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use velero_bin::logfile::{LogOptions, RunLogs};
 use velero_bin::runs::{BackupDone, BackupFailure, BackupRun, cancelled_by, run_backup};
 use velero_cluster::Cluster;
-use velero_core::{CancellationToken, Timestamp};
 use velero_core::api::{Backup, BackupPhase};
+use velero_core::{CancellationToken, Timestamp};
 use velero_persistence::{
     BackupStore, Error, Location, ObjectBackend, ObjectEntry, ObjectStore, PutMode, Result,
     UploadBackend,
