@@ -260,7 +260,10 @@ impl Faults<'_> {
         let file = Kubeconfig::read_from(self.plane.kubeconfig_for("narrow", None)?)?;
         let options = KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(file, &options);
-        let client = Client::try_from(config.await?)?;
+        let mut config = config.await?;
+        // The client would hide refusals by trying again itself.
+        config.default_retry = false;
+        let client = Client::try_from(config)?;
         let refused = || async {
             let list = Request::get(format!("{MAPS}limit=1")).body(Body::empty())?;
             Ok((client.send(list).await?.status() == StatusCode::OK).then_some(()))
