@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -62,7 +63,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     let faults = Faults {
         cx,
         kubectl: Kubectl::new(&plane)?,
-        client: plane.client().await?,
+        client: client(plane.kubeconfig()).await?,
         plane: &plane,
     };
     faults.fill().await?;
@@ -82,6 +83,17 @@ struct Faults<'a> {
     plane: &'a ControlPlane,
     kubectl: Kubectl,
     client: Client,
+}
+
+/// A client that does not try again by itself, which would hide refusals.
+async fn client(kubeconfig: &Path) -> Result<Client> {
+    let (file, options) = (
+        Kubeconfig::read_from(kubeconfig)?,
+        KubeConfigOptions::default(),
+    );
+    let mut config = kube::Config::from_custom_kubeconfig(file, &options).await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
 }
 
 fn none() -> Gate {
@@ -257,10 +269,7 @@ impl Faults<'_> {
         ];
         // Without a share, one call passes at a time, and the others are refused.
         self.kubectl.apply(&objects, &[]).await?;
-        let file = Kubeconfig::read_from(self.plane.kubeconfig_for("narrow", None)?)?;
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(file, &options);
-        let client = Client::try_from(config.await?)?;
+        let client = client(&self.plane.kubeconfig_for("narrow", None)?).await?;
         let refused = || async {
             let list = Request::get(format!("{MAPS}limit=1")).body(Body::empty())?;
             Ok((client.send(list).await?.status() == StatusCode::OK).then_some(()))
