@@ -225,7 +225,7 @@ async fn connections_that_stay_broken_cost_the_rest_of_their_kind() {
         server.faults().add(reset.resource("books").skip(page));
         let done = timed(&engine).await.unwrap();
         assert_eq!(count(&done, "books."), page as usize * PAGE);
-        told(&done, "books.example.com", "no answer from the api server");
+        told(&done, "books.example.com", "connection reset by peer");
         let (mut items, mut rest) = (done.items, whole.items.clone());
         take(&mut items, "books.");
         take(&mut rest, "books.");

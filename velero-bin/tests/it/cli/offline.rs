@@ -214,12 +214,8 @@ async fn bad_words_are_usage_and_exit_with_one() {
         ),
         ("backup get", "no kubeconfig was found"),
         (
-            "backup create b --data-mover mine --ordered-resources pods=a/b",
-            "not supported yet: --data-mover, --ordered-resources",
-        ),
-        (
-            "backup create b --resource-policies-configmap p",
-            "not supported yet: --resource-policies-configmap",
+            "backup create b --data-mover mine --parallel-files-upload 4",
+            "not supported yet: --data-mover, --parallel-files-upload",
         ),
         (
             "backup create b --volume-snapshot-locations v",

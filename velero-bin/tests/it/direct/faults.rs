@@ -417,6 +417,13 @@ async fn the_name_of_a_killed_backup_is_taken_over() {
     assert_eq!(hidden, Vec::<String>::new());
 }
 
+/// What a failed backup leaves.
+const FAILED: [&str; 3] = [
+    "backups/first/first-logs.gz",
+    "backups/first/first-results.gz",
+    "backups/first/velero-backup.json",
+];
+
 /// Whether this process ignores SIGHUP, as under `nohup`; then so do its children.
 #[cfg(target_os = "linux")]
 fn ignores_hangups() -> bool {
@@ -443,7 +450,7 @@ async fn a_backup_ends_cleanly_with_its_terminal_unless_told_to_outlive_it() {
         .await
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(files(folder.path()), Vec::<String>::new());
+    assert_eq!(files(folder.path()), FAILED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -464,14 +471,7 @@ async fn an_interrupted_backup_leaves_its_log() {
         stderr.contains("backup \"first\" failed: cancelled"),
         "{stderr}"
     );
-    assert_eq!(
-        files(folder.path()),
-        [
-            "backups/first/first-logs.gz",
-            "backups/first/first-results.gz",
-            "backups/first/velero-backup.json"
-        ]
-    );
+    assert_eq!(files(folder.path()), FAILED);
     let metadata = std::fs::read(folder.path().join("backups/first/velero-backup.json")).unwrap();
     let status = serde_json::from_slice::<serde_json::Value>(&metadata).unwrap()["status"].clone();
     assert_eq!(status["phase"], "Failed");
