@@ -1,5 +1,7 @@
 //! What users plug into a run: item actions, and what the engines hand to them.
 
+mod closure;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Backup, Restore};
 use crate::filter::IncludesExcludes;
 use crate::{Catalog, GroupResource, ItemTree, ResourceIdentifier, Selector};
+
+pub use closure::{BackupMap, BlockMap, RestoreMap};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -435,109 +439,6 @@ pub trait ItemBlockAction: Send + Sync {
     ) -> Result<Vec<ResourceIdentifier>, ActionError>;
 }
 
-/// A backup action made of a closure that needs no cluster: name, selector and a function from item to outcome.
-///
-/// ```
-/// use velero_core::action::{BackupMap, BackupOutcome, ResourceSelector};
-///
-/// let secrets = ResourceSelector::resources(["secrets"]);
-/// let strip = BackupMap::new("example.com/strip-tokens", secrets, |mut item| {
-///     Ok(match item.remove("/data", "token") {
-///         Some(_) => BackupOutcome::changed(item),
-///         None => BackupOutcome::unchanged(),
-///     })
-/// });
-/// # let _ = strip;
-/// ```
-pub struct BackupMap<F> {
-    name: String,
-    selector: ResourceSelector,
-    map: F,
-}
-
-impl<F> BackupMap<F>
-where
-    F: Fn(ItemTree) -> Result<BackupOutcome, ActionError> + Send + Sync,
-{
-    /// Makes the action.
-    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
-        Self {
-            name: name.into(),
-            selector,
-            map,
-        }
-    }
-}
-
-#[async_trait]
-impl<F> BackupItemAction for BackupMap<F>
-where
-    F: Fn(ItemTree) -> Result<BackupOutcome, ActionError> + Send + Sync,
-{
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn applies_to(&self) -> ResourceSelector {
-        self.selector.clone()
-    }
-
-    async fn execute(
-        &self,
-        item: ItemTree,
-        _: &ActionContext<'_, Backup>,
-    ) -> Result<BackupOutcome, ActionError> {
-        (self.map)(item)
-    }
-
-    fn effects(&self) -> Effects {
-        Effects::None
-    }
-}
-
-/// An item-block action made of a closure that needs no cluster: name, selector and a function from item to related items.
-pub struct BlockMap<F> {
-    name: String,
-    selector: ResourceSelector,
-    map: F,
-}
-
-impl<F> BlockMap<F>
-where
-    F: Fn(&ItemTree) -> Vec<ResourceIdentifier> + Send + Sync,
-{
-    /// Makes the action.
-    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
-        Self {
-            name: name.into(),
-            selector,
-            map,
-        }
-    }
-}
-
-#[async_trait]
-impl<F> ItemBlockAction for BlockMap<F>
-where
-    F: Fn(&ItemTree) -> Vec<ResourceIdentifier> + Send + Sync,
-{
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn applies_to(&self) -> ResourceSelector {
-        self.selector.clone()
-    }
-
-    async fn related_items(
-        &self,
-        item: &ItemTree,
-        _: &ActionContext<'_, Backup>,
-    ) -> Result<Vec<ResourceIdentifier>, ActionError> {
-        Ok((self.map)(item))
-    }
-}
-
 /// What a restore action is given.
 #[derive(Debug, Clone)]
 pub struct RestoreInput {
@@ -626,53 +527,6 @@ pub trait RestoreItemAction: Send + Sync {
     /// What it does besides.
     fn effects(&self) -> Effects {
         Effects::Unknown
-    }
-}
-
-/// A restore action made of a closure that needs no cluster: name, selector and a function from item to item.
-pub struct RestoreMap<F> {
-    name: String,
-    selector: ResourceSelector,
-    map: F,
-}
-
-impl<F> RestoreMap<F>
-where
-    F: Fn(ItemTree) -> Result<ItemTree, ActionError> + Send + Sync,
-{
-    /// Makes the action.
-    pub fn new(name: impl Into<String>, selector: ResourceSelector, map: F) -> Self {
-        Self {
-            name: name.into(),
-            selector,
-            map,
-        }
-    }
-}
-
-#[async_trait]
-impl<F> RestoreItemAction for RestoreMap<F>
-where
-    F: Fn(ItemTree) -> Result<ItemTree, ActionError> + Send + Sync,
-{
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn applies_to(&self) -> ResourceSelector {
-        self.selector.clone()
-    }
-
-    async fn execute(
-        &self,
-        input: RestoreInput,
-        _: &ActionContext<'_, Restore>,
-    ) -> Result<RestoreOutcome, ActionError> {
-        (self.map)(input.item).map(RestoreOutcome::create)
-    }
-
-    fn effects(&self) -> Effects {
-        Effects::None
     }
 }
 
