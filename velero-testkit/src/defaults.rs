@@ -130,36 +130,7 @@ fn special(name: &str, tree: &mut Value) {
 /// Rules outside the core group.
 fn special_elsewhere(name: &str, tree: &mut Value) {
     match name {
-        "apps.v1.DeploymentStrategy" if tree["type"] == "RollingUpdate" => {
-            set(tree, "rollingUpdate", json!({}));
-            set(&mut tree["rollingUpdate"], "maxUnavailable", "25%");
-            set(&mut tree["rollingUpdate"], "maxSurge", "25%");
-        }
-        "apps.v1.DaemonSetUpdateStrategy" if tree["type"] == "RollingUpdate" => {
-            set(tree, "rollingUpdate", json!({}));
-            set(&mut tree["rollingUpdate"], "maxUnavailable", 1);
-            set(&mut tree["rollingUpdate"], "maxSurge", 0);
-        }
-        "apps.v1.StatefulSetUpdateStrategy" => {
-            if absent(tree.get("type")) {
-                tree["type"] = "RollingUpdate".into();
-                set(tree, "rollingUpdate", json!({}));
-            }
-            if tree["type"] == "RollingUpdate" && tree["rollingUpdate"].is_object() {
-                set(&mut tree["rollingUpdate"], "partition", 0);
-            }
-        }
-        "apps.v1.StatefulSetSpec" => {
-            // Claim templates carry their kind in what the server returns.
-            for claim in tree["volumeClaimTemplates"]
-                .as_array_mut()
-                .into_iter()
-                .flatten()
-            {
-                set(claim, "apiVersion", "v1");
-                set(claim, "kind", "PersistentVolumeClaim");
-            }
-        }
+        _ if name.starts_with("apps.") => special_in_apps(name, tree),
         "batch.v1.Job" => {
             let labels = tree["spec"]["template"]["metadata"]["labels"].clone();
             if labels.is_object() && tree["metadata"].is_object() {
@@ -168,10 +139,6 @@ fn special_elsewhere(name: &str, tree: &mut Value) {
             if tree["spec"].is_object() {
                 job(&mut tree["spec"]);
             }
-        }
-        "apps.v1.DaemonSet" => {
-            let annotations = &mut tree["metadata"]["annotations"];
-            set_new(annotations, "deprecated.daemonset.template.generation", "0");
         }
         "apiextensions.v1.CustomResourceDefinitionNames" => {
             let kind = tree["kind"].as_str().unwrap_or_default().to_owned();
@@ -193,6 +160,44 @@ fn special_elsewhere(name: &str, tree: &mut Value) {
                 json!(["Ingress"])
             };
             tree["policyTypes"] = types;
+        }
+        _ => {}
+    }
+}
+
+/// Rules of the group `apps`.
+fn special_in_apps(name: &str, tree: &mut Value) {
+    match name {
+        "apps.v1.DeploymentStrategy" if tree["type"] == "RollingUpdate" => {
+            set(tree, "rollingUpdate", json!({}));
+            set(&mut tree["rollingUpdate"], "maxUnavailable", "25%");
+            set(&mut tree["rollingUpdate"], "maxSurge", "25%");
+        }
+        "apps.v1.DaemonSetUpdateStrategy" if tree["type"] == "RollingUpdate" => {
+            set(tree, "rollingUpdate", json!({}));
+            set(&mut tree["rollingUpdate"], "maxUnavailable", 1);
+            set(&mut tree["rollingUpdate"], "maxSurge", 0);
+        }
+        "apps.v1.StatefulSetUpdateStrategy" => {
+            if absent(tree.get("type")) {
+                tree["type"] = "RollingUpdate".into();
+                set(tree, "rollingUpdate", json!({}));
+            }
+            if tree["type"] == "RollingUpdate" && tree["rollingUpdate"].is_object() {
+                set(&mut tree["rollingUpdate"], "partition", 0);
+            }
+        }
+        "apps.v1.StatefulSetSpec" => {
+            // Claim templates carry their kind in what the server returns.
+            let templates = tree["volumeClaimTemplates"].as_array_mut();
+            for claim in templates.into_iter().flatten() {
+                set(claim, "apiVersion", "v1");
+                set(claim, "kind", "PersistentVolumeClaim");
+            }
+        }
+        "apps.v1.DaemonSet" => {
+            let annotations = &mut tree["metadata"]["annotations"];
+            set_new(annotations, "deprecated.daemonset.template.generation", "0");
         }
         _ => {}
     }

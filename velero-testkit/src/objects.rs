@@ -95,16 +95,38 @@ fn qualified_name(key: &str) -> bool {
 
 /// What is wrong with labels, annotations, owner references and finalizers.
 pub(crate) fn metadata_causes(tree: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
     let metadata = &tree["metadata"];
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
+    let mut causes = label_causes(&metadata["labels"]);
+    let annotations = metadata["annotations"].as_object().into_iter().flatten();
+    let size: usize = annotations
+        .map(|(k, v)| k.len() + v.as_str().unwrap_or_default().len())
+        .sum();
+    if size > 256 * 1024 {
+        causes.push(Cause {
+            reason: "FieldValueTooLong",
+            message: "Too long: may not be more than 262144 bytes".into(),
+            field: "metadata.annotations".into(),
+        });
+    }
+    causes.extend(owner_causes(&metadata["ownerReferences"]));
+    let finalizers = metadata["finalizers"].as_array().into_iter().flatten();
+    for (index, finalizer) in finalizers.enumerate() {
+        if !qualified_name(finalizer.as_str().unwrap_or_default()) {
+            let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+            let field = format!("metadata.finalizers[{index}]");
+            causes.push(Cause::invalid(field, finalizer, why));
+        }
+    }
+    causes
+}
+
+fn label_causes(labels: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (key, value) in labels.as_object().into_iter().flatten() {
         if !qualified_name(key) {
             let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-            causes.push(Cause::invalid(
-                "metadata.labels",
-                &Value::from(key.as_str()),
-                why,
-            ));
+            let key = Value::from(key.as_str());
+            causes.push(Cause::invalid("metadata.labels", &key, why));
         }
         let text = value.as_str().unwrap_or_default();
         let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -118,49 +140,18 @@ pub(crate) fn metadata_causes(tree: &Value) -> Vec<Cause> {
             causes.push(Cause::invalid("metadata.labels", value, why));
         }
     }
-    let annotations = metadata["annotations"].as_object();
-    let size: usize = annotations
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| k.len() + v.as_str().unwrap_or_default().len())
-        .sum();
-    if size > 256 * 1024 {
-        causes.push(Cause {
-            reason: "FieldValueTooLong",
-            message: "Too long: may not be more than 262144 bytes".into(),
-            field: "metadata.annotations".into(),
-        });
-    }
-    for (index, owner) in metadata["ownerReferences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    causes
+}
+
+fn owner_causes(owners: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if owner[key].as_str().is_none_or(str::is_empty) {
                 let field = format!("metadata.ownerReferences[{index}].{key}");
-                causes.push(Cause::invalid(
-                    field,
-                    &Value::from(""),
-                    &format!("{key} must not be empty"),
-                ));
+                let why = format!("{key} must not be empty");
+                causes.push(Cause::invalid(field, &Value::from(""), &why));
             }
-        }
-    }
-    for (index, finalizer) in metadata["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        if !qualified_name(finalizer.as_str().unwrap_or_default()) {
-            let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
-            causes.push(Cause::invalid(
-                format!("metadata.finalizers[{index}]"),
-                finalizer,
-                why,
-            ));
         }
     }
     causes

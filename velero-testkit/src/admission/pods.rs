@@ -67,7 +67,6 @@ fn qos(spec: &Value) -> &'static str {
 
 /// Mounts the token of the ServiceAccount, as the ServiceAccount admission plugin does.
 fn token(state: &mut State, tree: &mut Value) -> Result<(), ApiError> {
-    const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
     let (namespace, name) = (
         meta(tree, "namespace").to_owned(),
         meta(tree, "name").to_owned(),
@@ -103,23 +102,7 @@ fn token(state: &mut State, tree: &mut Value) -> Result<(), ApiError> {
     let volume = given
         .clone()
         .unwrap_or_else(|| format!("kube-api-access-{}", state.ids.suffix()));
-    let mut mounted = false;
-    for list in ["initContainers", "containers"] {
-        let containers = tree["spec"].get_mut(list).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten() {
-            let mut mounts = container["volumeMounts"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            if mounts.iter().any(|m| m["mountPath"] == MOUNT) {
-                continue;
-            }
-            mounts.push(json!({"mountPath": MOUNT, "name": volume, "readOnly": true}));
-            container["volumeMounts"] = mounts.into();
-            mounted = true;
-        }
-    }
-    if mounted && given.is_none() {
+    if mount(&mut tree["spec"], &volume) && given.is_none() {
         let mut volumes = volumes;
         volumes.push(json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
             {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
@@ -129,4 +112,24 @@ fn token(state: &mut State, tree: &mut Value) -> Result<(), ApiError> {
         tree["spec"]["volumes"] = volumes.into();
     }
     Ok(())
+}
+
+/// Mounts a volume in all containers where nothing else lies in that place; says whether there was one.
+fn mount(spec: &mut Value, volume: &str) -> bool {
+    const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let mut mounted = false;
+    for list in ["initContainers", "containers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let given = container["volumeMounts"].as_array();
+            let mut mounts = given.cloned().unwrap_or_default();
+            if mounts.iter().any(|m| m["mountPath"] == MOUNT) {
+                continue;
+            }
+            mounts.push(json!({"mountPath": MOUNT, "name": volume, "readOnly": true}));
+            container["volumeMounts"] = mounts.into();
+            mounted = true;
+        }
+    }
+    mounted
 }

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod containers;
 mod cx;
 mod definitions;
 mod discovery;
@@ -76,6 +77,7 @@ pub fn checks() -> Vec<Check> {
         ownership::CHECKS,
         lifecycle::CHECKS,
         kinds::CHECKS,
+        containers::CHECKS,
         definitions::CHECKS,
         discovery::CHECKS,
         watches::CHECKS,

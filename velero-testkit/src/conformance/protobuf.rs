@@ -311,14 +311,14 @@ async fn protobuf_options_delete(cx: Cx) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn protobuf_bodies_are_checked(cx: Cx) -> Result<(), Failure> {
-    let path = cx.path("/api/v1", "configmaps");
+/// Bodies that are no ConfigMap: what they are, their bytes, how the refusal begins.
+fn broken_bodies() -> Vec<(&'static str, Vec<u8>, String)> {
     let whole = Message::new()
         .bytes(1, metadata("one"))
         .body("v1", "ConfigMap");
     let cannot = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: ";
     let unrecognised = "the object provided is unrecognized (must be of type ConfigMap): ";
-    let cases: [(&str, Vec<u8>, String); 7] = [
+    vec![
         (
             "no bytes",
             Vec::new(),
@@ -356,8 +356,12 @@ async fn protobuf_bodies_are_checked(cx: Cx) -> Result<(), Failure> {
             Message(vec![0x02, 0x00]).body("v1", "ConfigMap"),
             format!("{cannot}proto: ConfigMap: illegal tag 0 (wire type 2)"),
         ),
-    ];
-    for (what, body, want) in cases {
+    ]
+}
+
+async fn protobuf_bodies_are_checked(cx: Cx) -> Result<(), Failure> {
+    let path = cx.path("/api/v1", "configmaps");
+    for (what, body, want) in broken_bodies() {
         let (code, refused) = answer(&cx, Method::POST, &path, body).await?;
         same!(code, 400, what);
         same!(refused["reason"], "BadRequest", what);

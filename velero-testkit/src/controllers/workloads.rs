@@ -42,10 +42,10 @@ fn ready(pods: &[Arc<Stored>]) -> usize {
 }
 
 fn replicas(tree: &Value) -> usize {
-    tree["spec"]["replicas"]
-        .as_u64()
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or(1)
+    match &tree["spec"]["replicas"] {
+        Value::Null => 1,
+        given => number(given),
+    }
 }
 
 /// Sets numbers of a status; zero is left out, as Go does.
@@ -63,6 +63,9 @@ fn numbers(tree: &mut Value, counts: &[(&str, usize)]) {
     tree["status"]["observedGeneration"] = tree["metadata"]["generation"].clone();
 }
 
+/// The annotation that counts the templates of a Deployment.
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
 /// One ReplicaSet for the present template, none with replicas for older ones.
 pub(super) fn deployment(
     inner: &Arc<Inner>,
@@ -70,11 +73,9 @@ pub(super) fn deployment(
     resource: &Arc<Resource>,
     live: &Arc<Stored>,
 ) {
-    const REVISION: &str = "deployment.kubernetes.io/revision";
     let mut tree = live.full(resource);
     let namespace = live.identity().0.to_owned();
-    let template = tree["spec"]["template"].clone();
-    let hash = hash(&template);
+    let hash = hash(&tree["spec"]["template"]);
     let name = format!("{}-{hash}", live.name());
     adopt(inner, state, resource, live, "replicasets.apps");
     let sets = controlled(state, "replicasets.apps", live);
@@ -82,41 +83,24 @@ pub(super) fn deployment(
         return;
     };
     if !sets.iter().any(|s| s.name() == name) {
-        let mut template = template;
-        template["metadata"]["labels"]["pod-template-hash"] = hash.clone().into();
-        let mut selector = tree["spec"]["selector"].clone();
-        selector["matchLabels"]["pod-template-hash"] = hash.into();
         let revision = (sets.len() + 1).to_string();
-        let set = json!({
-            "metadata": {
-                "name": name, "labels": template["metadata"]["labels"], "annotations": {REVISION: revision},
-                "ownerReferences": controlled_by(resource, live),
-            },
-            "spec": {"replicas": replicas(&tree), "selector": selector, "template": template},
-        });
+        let mut set = set_of(&tree, &hash, &revision);
+        set["metadata"]["name"] = name.clone().into();
+        set["metadata"]["ownerReferences"] = controlled_by(resource, live);
         tree["metadata"]["annotations"][REVISION] = revision.into();
         make(inner, state, "apps/v1", "ReplicaSet", Some(&namespace), set);
     }
     let (mut total, mut running) = (0, 0);
     for set in controlled(state, "replicasets.apps", live) {
         let mut set_tree = set.full(&set_resource);
-        let wanted = if set.name() == name {
-            replicas(&tree)
-        } else {
-            0
-        };
+        let is_current = set.name() == name;
+        let wanted = if is_current { replicas(&tree) } else { 0 };
         if replicas(&set_tree) != wanted {
             set_tree["spec"]["replicas"] = wanted.into();
             save(inner, state, &set_resource, &set, set_tree);
-        } else if set.name() == name {
-            total = set_tree["status"]["replicas"]
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(0);
-            running = set_tree["status"]["readyReplicas"]
-                .as_u64()
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(0);
+        } else if is_current {
+            total = number(&set_tree["status"]["replicas"]);
+            running = number(&set_tree["status"]["readyReplicas"]);
         }
     }
     let counts = [
@@ -135,6 +119,24 @@ pub(super) fn deployment(
         }]);
     }
     save(inner, state, resource, live, tree);
+}
+
+/// The ReplicaSet of a Deployment's present template, without name and owner.
+fn set_of(deployment: &Value, hash: &str, revision: &str) -> Value {
+    let mut template = deployment["spec"]["template"].clone();
+    template["metadata"]["labels"]["pod-template-hash"] = hash.into();
+    let mut selector = deployment["spec"]["selector"].clone();
+    selector["matchLabels"]["pod-template-hash"] = hash.into();
+    json!({
+        "metadata": {"labels": template["metadata"]["labels"], "annotations": {REVISION: revision}},
+        "spec": {"replicas": replicas(deployment), "selector": selector, "template": template},
+    })
+}
+
+/// A count, or zero.
+fn number(value: &Value) -> usize {
+    let number = value.as_u64().and_then(|n| usize::try_from(n).ok());
+    number.unwrap_or(0)
 }
 
 /// A pod made from a template.
@@ -192,68 +194,15 @@ pub(super) fn stateful_set(
     live: &Arc<Stored>,
 ) {
     let mut tree = live.full(resource);
-    let namespace = live.identity().0.to_owned();
     adopt(inner, state, resource, live, "pods");
     let wanted = replicas(&tree);
     let revision = format!("{}-{}", live.name(), hash(&tree["spec"]["template"]));
     for index in 0..wanted {
-        let name = format!("{}-{index}", live.name());
-        if state
-            .get("pods", &crate::store::key(Some(&namespace), &name))
-            .is_some()
-        {
-            continue;
-        }
-        let mut made = pod(
-            &tree["spec"]["template"],
-            name.clone().into(),
-            resource,
-            live,
-        );
-        made["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] = name.clone().into();
-        made["metadata"]["labels"]["apps.kubernetes.io/pod-index"] = index.to_string().into();
-        made["metadata"]["labels"]["controller-revision-hash"] = revision.clone().into();
-        for template in tree["spec"]["volumeClaimTemplates"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
-        {
-            let volume = template["metadata"]["name"].as_str().unwrap_or_default();
-            let claim = format!("{volume}-{name}");
-            let mut volumes = made["spec"]["volumes"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            volumes.push(json!({"name": volume, "persistentVolumeClaim": {"claimName": claim}}));
-            made["spec"]["volumes"] = volumes.into();
-            if state
-                .get(
-                    "persistentvolumeclaims",
-                    &crate::store::key(Some(&namespace), &claim),
-                )
-                .is_none()
-            {
-                let labels = tree["spec"]["selector"]["matchLabels"].clone();
-                let body = json!({"metadata": {"name": claim, "labels": labels}, "spec": template["spec"]});
-                make(
-                    inner,
-                    state,
-                    "v1",
-                    "PersistentVolumeClaim",
-                    Some(&namespace),
-                    body,
-                );
-            }
-        }
-        make(inner, state, "v1", "Pod", Some(&namespace), made);
+        numbered_pod(inner, state, resource, live, &tree, (index, &revision));
     }
-    let pods = controlled(state, "pods", live);
-    for pod in &pods {
-        let index = pod
-            .name()
-            .rsplit('-')
-            .next()
-            .and_then(|n| n.parse::<usize>().ok());
+    for pod in &controlled(state, "pods", live) {
+        let index = pod.name().rsplit('-').next();
+        let index = index.and_then(|n| n.parse::<usize>().ok());
         if index.is_some_and(|n| n >= wanted) {
             crate::effects::remove_quietly(inner, state, "pods", &pod.key);
         }
@@ -274,6 +223,53 @@ pub(super) fn stateful_set(
     tree["status"]["updateRevision"] = revision.into();
     tree["status"]["collisionCount"] = 0.into();
     save(inner, state, resource, live, tree);
+}
+
+/// Makes the pod of a StatefulSet with one number, and its claims, where they are missing.
+fn numbered_pod(
+    inner: &Arc<Inner>,
+    state: &mut State,
+    resource: &Arc<Resource>,
+    live: &Arc<Stored>,
+    tree: &Value,
+    (index, revision): (usize, &str),
+) {
+    let namespace = live.identity().0.to_owned();
+    let name = format!("{}-{index}", live.name());
+    let is_there = |state: &State, table: &str, name: &str| {
+        let key = crate::store::key(Some(&namespace), name);
+        state.get(table, &key).is_some()
+    };
+    if is_there(state, "pods", &name) {
+        return;
+    }
+    let template = &tree["spec"]["template"];
+    let mut made = pod(template, name.clone().into(), resource, live);
+    let labels = &mut made["metadata"]["labels"];
+    labels["statefulset.kubernetes.io/pod-name"] = name.clone().into();
+    labels["apps.kubernetes.io/pod-index"] = index.to_string().into();
+    labels["controller-revision-hash"] = revision.into();
+    let mut volumes = made["spec"]["volumes"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let templates = tree["spec"]["volumeClaimTemplates"].as_array();
+    for template in templates.into_iter().flatten() {
+        let volume = template["metadata"]["name"].as_str().unwrap_or_default();
+        let claim = format!("{volume}-{name}");
+        volumes.push(json!({"name": volume, "persistentVolumeClaim": {"claimName": claim}}));
+        if is_there(state, "persistentvolumeclaims", &claim) {
+            continue;
+        }
+        let labels = &tree["spec"]["selector"]["matchLabels"];
+        let body = json!({"metadata": {"name": claim, "labels": labels}, "spec": template["spec"]});
+        let kind = "PersistentVolumeClaim";
+        make(inner, state, "v1", kind, Some(&namespace), body);
+    }
+    if !volumes.is_empty() {
+        made["spec"]["volumes"] = volumes.into();
+    }
+    make(inner, state, "v1", "Pod", Some(&namespace), made);
 }
 
 /// One pod, as there is one node.

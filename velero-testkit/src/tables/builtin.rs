@@ -331,65 +331,47 @@ pub(super) fn storage(named: (&str, &str)) -> Option<Vec<Column>> {
     })
 }
 
+/// A count, as text; one that is not there is zero.
+fn count(value: &Value) -> Value {
+    value.as_i64().unwrap_or(0).to_string().into()
+}
+
+fn suspended(tree: &Value) -> Value {
+    if tree["spec"]["suspend"] == Value::Bool(true) {
+        "True".into()
+    } else {
+        "False".into()
+    }
+}
+
+fn scaled(tree: &Value) -> Value {
+    let target = &tree["spec"]["scaleTargetRef"];
+    let text = |key: &str| target[key].as_str().unwrap_or_default();
+    format!("{}/{}", text("kind"), text("name")).into()
+}
+
 /// Columns of what runs pods.
 pub(super) fn workloads(named: (&str, &str)) -> Option<Vec<Column>> {
+    let ready = || {
+        made("Ready", |t| {
+            of_total(&t["status"]["readyReplicas"], &t["spec"]["replicas"])
+        })
+    };
     Some(match named {
         ("apps", "deployments") => vec![
-            made("Ready", |t| {
-                of_total(&t["status"]["readyReplicas"], &t["spec"]["replicas"])
-            }),
-            made("Up-to-date", |t| {
-                t["status"]["updatedReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Available", |t| {
-                t["status"]["availableReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
+            ready(),
+            made("Up-to-date", |t| count(&t["status"]["updatedReplicas"])),
+            made("Available", |t| count(&t["status"]["availableReplicas"])),
         ],
-        ("apps", "statefulsets") => {
-            vec![made("Ready", |t| {
-                of_total(&t["status"]["readyReplicas"], &t["spec"]["replicas"])
-            })]
-        }
+        ("apps", "statefulsets") => vec![ready()],
         ("apps", "replicasets") => vec![
             made("Desired", |t| t["spec"]["replicas"].to_string().into()),
-            made("Current", |t| {
-                t["status"]["replicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Ready", |t| {
-                t["status"]["readyReplicas"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
+            made("Current", |t| count(&t["status"]["replicas"])),
+            made("Ready", |t| count(&t["status"]["readyReplicas"])),
         ],
         ("apps", "daemonsets") => vec![
-            made("Desired", |t| {
-                t["status"]["desiredNumberScheduled"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
-            made("Ready", |t| {
-                t["status"]["numberReady"]
-                    .as_i64()
-                    .unwrap_or(0)
-                    .to_string()
-                    .into()
-            }),
+            made("Desired", |t| count(&t["status"]["desiredNumberScheduled"])),
+            made("Ready", |t| count(&t["status"]["numberReady"])),
         ],
         ("batch", "jobs") => vec![
             made("Status", job_status),
@@ -399,34 +381,18 @@ pub(super) fn workloads(named: (&str, &str)) -> Option<Vec<Column>> {
         ],
         ("batch", "cronjobs") => vec![
             path("Schedule", ".spec.schedule"),
-            made("Suspend", |t| {
-                if t["spec"]["suspend"] == Value::Bool(true) {
-                    "True".into()
-                } else {
-                    "False".into()
-                }
-            }),
+            made("Suspend", suspended),
             made("Active", |t| {
                 length(&t["status"]["active"]).to_string().into()
             }),
             since("Last Schedule", ".status.lastScheduleTime"),
         ],
-        ("policy", "poddisruptionbudgets") => {
-            vec![
-                path("Min Available", ".spec.minAvailable"),
-                path("Max Unavailable", ".spec.maxUnavailable"),
-            ]
-        }
+        ("policy", "poddisruptionbudgets") => vec![
+            path("Min Available", ".spec.minAvailable"),
+            path("Max Unavailable", ".spec.maxUnavailable"),
+        ],
         ("autoscaling", _) => vec![
-            made("Reference", |t| {
-                let target = &t["spec"]["scaleTargetRef"];
-                format!(
-                    "{}/{}",
-                    target["kind"].as_str().unwrap_or_default(),
-                    target["name"].as_str().unwrap_or_default()
-                )
-                .into()
-            }),
+            made("Reference", scaled),
             made("MinPods", |t| t["spec"]["minReplicas"].to_string().into()),
             made("MaxPods", |t| t["spec"]["maxReplicas"].to_string().into()),
         ],

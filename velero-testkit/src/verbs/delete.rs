@@ -176,19 +176,7 @@ pub(crate) fn delete_key(
         ));
     }
     let mut tree = live.full(resource);
-    let mut finalizers: Vec<Value> = tree["metadata"]["finalizers"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let policy = options.propagation.as_deref();
-    if matches!(policy, Some("Foreground" | "Background" | "Orphan")) {
-        finalizers.retain(|f| f != FOREGROUND && f != ORPHAN);
-    }
-    match policy {
-        Some("Foreground") => finalizers.push(FOREGROUND.into()),
-        Some("Orphan") => finalizers.push(ORPHAN.into()),
-        _ => {}
-    }
+    let mut finalizers = finalizers_by(options, &tree);
     effects::protect(state, resource, &live, &mut finalizers);
     let holds = resource.is("", "namespaces") || effects::has_instances(state, resource, &live);
     if options.dry_run {
@@ -211,19 +199,7 @@ pub(crate) fn delete_key(
         return Ok(Some(Deleted::Pending(live)));
     }
     if !live.deleting {
-        set_meta(
-            &mut tree,
-            "deletionTimestamp",
-            crate::clock::seconds(inner.now()),
-        );
-        set_meta(&mut tree, "deletionGracePeriodSeconds", 0);
-        if let Some(generation) = tree["metadata"]["generation"].as_i64() {
-            set_meta(&mut tree, "generation", generation + 1);
-        }
-        if resource.is("", "namespaces") {
-            crate::objects::clear_meta(&mut tree, "deletionGracePeriodSeconds");
-            tree["status"]["phase"] = "Terminating".into();
-        }
+        mark(resource, &mut tree, crate::clock::seconds(inner.now()));
     }
     if !finalizers.is_empty() {
         set_meta(&mut tree, "finalizers", finalizers);
@@ -231,6 +207,35 @@ pub(crate) fn delete_key(
     let stored = state.put(resource, tree);
     effects::deleting(inner, state, resource, &stored);
     Ok(Some(Deleted::Pending(stored)))
+}
+
+/// The finalizers of an object once its deletion is asked for.
+fn finalizers_by(options: &DeleteOptions, tree: &Value) -> Vec<Value> {
+    let given = tree["metadata"]["finalizers"].as_array();
+    let mut finalizers = given.cloned().unwrap_or_default();
+    let policy = options.propagation.as_deref();
+    if policy.is_some() {
+        finalizers.retain(|f| f != FOREGROUND && f != ORPHAN);
+    }
+    match policy {
+        Some("Foreground") => finalizers.push(FOREGROUND.into()),
+        Some("Orphan") => finalizers.push(ORPHAN.into()),
+        _ => {}
+    }
+    finalizers
+}
+
+/// Marks an object as one that is being deleted.
+fn mark(resource: &Resource, tree: &mut Value, now: String) {
+    set_meta(tree, "deletionTimestamp", now);
+    set_meta(tree, "deletionGracePeriodSeconds", 0);
+    if let Some(generation) = tree["metadata"]["generation"].as_i64() {
+        set_meta(tree, "generation", generation + 1);
+    }
+    if resource.is("", "namespaces") {
+        crate::objects::clear_meta(tree, "deletionGracePeriodSeconds");
+        tree["status"]["phase"] = "Terminating".into();
+    }
 }
 
 fn check_preconditions(

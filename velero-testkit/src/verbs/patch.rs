@@ -134,29 +134,7 @@ fn apply(
             &[cause],
         ));
     };
-    let mut applied = prepare::yaml(&request.body)?;
-    for key in ["apiVersion", "kind"] {
-        if applied[key].as_str().is_none_or(str::is_empty) {
-            return Err(ApiError::bad_request(format!(
-                "error decoding apply patch: {key} is missing"
-            )));
-        }
-    }
-    prepare::check_kind(&mut applied, &resource.api_version(), &resource.kind)?;
-    if applied["metadata"]
-        .get("managedFields")
-        .is_some_and(|m| !m.is_null())
-    {
-        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-    }
-    if meta(&applied, "name").is_empty() {
-        crate::objects::set_meta(&mut applied, "name", request.name());
-    }
-    check_name(request, &applied)?;
-    if let Some(namespace) = request.namespace() {
-        crate::objects::set_meta(&mut applied, "namespace", namespace);
-    }
-    let applied = convert::to_storage(resource, applied);
+    let applied = applied_object(request)?;
     let mut state = inner.lock();
     let Some(live) = state.get(&resource.table, &request.key()) else {
         return create_applied(inner, &mut state, request, applied, &manager, subresource);
@@ -186,6 +164,32 @@ fn apply(
     let stored = commit_update(inner, &mut state, resource, &live, tree, &writer)?;
     drop(state);
     Ok(read::object_reply(request, 200, &stored).with_warnings(warnings))
+}
+
+/// The configuration in the body of an apply, checked, in the version in which objects are kept.
+fn applied_object(request: &Request) -> Result<Value, ApiError> {
+    let resource = &request.resource;
+    let mut applied = prepare::yaml(&request.body)?;
+    for key in ["apiVersion", "kind"] {
+        if applied[key].as_str().is_none_or(str::is_empty) {
+            return Err(ApiError::bad_request(format!(
+                "error decoding apply patch: {key} is missing"
+            )));
+        }
+    }
+    prepare::check_kind(&mut applied, &resource.api_version(), &resource.kind)?;
+    let managed = applied["metadata"].get("managedFields");
+    if managed.is_some_and(|m| !m.is_null()) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    if meta(&applied, "name").is_empty() {
+        crate::objects::set_meta(&mut applied, "name", request.name());
+    }
+    check_name(request, &applied)?;
+    if let Some(namespace) = request.namespace() {
+        crate::objects::set_meta(&mut applied, "namespace", namespace);
+    }
+    Ok(convert::to_storage(resource, applied))
 }
 
 fn create_applied(

@@ -117,6 +117,22 @@ fn read_token(text: &str) -> Result<(i64, String), ApiError> {
     Ok((value["rv"].as_i64().ok_or_else(bad)?, start))
 }
 
+/// Where a page begins: the version of the list, and the key after which it goes on.
+fn position(request: &Request, now: u64) -> Result<(u64, Option<String>), ApiError> {
+    let query = &request.query;
+    let Some(text) = &query.continue_token else {
+        return Ok((now, None));
+    };
+    let version = query.resource_version.as_deref();
+    if version.is_some_and(|v| v != "0") {
+        return Err(ApiError::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
+    let (rv, after) = read_token(text)?;
+    Ok((u64::try_from(rv).unwrap_or(now), Some(after)))
+}
+
 /// Cuts the page that a request asks for.
 pub(crate) fn page(
     inner: &Inner,
@@ -126,24 +142,7 @@ pub(crate) fn page(
     let table = &request.resource.table;
     let prefix = prefix(request.namespace());
     let mut state = inner.lock();
-    let (rv, after) = match &request.query.continue_token {
-        None => (state.rv, None),
-        Some(_)
-            if request
-                .query
-                .resource_version
-                .as_deref()
-                .is_some_and(|v| v != "0") =>
-        {
-            return Err(ApiError::bad_request(
-                "specifying resource version is not allowed when using continue",
-            ));
-        }
-        Some(text) => {
-            let (rv, after) = read_token(text)?;
-            (u64::try_from(rv).unwrap_or(state.rv), Some(after))
-        }
-    };
+    let (rv, after) = position(request, state.rv)?;
     check_version(&state, request)?;
     let limit = request.query.limit.unwrap_or(usize::MAX);
     let snapshot = if limit == usize::MAX && after.is_none() {

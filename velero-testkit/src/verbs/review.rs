@@ -87,13 +87,52 @@ pub(crate) fn bind(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiEr
     ))
 }
 
-/// The log of a container: empty, as nothing runs.
+/// The log of a container: refused as far as an API server does it by itself, and then for want of a kubelet.
 pub(crate) fn log(inner: &Arc<Inner>, request: &Request) -> Result<Reply, ApiError> {
-    inner
+    let live = inner
         .lock()
         .get(&request.resource.table, &request.key())
         .ok_or_else(|| request.not_found())?;
-    Ok(Reply::bytes(200, Vec::new()).with_content_type("text/plain"))
+    let spec = live.tree()["spec"].clone();
+    let container = container_of(request, &spec)?;
+    if spec["nodeName"].as_str().is_none_or(str::is_empty) {
+        // There is nobody to ask yet.
+        return Ok(Reply::bytes(204, Vec::new()));
+    }
+    Err(ApiError::internal(format!(
+        "container {container} of pod {} has no log: nothing runs behind this API server",
+        live.name()
+    )))
+}
+
+/// The container that a request means; of several it has to name one.
+fn container_of(request: &Request, spec: &Value) -> Result<String, ApiError> {
+    let names = |list: &str| {
+        let containers = spec[list].as_array().into_iter().flatten();
+        let names = containers.filter_map(|c| c["name"].as_str().map(str::to_owned));
+        names.collect::<Vec<_>>()
+    };
+    let own = names("containers");
+    let all = [
+        names("initContainers"),
+        own.clone(),
+        names("ephemeralContainers"),
+    ]
+    .concat();
+    let mut raw = request.query.raw.iter();
+    let asked = raw.find(|(key, value)| key == "container" && !value.is_empty());
+    let pod = request.name();
+    match (asked, own.as_slice()) {
+        (Some((_, name)), _) if all.contains(name) => Ok(name.clone()),
+        (Some((_, name)), _) => Err(ApiError::bad_request(format!(
+            "container {name} is not valid for pod {pod}"
+        ))),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(ApiError::bad_request(format!(
+            "a container name must be specified for pod {pod}, choose one of: [{}]",
+            all.join(" ")
+        ))),
+    }
 }
 
 fn pointer(path: &str) -> String {
@@ -116,24 +155,10 @@ pub(crate) fn scale(inner: &Arc<Inner>, request: &Request, verb: &str) -> Result
     let spec_path = path("specReplicasPath", ".spec.replicas");
     let status_path = path("statusReplicasPath", ".status.replicas");
     let current = scale_of(&tree, &spec_path, &status_path);
-    let wanted = match verb {
-        "get" => return Ok(Reply::json(200, &current)),
-        "update" => prepare::parse_as(request, "autoscaling/v1", "autoscaling.v1.Scale")?,
-        _ => {
-            let patch: Value = serde_json::from_slice(&request.body)
-                .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-            let mut next = current;
-            if request.content_type.starts_with("application/json-patch") {
-                let operations: json_patch::Patch = serde_json::from_value(patch)
-                    .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
-                json_patch::patch(&mut next, &operations)
-                    .map_err(|e| ApiError::bad_request(e.to_string()))?;
-            } else {
-                json_patch::merge(&mut next, &patch);
-            }
-            next
-        }
-    };
+    if verb == "get" {
+        return Ok(Reply::json(200, &current));
+    }
+    let wanted = wanted_scale(request, verb, current)?;
     let Some(replicas) = wanted["spec"]["replicas"]
         .as_i64()
         .or(Some(0))
@@ -163,6 +188,25 @@ pub(crate) fn scale(inner: &Arc<Inner>, request: &Request, verb: &str) -> Result
         200,
         &scale_of(&stored.full(resource), &spec_path, &status_path),
     ))
+}
+
+/// The `Scale` that a request wants instead of the present one.
+fn wanted_scale(request: &Request, verb: &str, current: Value) -> Result<Value, ApiError> {
+    if verb == "update" {
+        return prepare::parse_as(request, "autoscaling/v1", "autoscaling.v1.Scale");
+    }
+    let undecodable =
+        |e: serde_json::Error| ApiError::bad_request(format!("error decoding patch: {e}"));
+    let patch: Value = serde_json::from_slice(&request.body).map_err(undecodable)?;
+    let mut next = current;
+    if request.content_type.starts_with("application/json-patch") {
+        let operations: json_patch::Patch = serde_json::from_value(patch).map_err(undecodable)?;
+        json_patch::patch(&mut next, &operations)
+            .map_err(|e| ApiError::bad_request(e.to_string()))?;
+    } else {
+        json_patch::merge(&mut next, &patch);
+    }
+    Ok(next)
 }
 
 fn scale_of(tree: &Value, spec_path: &str, status_path: &str) -> Value {

@@ -232,28 +232,7 @@ fn fields_by_door(
             }
             tree
         }
-        Some("status" | "approval") => {
-            let mut next = old.clone();
-            match tree.get("status") {
-                Some(status) => next["status"] = status.clone(),
-                None => drop(objects::remove(&mut next, "status")),
-            }
-            // Metadata of built-in kinds travels with their status (not their finalizers and owners); custom
-            // resources keep theirs, only managedFields are the client's.
-            if resource.custom.is_none() {
-                for key in ["labels", "annotations"] {
-                    match tree["metadata"].get(key) {
-                        Some(value) => set_meta(&mut next, key, value.clone()),
-                        None => clear_meta(&mut next, key),
-                    }
-                }
-            }
-            match tree["metadata"].get("managedFields") {
-                Some(value) => set_meta(&mut next, "managedFields", value.clone()),
-                None => clear_meta(&mut next, "managedFields"),
-            }
-            next
-        }
+        Some("status" | "approval") => status_by_door(resource, old, &tree),
         Some("finalize") => {
             let mut next = old.clone();
             match tree["spec"].get("finalizers") {
@@ -273,6 +252,29 @@ fn fields_by_door(
             tree
         }
     }
+}
+
+/// What of a change `/status` lets through.
+fn status_by_door(resource: &Resource, old: &Value, tree: &Value) -> Value {
+    let mut next = old.clone();
+    match tree.get("status") {
+        Some(status) => next["status"] = status.clone(),
+        None => drop(objects::remove(&mut next, "status")),
+    }
+    // Metadata of built-in kinds travels with their status (not their finalizers and owners); custom resources keep
+    // theirs, only managedFields are the client's.
+    let built_in: &[&str] = if resource.custom.is_none() {
+        &["labels", "annotations"]
+    } else {
+        &[]
+    };
+    for key in built_in.iter().chain(&["managedFields"]) {
+        match tree["metadata"].get(*key) {
+            Some(value) => set_meta(&mut next, key, value.clone()),
+            None => clear_meta(&mut next, key),
+        }
+    }
+    next
 }
 
 fn without(tree: &Value, keys: &[&str]) -> Value {
