@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::contact::{NoAnswer, NoAnswerCause};
 use crate::error::Source;
-use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Target, status};
+use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Permit, Target, status};
 
 /// Longest body of a refusal that is read, in bytes.
 const MAX_STATUS_BYTES: usize = 1 << 20;
@@ -183,11 +183,18 @@ impl Caller {
         let deadline = begun + self.deadlines.total;
         let mut unclear = false;
         let mut failures = 0;
+        let mut last = None;
         loop {
-            let attempt = match tokio::time::timeout_at(deadline, self.attempt(call, sink())).await
-            {
+            let leave = self.limiter.acquire();
+            let Ok(permit) = tokio::time::timeout_at(deadline, leave).await else {
+                let mut failure = self.no_turn(call, last);
+                failure.maybe_done = unclear;
+                return Err(Ended::Failed(failure.into()));
+            };
+            let attempt = self.attempt(call, sink(), permit);
+            let attempt = match tokio::time::timeout_at(deadline, attempt).await {
                 Ok(attempt) => attempt,
-                Err(_) => Attempt::Failed(self.timeout(call, self.deadlines.total)),
+                Err(_) => Attempt::Failed(self.out_of_time(call, last.as_ref())),
             };
             let mut failure = match attempt {
                 Attempt::Done(output) => return Ok(output),
@@ -208,12 +215,12 @@ impl Caller {
                 return Err(Ended::Failed(failure.into()));
             }
             tracing::debug!(target = %call.target, failures, wait_ms = wait.as_millis() as u64, message = %failure.message, "repeating a call");
+            last = Some(failure);
             tokio::time::sleep(wait).await;
         }
     }
 
-    async fn attempt<S: Sink>(&self, call: &Call, sink: S) -> Attempt<S::Output> {
-        let permit = self.limiter.acquire().await;
+    async fn attempt<S: Sink>(&self, call: &Call, sink: S, permit: Permit) -> Attempt<S::Output> {
         let result = match tokio::time::timeout(self.deadlines.attempt, self.send(call, sink)).await
         {
             Ok(result) => result,
@@ -228,24 +235,10 @@ impl Caller {
         result
     }
 
-    async fn send<S: Sink>(&self, call: &Call, mut sink: S) -> Attempt<S::Output> {
-        let mut request = http::Request::builder()
-            .method(call.method.clone())
-            .uri(&call.uri)
-            .header(header::ACCEPT, call.accept);
-        if let Some(content_type) = call.content_type {
-            request = request.header(header::CONTENT_TYPE, content_type);
-        }
-        let request = match request.body(Body::from(call.body.clone())) {
+    async fn send<S: Sink>(&self, call: &Call, sink: S) -> Attempt<S::Output> {
+        let request = match request(call) {
             Ok(request) => request,
-            Err(error) => {
-                return Attempt::Failed(broken(
-                    call,
-                    ErrorKind::Other,
-                    "the request cannot be made",
-                    error,
-                ));
-            }
+            Err(failure) => return Attempt::Failed(failure),
         };
         let response = match self.head(call, request).await {
             Ok(response) => response,
@@ -261,33 +254,7 @@ impl Caller {
                 &text,
             ));
         }
-        while let Some(frame) = body.frame().await {
-            match frame.map(http_body::Frame::into_data) {
-                Ok(Ok(data)) if sink.push(&data).is_err() => return Attempt::TooBig,
-                Ok(_) => {}
-                Err(error) => {
-                    return Attempt::Failed(broken(
-                        call,
-                        ErrorKind::Unreachable,
-                        "the answer broke off",
-                        error,
-                    ));
-                }
-            }
-        }
-        match sink.finish() {
-            Ok(output) => Attempt::Done(output),
-            Err(reason) => {
-                let mut failure = broken(
-                    call,
-                    ErrorKind::Unreachable,
-                    "the answer cannot be read",
-                    reason,
-                );
-                failure.code = StatusCode::OK.as_u16();
-                Attempt::Failed(failure)
-            }
-        }
+        read(call, body, sink).await
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -338,6 +305,85 @@ impl Caller {
             maybe_done: false,
             continue_token: None,
             source: None,
+        }
+    }
+
+    /// The time of a call is over while a try is under way; what came of the one before it is told.
+    fn out_of_time(&self, call: &Call, last: Option<&CallFailure>) -> CallFailure {
+        let mut failure = self.timeout(call, self.deadlines.total);
+        if let Some(last) = last {
+            failure.message = format!("{}; the try before: {}", failure.message, last.message);
+            failure.retry_after = last.retry_after;
+        }
+        failure
+    }
+
+    /// The time of a call is over and the limiter has given no leave for another try: what came of the last one counts.
+    fn no_turn(&self, call: &Call, last: Option<CallFailure>) -> CallFailure {
+        let seconds = self.deadlines.total.as_secs_f64();
+        match last {
+            Some(mut last) => {
+                last.message = format!("{}; no turn for another try within {seconds} s", last.message);
+                last
+            }
+            None => {
+                let mut failure = self.timeout(call, self.deadlines.total);
+                failure.message = format!("no turn for the call within {seconds} s");
+                if self.limiter.stats().held_for.is_some() {
+                    failure.kind = ErrorKind::TooManyRequests;
+                    failure.message += ": the api server answers others with too many requests and a time to wait";
+                }
+                failure
+            }
+        }
+    }
+}
+
+fn request(call: &Call) -> Result<http::Request<Body>, CallFailure> {
+    let mut request = http::Request::builder()
+        .method(call.method.clone())
+        .uri(&call.uri)
+        .header(header::ACCEPT, call.accept);
+    if let Some(content_type) = call.content_type {
+        request = request.header(header::CONTENT_TYPE, content_type);
+    }
+    request.body(Body::from(call.body.clone())).map_err(|error| {
+        broken(
+            call,
+            ErrorKind::Other,
+            "the request cannot be made",
+            error,
+        )
+    })
+}
+
+/// Reads the body of a good answer.
+async fn read<S: Sink>(call: &Call, mut body: Body, mut sink: S) -> Attempt<S::Output> {
+    while let Some(frame) = body.frame().await {
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) if sink.push(&data).is_err() => return Attempt::TooBig,
+            Ok(_) => {}
+            Err(error) => {
+                return Attempt::Failed(broken(
+                    call,
+                    ErrorKind::Unreachable,
+                    "the answer broke off",
+                    error,
+                ));
+            }
+        }
+    }
+    match sink.finish() {
+        Ok(output) => Attempt::Done(output),
+        Err(reason) => {
+            let mut failure = broken(
+                call,
+                ErrorKind::Unreachable,
+                "the answer cannot be read",
+                reason,
+            );
+            failure.code = StatusCode::OK.as_u16();
+            Attempt::Failed(failure)
         }
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use velero_cluster::velero_core::action::ClusterReader as _;
 use velero_cluster::velero_core::{GroupResource, ResourceIdentifier, Selector};
-use velero_cluster::{ClusterOptions, LimiterOptions, WriteOptions, client_from};
+use velero_cluster::{ClusterOptions, ErrorKind, LimiterOptions, WriteOptions, client_from};
 use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::{config_map, connect, connect_with, core, server_with};
@@ -123,5 +123,56 @@ async fn nobody_there() {
         error.kind(),
         velero_cluster::ErrorKind::Unreachable,
         "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn refusals_until_the_deadline_are_told_as_such() {
+    let server = server_with(&["a"], 3);
+    let options = ClusterOptions::default()
+        .timeouts(Duration::from_secs(5), Duration::from_millis(1500));
+    let cluster = connect_with(&server, options).await;
+    let maps = core(&cluster, "configmaps");
+    for wait in [1, 3600] {
+        server.faults().clear();
+        server.faults().add(Fault::new(FaultAction::TooManyRequests {
+            retry_after_seconds: wait,
+        }));
+        // Each refusal holds the others back: at the end most of them wait for their turn, some from the beginning.
+        let gets = (0..12).map(|at| {
+            let (cluster, maps) = (cluster.clone(), maps.clone());
+            async move {
+                tokio::time::sleep(Duration::from_millis(130) * at).await;
+                cluster.get(&maps, "a", "m0000").await.unwrap_err()
+            }
+        });
+        for error in futures::future::join_all(gets).await {
+            let line = error.to_string().to_lowercase();
+            assert!(line.contains("too many requests"), "{wait}: {line}");
+            assert_eq!(error.kind(), ErrorKind::TooManyRequests, "{wait}: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_the_deadline_is_told() {
+    let server = server_with(&["a"], 3);
+    let options = ClusterOptions::default()
+        .timeouts(Duration::from_secs(5), Duration::from_millis(900));
+    let cluster = connect_with(&server, options).await;
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Unavailable).verb("get").times(1));
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Slow(Duration::from_secs(5))).verb("get"));
+    let maps = core(&cluster, "configmaps");
+    let error = cluster.get(&maps, "a", "m0000").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let line = error.to_string();
+    assert!(
+        line.starts_with("cannot get configmaps a/m0000: no answer within 0.9 s; the try before: ")
+            && line.contains("503"),
+        "{line}"
     );
 }

@@ -286,3 +286,49 @@ async fn late_answers_are_asked_for_in_smaller_pages() {
     // Late twice: at the beginning, and when the size had grown again after eight good pages.
     assert_eq!((server.faults().acted(), pages.page_size()), (vec![2], 4));
 }
+
+/// The sizes of the pages that were asked for, in order.
+fn asked(server: &ApiServer) -> Vec<u32> {
+    let limit = |query: &str| {
+        let part = query.split('&').find_map(|part| part.strip_prefix("limit="));
+        part.map_or(0, |size| size.parse().unwrap())
+    };
+    let log = server.calls().log();
+    log.iter()
+        .filter(|call| call.verb == "list")
+        .map(|call| limit(&call.query))
+        .collect()
+}
+
+#[tokio::test]
+async fn page_sizes_begin_at_the_option_halve_and_grow_back() {
+    for (large, late, expected) in [
+        // Nothing in the way.
+        (0, false, vec![16; 6]),
+        // The first page has over 100 kB and is kept; the second one is no reason to grow, the small ones after it are.
+        (26, false, vec![16, 8, 8, 16, 16, 16, 16]),
+        // One answer comes too late: the same page is asked for again with half, and for some time to come.
+        (0, true, vec![16, 8, 8, 8, 8, 8, 8, 8, 8, 8, 16]),
+    ] {
+        let server = server_with(&["a"], 0);
+        for at in 0..87 {
+            let mut map = config_map("a", &format!("big{at:03}"), at);
+            let size = if at < large { 10_000 } else { 100 };
+            map["data"]["text"] = "x".repeat(size).into();
+            seed(&server, map);
+        }
+        let cluster = connect_with(&server, short()).await;
+        let options = ListOptions::default()
+            .page_size(16)
+            .page_bytes(100_000, 1_000_000);
+        if late {
+            let slow = FaultAction::Slow(Duration::from_secs(5));
+            server.faults().add(Fault::new(slow).verb("list").times(1));
+        }
+        let maps = core(&cluster, "configmaps");
+        let mut pages = cluster.pages(&maps, ListScope::namespace("a"), options);
+        // One is what every namespace gets.
+        assert_eq!(names(&all(&mut pages).await).len(), 88);
+        assert_eq!(asked(&server), expected, "{large} {late}");
+    }
+}
