@@ -91,7 +91,7 @@ impl Run<'_> {
                     continue;
                 }
                 let size = item.json().len();
-                let pod = Member::new(Arc::clone(&resource), item, self.request.hooks());
+                let pod = self.member(Arc::clone(&resource), item);
                 let room = bytes < self.options.held_bytes && !pod.claims().is_empty();
                 if room || pod.claims().iter().any(|claim| claims.contains(claim)) {
                     bytes += size;

@@ -3,22 +3,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use velero_core::{ApiResource, RawItem, ResourceIdentifier};
+use velero_core::ResourceIdentifier;
 
 use crate::Error;
 use crate::blocks::{Block, Member};
 use crate::hooks::Step;
-use crate::invoke::Prepared;
 use crate::pod_facts::PodFacts;
-use crate::related::Found;
+use crate::prepared::identify;
 use crate::run::{CHUNK, Run};
 
-/// Items whose actions have run, and their additional items: ready for the archive.
-#[derive(Debug, Default)]
-pub(crate) struct Worked {
-    order: Vec<ResourceIdentifier>,
-    found: Found,
-}
+/// Items whose actions have run: they and their additional items are among [`Run::ready`](crate::run::Run).
+pub(crate) type Worked = Vec<ResourceIdentifier>;
 
 /// The pods of a block that have hooks.
 fn hooked(block: &[Member]) -> Vec<Arc<PodFacts>> {
@@ -48,21 +43,6 @@ fn merge(blocks: Vec<Block>) -> VecDeque<Block> {
         }
     }
     out
-}
-
-impl Worked {
-    /// The items of the block, then their additional items by name.
-    fn in_order(&self) -> impl Iterator<Item = &Prepared> {
-        let own: HashSet<&ResourceIdentifier> = self.order.iter().collect();
-        let mut rest: Vec<_> = self
-            .found
-            .iter()
-            .filter(|(id, _)| !own.contains(id))
-            .collect();
-        rest.sort_by_key(|(id, _)| *id);
-        let items = self.order.iter().filter_map(|id| self.found.get(id));
-        items.chain(rest.into_iter().map(|(_, item)| item))
-    }
 }
 
 impl Run<'_> {
@@ -108,7 +88,10 @@ impl Run<'_> {
                         self.out.record(record);
                     }
                 }
-                None if waiting.is_empty() => return Ok(()),
+                None if waiting.is_empty() => {
+                    self.forget_ready();
+                    return Ok(());
+                }
                 None => {}
             }
             stored = self.store_turn(&mut worked, stored).await?;
@@ -150,58 +133,77 @@ impl Run<'_> {
                 self.count_one(&member.resource, member.item.head());
             }
             self.take_note(member.item.head());
+            self.mark_broken(member.id());
+            // Another block has asked for it.
+            if let Some(item) = self.ready.remove(&identify(&member.resource, &member.item)) {
+                self.dropped(item);
+            }
         }
         rest
     }
 
-    async fn work(&mut self, block: Block) -> Result<Worked, Error> {
-        let mut items = Vec::new();
-        for member in block {
-            if !member.counted {
-                self.count_one(&member.resource, member.item.head());
-            }
-            items.push((member.resource, member.item));
-        }
-        self.work_on(items).await
-    }
-
     /// Runs the actions of some items and finds their additional items.
-    pub(crate) async fn work_on(
-        &mut self,
-        items: Vec<(Arc<ApiResource>, RawItem)>,
-    ) -> Result<Worked, Error> {
-        let prepared = self.prepare_all(items).await;
-        let mut worked = Worked::default();
-        let wanted = prepared
-            .iter()
-            .flat_map(crate::related::wanted_by)
-            .collect();
-        for item in prepared {
-            let id = item.id();
-            if let Some(twin) = worked.found.insert(id.clone(), item) {
-                self.uncount_one(&twin.resource);
+    ///
+    /// An item that another block has asked for in the meantime is not worked on twice: the block that comes first in the
+    /// archive stores it.
+    pub(crate) async fn work(&mut self, items: Vec<Member>) -> Result<Worked, Error> {
+        let mut order = Worked::new();
+        let mut fresh = Vec::new();
+        let mut known = HashSet::new();
+        for member in items {
+            let id = member.id();
+            let taken = self.is_taken(&member.resource, member.item.head());
+            if taken || self.ready.contains_key(&id) || !known.insert(id.clone()) {
+                if member.counted {
+                    self.uncount_one(&member.resource);
+                }
             } else {
-                worked.order.push(id);
+                if !member.counted {
+                    self.count_one(&member.resource, member.item.head());
+                }
+                fresh.push(member);
             }
+            order.push(id);
         }
-        let known = std::mem::take(&mut worked.found);
-        worked.found = self.follow(wanted, known).await?;
-        self.protect(worked.in_order()).await;
-        Ok(worked)
+        let mut wanted = Vec::new();
+        for item in self.prepare_all(fresh).await {
+            wanted.extend(crate::related::wanted_by(&item));
+            self.ready.insert(item.id(), item);
+        }
+        let mut additional = self.follow(wanted).await?;
+        additional.sort();
+        let mine = order.iter().filter(|id| known.contains(*id));
+        self.protect_ready(mine.chain(&additional)).await;
+        Ok(order)
     }
 
     /// Stores items, each behind what it asks for.
-    pub(crate) async fn lay(&mut self, mut worked: Worked) -> Result<(), Error> {
-        for id in worked.order {
-            let Some(item) = worked.found.remove(&id) else {
+    pub(crate) async fn lay(&mut self, worked: Worked) -> Result<(), Error> {
+        for id in worked {
+            let Some(item) = self.ready.remove(&id) else {
                 continue;
             };
             let mut order = Vec::new();
-            self.in_order(item, &mut worked.found, &mut order);
+            self.in_order(item, &mut order);
             for item in order {
                 self.store(item).await?;
             }
         }
         Ok(())
+    }
+
+    /// Works on items and stores them.
+    pub(crate) async fn work_and_lay(&mut self, items: Vec<Member>) -> Result<(), Error> {
+        let worked = self.work(items).await?;
+        self.lay(worked).await?;
+        self.forget_ready();
+        Ok(())
+    }
+
+    /// Lets go of additional items whose parents are not stored after all. What their actions have done is told.
+    fn forget_ready(&mut self) {
+        for item in std::mem::take(&mut self.ready).into_values() {
+            self.dropped(item);
+        }
     }
 }

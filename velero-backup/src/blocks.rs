@@ -15,7 +15,8 @@ use velero_core::{ApiResource, GroupResource, ItemHead, RawItem, ResourceIdentif
 
 use crate::Error;
 use crate::pod_facts::PodFacts;
-use crate::related::{Found, MAX_DEPTH, Wanted};
+use crate::prepared::identify;
+use crate::related::{MAX_DEPTH, Wanted};
 use crate::run::{CHUNK, Run};
 
 /// One item of a block.
@@ -48,19 +49,14 @@ impl Member {
     }
 
     pub(crate) fn id(&self) -> ResourceIdentifier {
-        let head = self.item.head();
-        ResourceIdentifier {
-            group_resource: self.resource.group_resource(),
-            namespace: head.namespace.clone(),
-            name: head.name.clone(),
-        }
+        identify(&self.resource, &self.item)
     }
 
     pub(crate) fn claims(&self) -> &[String] {
         self.pod.as_ref().map_or(&[], |pod| &pod.claims)
     }
 
-    fn is_claim(&self) -> bool {
+    pub(crate) fn is_claim(&self) -> bool {
         self.resource.group.is_empty() && self.resource.plural == "persistentvolumeclaims"
     }
 
@@ -175,26 +171,26 @@ impl Run<'_> {
         let mut alone = Vec::new();
         for item in items {
             if item.head().namespace != self.forming.namespace {
-                self.chunk(resource, std::mem::take(&mut alone)).await?;
+                self.work_and_lay(std::mem::take(&mut alone)).await?;
                 self.close_namespace().await?;
                 self.forming.namespace = item.head().namespace.clone();
             }
-            let member = Member::new(Arc::clone(resource), item, self.request.hooks());
+            let member = self.member(Arc::clone(resource), item);
             if member.belongs() || self.actions.relate(&member) {
                 self.forming.bytes += member.item.json().len();
                 self.forming.pods.push(member);
                 if self.forming.bytes > self.options.held_bytes {
-                    self.chunk(resource, std::mem::take(&mut alone)).await?;
+                    self.work_and_lay(std::mem::take(&mut alone)).await?;
                     self.form_early().await?;
                 }
                 continue;
             }
-            alone.push(member.item);
+            alone.push(member);
             if alone.len() == CHUNK {
-                self.chunk(resource, std::mem::take(&mut alone)).await?;
+                self.work_and_lay(std::mem::take(&mut alone)).await?;
             }
         }
-        self.chunk(resource, alone).await
+        self.work_and_lay(alone).await
     }
 
     /// Handles the pods that wait for the end of their namespace.
@@ -312,9 +308,9 @@ impl Run<'_> {
             if wanted.is_empty() {
                 return Ok(());
             }
-            for (id, resource, item) in self.find(wanted, &Found::new()).await? {
-                let member = Member::new(resource, item, self.request.hooks());
-                let place = graph.add(member.uncounted());
+            for member in self.find(wanted).await? {
+                let id = member.id();
+                let place = graph.add(member);
                 for asker in askers.get(&id).into_iter().flatten() {
                     graph.groups.join(*asker, place);
                 }

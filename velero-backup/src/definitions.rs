@@ -1,15 +1,17 @@
 //! Definitions of the custom resources that are in an archive.
 
+use std::sync::Arc;
+
 use velero_core::{GroupResource, ResourceIdentifier};
 
 use crate::Error;
-use crate::run::Run;
+use crate::run::{CHUNK, Run};
 
 impl Run<'_> {
     /// Stores the definitions of the custom resources that are in the archive, where their kind is not stored anyway.
     pub(crate) async fn definitions(&mut self) -> Result<(), Error> {
         let gr = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
-        let Some(resource) = self.request.catalog().get(&gr).cloned() else {
+        let Some(resource) = self.request.catalog().get(&gr).cloned().map(Arc::new) else {
             return Ok(());
         };
         if self.kind_of.contains_key(&gr) || !self.request.takes_related(&resource, "") {
@@ -20,16 +22,9 @@ impl Run<'_> {
             .filter(|stored| !is_built_in_group(&stored.group))
             .map(|stored| ResourceIdentifier::cluster(gr.clone(), stored.to_string()))
             .collect();
-        let mut related = self.fetch_definitions(&wanted).await?;
-        for id in wanted {
-            let Some(definition) = related.remove(&id) else {
-                continue;
-            };
-            let mut order = Vec::new();
-            self.in_order(definition, &mut related, &mut order);
-            for item in order {
-                self.store(item).await?;
-            }
+        for some in wanted.chunks(CHUNK) {
+            let definitions = self.read_definitions(&resource, some).await;
+            self.work_and_lay(definitions).await?;
         }
         self.progress.update(self.out.counts);
         Ok(())

@@ -22,7 +22,7 @@ use crate::namespaces::live_namespaces;
 use crate::run::Run;
 use crate::volume::{VolumePlugs, VolumeSettings, Volumes};
 use crate::writer::Writer;
-use crate::{ArchiveSink, BackupRequest, BackupResult, Error, RequestInputs};
+use crate::{ArchiveSink, BackupRequest, BackupResult, Error, LiveNamespaces, RequestInputs};
 
 /// How backups are run.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +157,7 @@ impl Noted {
         std::mem::take(&mut self.lock())
     }
 
-    fn put(&self, records: Vec<Record>) {
+    pub(crate) fn put(&self, records: Vec<Record>) {
         *self.lock() = records;
     }
 
@@ -361,10 +361,25 @@ impl BackupEngine {
                 operation: "listing the namespaces",
                 source: Box::new(source),
             })?;
+        self.request_in(backup, policies, &live)
+    }
+
+    /// Resolves a backup against a cluster whose namespaces have been read. Makes no call.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with everything that is wrong with the backup.
+    pub fn request_in(
+        &self,
+        backup: &Backup,
+        policies: Option<ResourcePolicies>,
+        namespaces: &LiveNamespaces,
+    ) -> Result<BackupRequest, Error> {
         let mut inputs = RequestInputs::default().policies(policies);
         inputs.volume_snapshots = !self.volumes.snapshotters.is_empty();
         inputs.pod_volumes = self.volumes.pod_volumes.is_some();
-        BackupRequest::resolve_with(backup, &self.cluster.catalog(), &live, &inputs)
+        let catalog = self.cluster.catalog();
+        BackupRequest::resolve_with(backup, &catalog, namespaces.heads(), &inputs)
+            .map(|request| request.with_objects(namespaces))
             .map_err(|faults| Error::Invalid { faults })
     }
 

@@ -3,22 +3,33 @@
 //! Mirrors `FinalizeBackup` in upstream's `pkg/backup/backup.go`. The archive is not written again: see [`ArchiveBase`].
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use velero_core::api::Backup;
-use velero_core::archive::ArchiveWriterOptions;
+use velero_core::archive::{ArchiveReader, ArchiveWriterOptions, EntryKind, VersionDir};
 use velero_core::artifact::BackupItemOperation;
 use velero_core::result::{Record, ResourceList, Severity, count};
-use velero_core::{ResourceIdentifier, Timestamp};
+use velero_core::{RawItem, ResourceIdentifier, Timestamp};
 
 use crate::engine::{BackupEngine, BackupRun};
-use crate::run::Run;
+use crate::run::{CHUNK, Run};
 use crate::writer::Writer;
 use crate::{ArchiveSink, BackupRequest, Error};
 
-/// Items that are read, handled and stored before the next ones are looked at.
-const CHUNK: usize = 64;
+const ADDED_BEFORE: &str = "an earlier attempt has added the items of operations to the archive and could not end the backup; what it had to tell of them is not kept";
+
+/// Counts the bytes that are read.
+struct Counted<R>(R, u64);
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(bytes)?;
+        self.1 += read as u64;
+        Ok(read)
+    }
+}
 
 /// What the items that are stored once more are added to.
 pub enum ArchiveBase {
@@ -55,6 +66,38 @@ pub struct FinalizeResult {
 }
 
 impl FinalizeResult {
+    /// What an earlier attempt has added to an archive, for the steps that follow it. `added` are the bytes of the archive
+    /// behind those that it had before, without its old end. Reads on the calling thread.
+    ///
+    /// Items are never added twice: their actions may have removed what they were made of, so that a second attempt would
+    /// not find it any more. What the first one had to tell is not known here; one warning says so.
+    ///
+    /// # Errors
+    /// When the bytes are no such part of an archive.
+    pub fn of_added(added: impl Read, completed: Timestamp) -> Result<Self, velero_core::Error> {
+        let mut found = Self {
+            stored: 0,
+            records: vec![Record::run(Severity::Warning, ADDED_BEFORE)],
+            resource_list: ResourceList::default(),
+            archive_bytes: 0,
+            completed,
+        };
+        let mut added = Counted(added, 0);
+        ArchiveReader::new(&mut added).for_each(|kind, json| {
+            if let EntryKind::Item(path) = kind
+                && !matches!(path.version, VersionDir::Preferred(_))
+            {
+                let item = RawItem::parse(json.into())?;
+                let key = item.head().key();
+                found.stored += 1;
+                found.resource_list.add(&key.api_version_kind, &key.path());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        found.archive_bytes = added.1;
+        Ok(found)
+    }
+
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         count(&self.records, Severity::Error)
@@ -134,18 +177,22 @@ impl BackupEngine {
             outcome = work.finalize(wanted(operations)) => outcome,
         };
         let finished = work.into_output();
-        match outcome {
+        let written = match outcome {
             Ok(()) if finished.stored() == 0 => {
                 writer.abandon().await;
-                Ok(finished.into_finalized(0, (run.clock)()))
+                Ok(0)
             }
-            Ok(()) => {
-                let archive_bytes = writer.finish_unless(&cancel).await?;
-                Ok(finished.into_finalized(archive_bytes, (run.clock)()))
-            }
+            Ok(()) => writer.finish_unless(&cancel).await,
             Err(Error::Sink { .. }) => Err(writer.failure().await),
             Err(error) => {
                 writer.abandon().await;
+                Err(error)
+            }
+        };
+        match written {
+            Ok(bytes) => Ok(finished.into_finalized(bytes, (run.clock)())),
+            Err(error) => {
+                run.noted.put(finished.records);
                 Err(error)
             }
         }
@@ -167,16 +214,7 @@ impl Run<'_> {
                 return Ok(());
             }
             let found = self.find_named(chunk).await?;
-            let prepared = self.prepare_all(found).await;
-            let mut related = self.gather(&prepared).await?;
-            for item in prepared {
-                self.count_one(&item.resource, item.original.head());
-                let mut order = Vec::new();
-                self.in_order(item, &mut related, &mut order);
-                for item in order {
-                    self.store(item).await?;
-                }
-            }
+            self.work_and_lay(found).await?;
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::AbortHandle;
 use tracing::Instrument as _;
@@ -123,10 +123,10 @@ impl Hooks {
     }
 
     /// Runs the post hooks that are still due, and waits for those under way: each has its own timeout. For runs that
-    /// do not come to their end.
-    pub(crate) async fn finish(&mut self) {
+    /// do not come to their end. Gives what went wrong.
+    pub(crate) async fn finish(&mut self) -> Vec<Record> {
         let (due, running) = self.take_due();
-        release(self.cluster.clone(), due, running).await;
+        release(self.cluster.clone(), due, running).await
     }
 
     fn take_due(&mut self) -> (Pods, FuturesUnordered<BoxFuture<'static, Step>>) {
@@ -146,7 +146,9 @@ impl Drop for Hooks {
         let (due, running) = self.take_due();
         // Without a runtime nothing can be run any more; the process is ending then.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(release(self.cluster.clone(), due, running));
+            let release = release(self.cluster.clone(), due, running);
+            let logged = async { release.await.iter().for_each(Record::log) };
+            runtime.spawn(logged.in_current_span());
         }
     }
 }
@@ -165,32 +167,28 @@ fn lost(place: usize, pods: Pods, phase: HookPhase, error: &tokio::task::JoinErr
     }
 }
 
+/// Runs post hooks, all at the same time, and waits for phases under way; gives what went wrong.
 async fn release(
     cluster: Cluster,
     due: Pods,
-    mut running: FuturesUnordered<BoxFuture<'static, Step>>,
-) {
-    let due: Pods = due
+    running: FuturesUnordered<BoxFuture<'static, Step>>,
+) -> Vec<Record> {
+    let due = due
         .into_iter()
         .filter(|pod| !pod.post.calls.is_empty())
-        .collect();
-    let pods = futures::stream::iter(due).for_each_concurrent(None, |pod| {
-        let cluster = cluster.clone();
-        async move {
+        .map(|pod| async {
             tracing::info!(
                 resource = "pods",
                 namespace = pod.namespace,
                 name = pod.name,
                 "the backup ends early; the pod's post hooks run before that"
             );
-            let outcome = run(&cluster, 0, vec![pod], HookPhase::Post).await;
-            for record in outcome.records {
-                tracing::error!("{}", record.line());
-            }
-        }
-    });
-    let others = async { while running.next().await.is_some() {} };
-    futures::join!(pods, others);
+            run(&cluster, 0, vec![pod], HookPhase::Post).await.records
+        });
+    let running = running.map(|(Step::Pre(outcome) | Step::Post(outcome))| outcome.records);
+    let (due, running): (Vec<Vec<Record>>, Vec<Vec<Record>>) =
+        futures::join!(join_all(due), running.collect());
+    running.into_iter().chain(due).flatten().collect()
 }
 
 /// Runs the hooks of some pods for one phase, one after the other.
@@ -268,7 +266,7 @@ async fn run_one(
     phase: HookPhase,
     call: &ExecHookCall,
 ) -> Result<(), String> {
-    if pod.ended {
+    if pod.has_ended() {
         tracing::info!(
             resource = "pods",
             namespace = pod.namespace,

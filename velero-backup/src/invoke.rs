@@ -1,24 +1,22 @@
-//! Running actions on items: each call in a task of its own, under a deadline.
+//! Running actions on items.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
-use tracing::Instrument as _;
 use velero_cluster::Reader;
 use velero_core::action::{
-    ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome, BoundSelector,
-    ItemBlockAction, OperationProgress,
+    ActionContext, BackupItemAction, BackupOutcome, BoundSelector, ItemBlockAction,
+    OperationProgress,
 };
 use velero_core::api::Backup;
-use velero_core::names::annotations;
 use velero_core::result::{Record, Severity, chain};
 use velero_core::{
-    ApiResource, CancellationToken, Catalog, GroupResource, ItemTree, RawItem, ResourceIdentifier,
-    Timestamp,
+    CancellationToken, Catalog, GroupResource, ItemTree, RawItem, ResourceIdentifier, Timestamp,
 };
 
 use crate::blocks::Member;
+use crate::guard::{answer, guarded};
+use crate::prepared::Prepared;
 use crate::volume::Bars;
 
 /// Tells the time of an action call.
@@ -43,62 +41,6 @@ pub(crate) struct Actions {
 
 /// The action that takes the snapshots of CSI volumes.
 pub(crate) const CSI_ACTION: &str = "velero.io/csi-pvc-backupper";
-
-/// What [`CSI_ACTION`] made of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CsiOutcome {
-    /// A snapshot is being taken.
-    Taken,
-    /// The volume is not of a CSI driver.
-    NotCsi,
-}
-
-/// An item after its actions.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) resource: Arc<ApiResource>,
-    /// The item as it was read.
-    pub(crate) original: RawItem,
-    /// The item as it is stored.
-    pub(crate) stored: RawItem,
-    pub(crate) additional: Vec<ResourceIdentifier>,
-    /// Whether the additional items enter the backup whatever the filters say.
-    pub(crate) must_include: bool,
-    /// Whether an action wants the item left out.
-    pub(crate) skip: bool,
-    /// What the action for the snapshots of CSI volumes made of a claim.
-    pub(crate) csi: Option<CsiOutcome>,
-    /// What actions have started, with the names of the actions.
-    pub(crate) operations: Vec<(String, BackupOperation)>,
-    pub(crate) records: Vec<Record>,
-}
-
-impl Prepared {
-    /// The item as additional items name it.
-    pub(crate) fn id(&self) -> ResourceIdentifier {
-        let head = self.original.head();
-        ResourceIdentifier {
-            group_resource: self.resource.group_resource(),
-            namespace: head.namespace.clone(),
-            name: head.name.clone(),
-        }
-    }
-
-    /// An item that no action looks at.
-    pub(crate) fn plain(resource: Arc<ApiResource>, item: RawItem) -> Self {
-        Self {
-            resource,
-            stored: item.clone(),
-            original: item,
-            additional: Vec::new(),
-            must_include: false,
-            skip: false,
-            csi: None,
-            operations: Vec::new(),
-            records: Vec::new(),
-        }
-    }
-}
 
 impl Actions {
     pub(crate) fn bind(
@@ -181,12 +123,10 @@ impl Actions {
             }
             let Some(tree) = tree.clone() else { break };
             let (context, call) = (Arc::clone(&self.context), Arc::clone(action));
-            let timeout = context.timeout;
-            let answer = guarded(timeout, async move {
+            let answer = answer(context.timeout, async move {
                 call.related_items(&tree, &context.cx()).await
             })
-            .await
-            .unwrap_or_else(|| Err(format!("no answer within {} s", timeout.as_secs_f64())));
+            .await;
             match answer {
                 Ok(ids) => related.extend(ids),
                 Err(reason) => records.push(record(
@@ -219,34 +159,16 @@ impl Actions {
     /// Runs all actions that want this item, one after the other.
     ///
     /// What goes wrong becomes a record; the item then goes on as it was before the action that failed.
-    pub(crate) async fn prepare(
-        &self,
-        resource: Arc<ApiResource>,
-        item: RawItem,
-        bars: Bars,
-    ) -> Prepared {
-        let gr = resource.group_resource();
-        let head = item.head();
-        let mine: Vec<_> = self
-            .bound
-            .iter()
-            .filter(|(a, s)| {
-                s.matches(&gr, &head.namespace, &head.labels) && !bars.keep_out(a.name())
-            })
-            .map(|(a, _)| Arc::clone(a))
-            .collect();
-        let mut out = Prepared::plain(resource, item);
+    pub(crate) async fn prepare(&self, member: Member, bars: Bars) -> Prepared {
+        let mine = self.wanting(&member, bars);
+        let mut out = Prepared::from(member);
         if mine.is_empty() {
             return out;
         }
         let mut tree = match out.original.tree() {
             Ok(tree) => tree,
             Err(error) => {
-                out.records.push(record(
-                    &gr,
-                    &out.original,
-                    format!("its actions did not run: {}", chain(&error)),
-                ));
+                out.error(format!("its actions did not run: {}", chain(&error)));
                 return out;
             }
         };
@@ -254,11 +176,13 @@ impl Actions {
         for action in mine {
             let name = action.name().to_owned();
             match self.call(action, tree.clone()).await {
-                Ok(outcome) => apply(&mut out, &mut tree, &mut changed, &name, outcome),
-                Err(reason) => out.records.push(record(
-                    &gr,
-                    &out.original,
-                    format!("action {name}: {reason}; the item is stored without it"),
+                Ok(outcome) => {
+                    if let Some(next) = out.take(&name, outcome) {
+                        (tree, changed) = (next, true);
+                    }
+                }
+                Err(reason) => out.error(format!(
+                    "action {name}: {reason}; the item is stored without it"
                 )),
             }
             if out.skip {
@@ -266,19 +190,20 @@ impl Actions {
             }
         }
         if changed {
-            match RawItem::from_tree(&tree) {
-                Ok(stored) => out.stored = stored,
-                Err(error) => out.records.push(record(
-                    &gr,
-                    &out.original,
-                    format!(
-                        "its actions left no object, so it is stored as it was: {}",
-                        chain(&error)
-                    ),
-                )),
-            }
+            out.change(&tree);
         }
         out
+    }
+
+    /// The actions that see an item.
+    fn wanting(&self, member: &Member, bars: Bars) -> Vec<Arc<dyn BackupItemAction>> {
+        let (gr, head) = (member.resource.group_resource(), member.item.head());
+        let wants = |selector: &BoundSelector| selector.matches(&gr, &head.namespace, &head.labels);
+        self.bound
+            .iter()
+            .filter(|(action, selector)| wants(selector) && !bars.keep_out(action.name()))
+            .map(|(action, _)| Arc::clone(action))
+            .collect()
     }
 
     async fn call(
@@ -287,11 +212,10 @@ impl Actions {
         item: ItemTree,
     ) -> Result<BackupOutcome, String> {
         let context = Arc::clone(&self.context);
-        let timeout = context.timeout;
-        let call = async move { action.execute(item, &context.cx()).await };
-        guarded(timeout, call)
-            .await
-            .unwrap_or_else(|| Err(format!("no answer within {} s", timeout.as_secs_f64())))
+        answer(context.timeout, async move {
+            action.execute(item, &context.cx()).await
+        })
+        .await
     }
 
     /// Asks an action how far an operation is; `None` when no answer came in time.
@@ -352,60 +276,6 @@ impl CallContext {
     }
 }
 
-/// Runs a call of an action in a task of its own; `None` when it does not end in time.
-async fn guarded<T: Send + 'static>(
-    timeout: Duration,
-    call: impl Future<Output = Result<T, ActionError>> + Send + 'static,
-) -> Option<Result<T, String>> {
-    let task = tokio::spawn(call.in_current_span());
-    let _guard = AbortOnDrop(task.abort_handle());
-    Some(match tokio::time::timeout(timeout, task).await.ok()? {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(error) if error.is_panic() => Err(format!(
-            "it panicked: {}",
-            panic_text(error.into_panic().as_ref())
-        )),
-        Err(_) => Err("it was stopped".to_owned()),
-    })
-}
-
-/// Takes an outcome into the item; two annotations of a changed item are orders to the engine and not stored.
-fn apply(
-    out: &mut Prepared,
-    tree: &mut ItemTree,
-    changed: &mut bool,
-    action: &str,
-    outcome: BackupOutcome,
-) {
-    out.skip |= outcome.skip;
-    let started = outcome.operation.is_some() || !outcome.additional_items.is_empty();
-    if action == CSI_ACTION && started {
-        out.csi = Some(CsiOutcome::Taken);
-    }
-    if let Some(operation) = outcome.operation.filter(|started| !started.id.is_empty()) {
-        out.operations.push((action.to_owned(), operation));
-    }
-    if let Some(item) = outcome.item {
-        *tree = item;
-        *changed = true;
-        out.skip |= tree.annotation(annotations::SKIP_FROM_BACKUP).is_some();
-        if tree.annotation(annotations::MUST_INCLUDE_ADDITIONAL_ITEMS) == Some("true") {
-            out.must_include = true;
-            tree.remove_annotations(&[annotations::MUST_INCLUDE_ADDITIONAL_ITEMS]);
-        }
-        if action == CSI_ACTION && tree.annotation(annotations::SKIPPED_NO_CSI_PV).is_some() {
-            out.csi.get_or_insert(CsiOutcome::NotCsi);
-            tree.remove_annotations(&[annotations::SKIPPED_NO_CSI_PV]);
-        }
-    }
-    for id in outcome.additional_items {
-        if !out.additional.contains(&id) {
-            out.additional.push(id);
-        }
-    }
-}
-
 fn record(gr: &GroupResource, item: &RawItem, message: String) -> Record {
     let head = item.head();
     Record::item(
@@ -415,21 +285,4 @@ fn record(gr: &GroupResource, item: &RawItem, message: String) -> Record {
         head.name.as_str(),
         message,
     )
-}
-
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
-
-/// Ends a task whose answer nobody waits for any more.
-pub(crate) struct AbortOnDrop(pub(crate) AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod artifacts;
+#[cfg(doc)]
+#[doc = include_str!("../GUIDE.md")]
+pub mod guide {}
 
 mod actions;
 mod beyond;
@@ -13,6 +16,7 @@ mod dry_run;
 mod engine;
 mod error;
 mod finalize;
+mod guard;
 mod held;
 mod hooks;
 mod inputs;
@@ -25,12 +29,15 @@ mod output;
 mod plan;
 mod pod_facts;
 mod prepare;
+mod prepared;
+mod reach;
 mod related;
 mod request;
 mod result;
 mod run;
 mod seen;
 mod sink;
+mod unmatched;
 mod unsupported;
 mod volume;
 mod volume_groups;
@@ -43,7 +50,7 @@ pub use engine::{BackupEngine, BackupOptions, BackupRun, Noted};
 pub use error::{Error, ErrorKind};
 pub use finalize::{ArchiveBase, FinalizeResult};
 pub use inputs::{RequestInputs, policy_config_map};
-pub use namespaces::live_namespaces;
+pub use namespaces::{LiveNamespaces, live_namespaces};
 pub use operations::OperationCounts;
 pub use prepare::{PrepareDefaults, prepare};
 pub use request::BackupRequest;

@@ -12,9 +12,9 @@ use velero_core::result::{Record, Severity};
 use velero_core::{GoDuration, ResourceIdentifier, Timestamp};
 
 use crate::engine::{BackupEngine, BackupRun};
-use crate::invoke::{Actions, Prepared};
-use crate::output::log;
+use crate::invoke::Actions;
 use crate::prepare::whole_seconds;
+use crate::prepared::Prepared;
 use crate::run::Run;
 
 /// How long an operation may take when the backup does not say: the peer's default.
@@ -87,7 +87,7 @@ impl BackupEngine {
             .filter_map(ready)
             .collect()
             .await;
-        records.iter().for_each(log);
+        records.iter().for_each(Record::log);
         records
     }
 }
@@ -180,12 +180,7 @@ impl Run<'_> {
         if item.operations.is_empty() {
             return;
         }
-        let head = item.original.head();
-        let id = ResourceIdentifier {
-            group_resource: item.resource.group_resource(),
-            namespace: head.namespace.clone(),
-            name: head.name.clone(),
-        };
+        let id = item.id();
         let created: Time = whole_seconds(self.actions.now());
         for (action, started) in &item.operations {
             if self.finalizing {

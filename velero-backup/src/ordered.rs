@@ -11,7 +11,6 @@ use velero_core::result::{Record, Severity, chain};
 use velero_core::{RawItem, ResourceIdentifier};
 
 use crate::Error;
-use crate::blocks::Member;
 use crate::plan::Kind;
 use crate::run::{CHUNK, Run};
 
@@ -108,7 +107,8 @@ impl Run<'_> {
             self.ordered_block(at, fresh).await
         } else if self.actions.want(&kind.gr) {
             for chunk in fresh.chunks(CHUNK) {
-                self.chunk(&resource, chunk.to_vec()).await?;
+                let members = self.members(&resource, chunk.to_vec());
+                self.work_and_lay(members).await?;
             }
             Ok(())
         } else {
@@ -200,9 +200,7 @@ impl Run<'_> {
                 .collect();
             let sharing = neighbours
                 .into_iter()
-                .map(|item| {
-                    Member::new(Arc::clone(&resource), item, self.request.hooks()).uncounted()
-                })
+                .map(|item| self.member(Arc::clone(&resource), item).uncounted())
                 .filter(|member| !member.claims().is_empty());
             members.extend(sharing);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use velero_core::api::HookStatus;
 use velero_core::artifact::BackupItemOperation;
-use velero_core::result::{About, Record, ResourceList, Severity};
+use velero_core::result::{Record, ResourceList};
 use velero_core::{GroupResource, ProgressUpdate, Timestamp};
 
 use crate::coverage::Tracker;
@@ -27,7 +27,7 @@ pub(crate) struct Output {
 impl Output {
     /// Notes a record and logs it.
     pub(crate) fn record(&mut self, record: Record) {
-        log(&record);
+        record.log();
         self.records.push(record);
     }
 
@@ -69,21 +69,5 @@ impl Output {
             started,
             completed,
         }
-    }
-}
-
-/// Writes a record into the run's log.
-pub(crate) fn log(record: &Record) {
-    let (resource, namespace, name) = match &record.about {
-        About::Run => ("", "", ""),
-        About::Item {
-            resource,
-            namespace,
-            name,
-        } => (resource.as_str(), namespace.as_str(), name.as_str()),
-    };
-    match record.severity {
-        Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
-        Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
     }
 }

@@ -8,15 +8,14 @@ use velero_core::result::{Record, Severity, chain};
 use velero_core::{ApiResource, RawItem, ResourceIdentifier};
 
 use crate::Error;
-use crate::invoke::Prepared;
-use crate::pod_facts::PodFacts;
+use crate::blocks::Member;
+use crate::prepared::Prepared;
 use crate::request::may_be_stored;
 use crate::run::Run;
 
 /// How many steps from item to item are followed. Real chains have two or three.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-pub(crate) type Found = HashMap<ResourceIdentifier, Prepared>;
 type Read = (
     ResourceIdentifier,
     Arc<ApiResource>,
@@ -32,38 +31,26 @@ pub(crate) struct Wanted {
 }
 
 impl Run<'_> {
-    /// Finds the additional items of some items, those of the additional items and so on, and runs their actions.
+    /// Finds additional items, those of the additional items and so on, and runs their actions; gives which they are.
     ///
-    /// Items that are stored already, or that the filters leave out, are not among them.
-    pub(crate) async fn gather(&mut self, first: &[Prepared]) -> Result<Found, Error> {
-        let wanted = first.iter().flat_map(wanted_by).collect();
-        self.follow(wanted, Found::new()).await
-    }
-
-    /// As [`Run::gather`], beginning with what is asked for; items that are found already are not looked for.
+    /// Items that are stored or ready already, or that the filters leave out, are not among them.
     pub(crate) async fn follow(
         &mut self,
         mut wanted: Vec<Wanted>,
-        mut found: Found,
-    ) -> Result<Found, Error> {
+    ) -> Result<Vec<ResourceIdentifier>, Error> {
+        let mut found = Vec::new();
         for _ in 0..MAX_DEPTH {
             if wanted.is_empty() {
                 return Ok(found);
             }
-            let items = self.find(wanted, &found).await?;
-            let prepared = self
-                .prepare_all(
-                    items
-                        .iter()
-                        .map(|(_, resource, item)| (Arc::clone(resource), item.clone()))
-                        .collect(),
-                )
-                .await;
-            wanted = prepared.iter().flat_map(wanted_by).collect();
+            let items = self.find(wanted).await?;
+            let prepared = self.prepare_all(items).await;
             self.tell_of_hooks(&prepared);
-            for ((id, _, _), item) in items.into_iter().zip(prepared) {
+            wanted = prepared.iter().flat_map(wanted_by).collect();
+            for item in prepared {
                 self.count_one(&item.resource, item.original.head());
-                found.insert(id, item);
+                found.push(item.id());
+                self.ready.insert(item.id(), item);
             }
         }
         for left in wanted {
@@ -80,27 +67,22 @@ impl Run<'_> {
     }
 
     /// Reads the definitions of custom resources. One that does not exist belongs to an aggregated API.
-    pub(crate) async fn fetch_definitions(
+    pub(crate) async fn read_definitions(
         &mut self,
+        resource: &Arc<ApiResource>,
         ids: &[ResourceIdentifier],
-    ) -> Result<Found, Error> {
-        let Some(resource) = ids
-            .first()
-            .and_then(|id| self.request.catalog().get(&id.group_resource))
-            .cloned()
-        else {
-            return Ok(Found::new());
-        };
-        let resource = Arc::new(resource);
+    ) -> Vec<Member> {
         let unseen = ids
             .iter()
-            .filter(|id| !self.is_seen(&resource, id))
-            .map(|id| (id.clone(), Arc::clone(&resource)))
+            .filter(|id| !self.is_seen(resource, id))
+            .map(|id| (id.clone(), Arc::clone(resource)))
             .collect();
         let mut items = Vec::new();
         for (id, resource, result) in self.read(unseen).await {
             match result {
-                Ok(Some(item)) if may_be_stored(item.head()) => items.push((id, resource, item)),
+                Ok(Some(item)) if may_be_stored(item.head()) => {
+                    items.push(self.member(resource, item).uncounted());
+                }
                 Ok(_) => {}
                 Err(error) => self.problem(
                     Severity::Error,
@@ -109,27 +91,14 @@ impl Run<'_> {
                 ),
             }
         }
-        let prepared = self
-            .prepare_all(
-                items
-                    .iter()
-                    .map(|(_, resource, item)| (Arc::clone(resource), item.clone()))
-                    .collect(),
-            )
-            .await;
-        let mut found = self.gather(&prepared).await?;
-        for ((id, _, _), item) in items.into_iter().zip(prepared) {
-            self.count_one(&item.resource, item.original.head());
-            found.insert(id, item);
-        }
-        Ok(found)
+        items
     }
 
     /// Finds items by name, whatever the filters say; each comes with the words for who asks for it.
     pub(crate) async fn find_named(
         &mut self,
         wanted: Vec<(ResourceIdentifier, String)>,
-    ) -> Result<Vec<(Arc<ApiResource>, RawItem)>, Error> {
+    ) -> Result<Vec<Member>, Error> {
         let wanted = wanted
             .into_iter()
             .map(|(id, by)| Wanted {
@@ -138,48 +107,58 @@ impl Run<'_> {
                 by,
             })
             .collect();
-        let found = self.find(wanted, &Found::new()).await?;
-        Ok(found
-            .into_iter()
-            .map(|(_, resource, item)| (resource, item))
-            .collect())
+        self.find(wanted).await
     }
 
-    /// Finds items by name, in lists that were read or by reading each.
-    pub(crate) async fn find(
-        &mut self,
-        wanted: Vec<Wanted>,
-        found: &Found,
-    ) -> Result<Vec<(ResourceIdentifier, Arc<ApiResource>, RawItem)>, Error> {
+    /// Finds items by name, in lists that were read or by reading each. They are not counted.
+    pub(crate) async fn find(&mut self, wanted: Vec<Wanted>) -> Result<Vec<Member>, Error> {
         let mut asked: HashSet<ResourceIdentifier> = HashSet::new();
-        let mut slots: Vec<(ResourceIdentifier, Arc<ApiResource>, Option<RawItem>)> = Vec::new();
+        let mut slots: Vec<(Wanted, Arc<ApiResource>, Option<RawItem>)> = Vec::new();
         let mut must = HashSet::new();
-        let mut asker = HashMap::new();
         for want in wanted {
-            let Some(resource) = self.is_to_be_found(&want, found) else {
+            let Some(resource) = self.is_to_be_found(&want) else {
                 continue;
             };
             if want.must_include {
                 must.insert(want.id.clone());
             }
-            if !asked.insert(want.id.clone()) {
+            if asked.insert(want.id.clone()) {
+                let held = self.held(&want.id).await?;
+                slots.push((want, resource, held));
+            }
+        }
+        let mut read = self.read_missing(&slots).await;
+        let mut out = Vec::new();
+        for (want, resource, held) in slots {
+            let Some(item) = held.or_else(|| read.remove(&want.id)) else {
+                continue;
+            };
+            let head = item.head();
+            if head.deleting || (!must.contains(&want.id) && !may_be_stored(head)) {
+                self.settled.insert(want.id);
                 continue;
             }
-            let held = self.held(&want.id).await?;
-            asker.insert(want.id.clone(), want.by);
-            slots.push((want.id, resource, held));
+            out.push(self.member(resource, item).uncounted());
         }
-        let missing = slots
-            .iter()
-            .filter(|(_, _, held)| held.is_none())
-            .map(|(id, resource, _)| (id.clone(), Arc::clone(resource)))
+        Ok(out)
+    }
+
+    /// Reads the items that no list has brought, and tells of those that cannot be had.
+    async fn read_missing(
+        &mut self,
+        slots: &[(Wanted, Arc<ApiResource>, Option<RawItem>)],
+    ) -> HashMap<ResourceIdentifier, RawItem> {
+        let missing = || slots.iter().filter(|(_, _, held)| held.is_none());
+        let ids = missing()
+            .map(|(want, resource, _)| (want.id.clone(), Arc::clone(resource)))
             .collect();
-        let mut read: HashMap<ResourceIdentifier, RawItem> = HashMap::new();
-        for (id, _, result) in self.read(missing).await {
-            let by = asker.get(&id).map_or("", String::as_str);
+        let mut found = HashMap::new();
+        // What is read keeps its order.
+        for ((want, ..), (id, _, result)) in missing().zip(self.read(ids).await) {
+            let by = &want.by;
             match result {
                 Ok(Some(item)) => {
-                    read.insert(id, item);
+                    found.insert(id, item);
                 }
                 Ok(None) => self.settle(
                     Severity::Warning,
@@ -193,25 +172,13 @@ impl Run<'_> {
                 ),
             }
         }
-        let mut out = Vec::new();
-        for (id, resource, held) in slots {
-            let Some(item) = held.or_else(|| read.remove(&id)) else {
-                continue;
-            };
-            let head = item.head();
-            if head.deleting || (!must.contains(&id) && !may_be_stored(head)) {
-                self.settled.insert(id);
-                continue;
-            }
-            out.push((id, resource, item));
-        }
-        Ok(out)
+        found
     }
 
     /// Whether an additional item is still to be found and may be stored, as far as its name tells.
-    fn is_to_be_found(&mut self, want: &Wanted, found: &Found) -> Option<Arc<ApiResource>> {
+    fn is_to_be_found(&mut self, want: &Wanted) -> Option<Arc<ApiResource>> {
         let id = &want.id;
-        if found.contains_key(id) || self.settled.contains(id) {
+        if self.ready.contains_key(id) || self.settled.contains(id) {
             return None;
         }
         let Some(resource) = self.request.catalog().get(&id.group_resource).cloned() else {
@@ -268,11 +235,16 @@ impl Run<'_> {
             .await
     }
 
+    /// Notes that something went wrong at an item.
+    pub(crate) fn mark_broken(&mut self, id: ResourceIdentifier) {
+        let cause = id.to_string();
+        self.broken.entry(id).or_default().insert(cause);
+    }
+
     fn settle(&mut self, severity: Severity, id: ResourceIdentifier, message: String) {
         self.problem(severity, &id, message);
         if severity == Severity::Error {
-            self.broken
-                .insert(id.clone(), [id.to_string()].into_iter().collect());
+            self.mark_broken(id.clone());
         }
         self.settled.insert(id);
     }
@@ -283,13 +255,10 @@ impl Run<'_> {
             return;
         }
         for item in items {
-            let id = item.id();
-            if id.group_resource.is("", "pods")
-                && PodFacts::read(&item.original, self.request.hooks()).has_hooks()
-            {
+            if item.pod.as_ref().is_some_and(|pod| pod.has_hooks()) {
                 self.problem(
                     Severity::Warning,
-                    &id,
+                    &item.id(),
                     "its hooks do not run: it is stored as an additional item, outside of its block"
                         .to_owned(),
                 );
@@ -330,7 +299,7 @@ impl Run<'_> {
             causes.insert(id.to_string());
         }
         if !causes.is_empty() {
-            self.broken.insert(id, causes);
+            self.broken.entry(id).or_default().extend(causes);
         }
         item
     }

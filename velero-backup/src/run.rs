@@ -4,30 +4,29 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
-use velero_cluster::{BadElement, Cluster, ErrorKind};
+use velero_cluster::{BadElement, Cluster};
 use velero_core::archive::ItemPath;
-use velero_core::result::{Record, Severity, chain};
+use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, GroupResource, ItemHead, Progress, RawItem, ResourceIdentifier};
 
 use crate::blocks::{Forming, Member};
 use crate::coverage::Tracker;
 use crate::held::Side;
 use crate::hooks::Hooks;
-use crate::invoke::{Actions, Prepared};
+use crate::invoke::Actions;
 use crate::lister::{Content, Event, Listing};
 use crate::ordered::Ordered;
 use crate::output::Output;
 use crate::plan::{self, Kind};
+use crate::prepared::Prepared;
+use crate::reach::{Reach, bad_element};
 use crate::seen::Seen;
 use crate::volume::{Volumes, concerns};
 use crate::writer::{Entry, Writer};
-use crate::{BackupOptions, BackupRequest, BackupRun, Error};
+use crate::{BackupOptions, BackupRequest, BackupRun, Error, unmatched};
 
 /// Items whose actions and additional items are worked on together.
 pub(crate) const CHUNK: usize = 64;
-
-/// Kinds in a row without any answer after which the cluster counts as gone.
-pub(crate) const MAX_UNREACHABLE: u32 = 3;
 
 /// Where the items of one kind come from.
 #[derive(Default)]
@@ -63,13 +62,15 @@ pub(crate) struct Run<'a> {
     pub(crate) aside: HashMap<GroupResource, Side>,
     /// All claims of volume groups, where the backup's own list does not hold them all.
     pub(crate) grouped: Option<Vec<RawItem>>,
+    /// Items whose actions have run, until they are stored.
+    pub(crate) ready: HashMap<ResourceIdentifier, Prepared>,
     /// Items that went wrong, each with the root causes: itself, or what it needs.
     pub(crate) broken: HashMap<ResourceIdentifier, BTreeSet<String>>,
     /// Additional items that need not be looked for again: missing, refused or not to be stored.
     pub(crate) settled: HashSet<ResourceIdentifier>,
     /// Namespaces with a selected object, where that decides about their Namespace objects.
     content: Arc<Content>,
-    unreachable: u32,
+    reach: Reach,
     /// Whether items are stored once more, after their operations.
     pub(crate) finalizing: bool,
     pub(crate) volumes: Volumes,
@@ -114,10 +115,11 @@ impl<'a> Run<'a> {
             ordered: Ordered::read(request.backup()),
             aside: HashMap::new(),
             grouped: None,
+            ready: HashMap::new(),
             broken: HashMap::new(),
             settled: HashSet::new(),
             content: Arc::default(),
-            unreachable: 0,
+            reach: Reach::default(),
             finalizing: false,
             volumes: Volumes::default(),
             out,
@@ -136,7 +138,9 @@ impl<'a> Run<'a> {
 
     /// Ends a run that does not come to its end: pods whose pre hooks have run get their post hooks.
     pub(crate) async fn finish_hooks(&mut self) {
-        self.hooks.finish().await;
+        for record in self.hooks.finish().await {
+            self.out.record(record);
+        }
     }
 
     /// Does the whole run, up to the end of the archive's items.
@@ -158,6 +162,9 @@ impl<'a> Run<'a> {
             self.close_namespace().await?;
         }
         self.tell_of_unordered();
+        if let Some(record) = unmatched::everything(&self.request, &self.out.coverage.totals()) {
+            self.out.record(record);
+        }
         self.definitions().await?;
         self.wait_for_copies(0).await;
         Ok(())
@@ -196,13 +203,16 @@ impl<'a> Run<'a> {
                     if let Some(last) = items.last() {
                         source.last_namespace.clone_from(&last.head().namespace);
                     }
-                    self.unreachable = 0;
+                    self.reach.answered();
                     self.bad_elements(at, &bad);
                     return Ok(Some(items));
                 }
                 Some(Event::Failed { namespace, error }) => {
                     self.out.coverage.incomplete(at);
-                    self.list_failed(at, namespace, error)?
+                    let what = "not all objects of this kind are in the backup";
+                    let gr = &self.kinds[at].gr;
+                    let record = self.reach.failed(gr, namespace, what, error)?;
+                    self.out.record(record);
                 }
                 Some(Event::Ended(tally)) => self.out.coverage.ended(at, tally),
             }
@@ -212,59 +222,9 @@ impl<'a> Run<'a> {
     fn bad_elements(&mut self, at: usize, bad: &[BadElement]) {
         self.out.coverage.bad(at, bad.len());
         for element in bad {
-            let message = format!(
-                "element {} of a list page is no object and not in the backup: {}",
-                element.index, element.reason
-            );
-            self.out.record(Record::item(
-                Severity::Error,
-                &self.kinds[at].gr,
-                "",
-                "",
-                message,
-            ));
+            let record = bad_element(&self.kinds[at].gr, element);
+            self.out.record(record);
         }
-    }
-
-    /// Notes a list that failed; an error when the whole cluster seems to be gone.
-    fn list_failed(
-        &mut self,
-        at: usize,
-        namespace: Option<String>,
-        error: velero_cluster::Error,
-    ) -> Result<(), Error> {
-        let gone = match error.kind() {
-            ErrorKind::Unauthorized => true,
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::TooManyRequests => {
-                self.unreachable += 1;
-                self.unreachable >= MAX_UNREACHABLE
-            }
-            _ => false,
-        };
-        if gone {
-            return Err(Error::Cluster {
-                operation: "listing the objects of the cluster",
-                source: Box::new(error),
-            });
-        }
-        // A kind that was discovered a moment ago and is not served now was deleted, and all its objects with it.
-        let severity = if error.kind() == ErrorKind::Unserved {
-            Severity::Warning
-        } else {
-            Severity::Error
-        };
-        let message = format!(
-            "not all objects of this kind are in the backup: {}",
-            chain(&error)
-        );
-        self.out.record(Record::item(
-            severity,
-            &self.kinds[at].gr,
-            namespace.unwrap_or_default(),
-            "",
-            message,
-        ));
-        Ok(())
     }
 
     /// Takes items of one kind, in order.
@@ -285,11 +245,11 @@ impl<'a> Run<'a> {
                 if chunk.is_empty() {
                     break;
                 }
+                let members = self.members(&resource, chunk);
                 if self.actions.relate_kind(&kind.gr) {
-                    let members = self.members(&resource, chunk);
                     self.blocks(members).await?;
                 } else {
-                    self.chunk(&resource, chunk).await?;
+                    self.work_and_lay(members).await?;
                 }
             }
         } else {
@@ -319,8 +279,12 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn members(&self, resource: &Arc<ApiResource>, items: Vec<RawItem>) -> Vec<Member> {
-        let member = |item| Member::new(Arc::clone(resource), item, self.request.hooks());
+        let member = |item| self.member(Arc::clone(resource), item);
         items.into_iter().map(member).collect()
+    }
+
+    pub(crate) fn member(&self, resource: Arc<ApiResource>, item: RawItem) -> Member {
+        Member::new(resource, item, self.request.hooks())
     }
 
     /// Stores items that no action looks at.
@@ -335,7 +299,7 @@ impl<'a> Run<'a> {
                 self.uncount_one(resource);
                 continue;
             }
-            let item = Prepared::plain(Arc::clone(resource), item);
+            let item = Prepared::from(self.member(Arc::clone(resource), item));
             if concerns(resource) {
                 volumes.push(item);
             } else {
@@ -349,34 +313,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Stores items after their actions, each behind its additional items.
-    pub(crate) async fn chunk(
-        &mut self,
-        resource: &Arc<ApiResource>,
-        chunk: Vec<RawItem>,
-    ) -> Result<(), Error> {
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let items = chunk
-            .into_iter()
-            .map(|item| (Arc::clone(resource), item))
-            .collect();
-        let worked = self.work_on(items).await?;
-        self.lay(worked).await
-    }
-
     /// Runs the actions of several items at the same time; the order stays.
     ///
     /// Mutable, as a run cannot be shared between threads while it waits.
-    pub(crate) async fn prepare_all(
-        &mut self,
-        items: Vec<(Arc<ApiResource>, RawItem)>,
-    ) -> Vec<Prepared> {
+    pub(crate) async fn prepare_all(&mut self, items: Vec<Member>) -> Vec<Prepared> {
         let bars = self.bars(&items).await;
         let (actions, finalizing) = (&self.actions, self.finalizing);
-        let prepare = |((resource, item), bars)| async move {
-            let mut prepared = actions.prepare(resource, item, bars).await;
+        let prepare = |(member, bars)| async move {
+            let mut prepared = actions.prepare(member, bars).await;
             prepared.must_include |= finalizing;
             prepared
         };
@@ -387,14 +331,9 @@ impl<'a> Run<'a> {
     }
 
     /// Lays an item behind the additional items that it asks for and that are not stored yet.
-    pub(crate) fn in_order(
-        &mut self,
-        item: Prepared,
-        related: &mut HashMap<ResourceIdentifier, Prepared>,
-        order: &mut Vec<Prepared>,
-    ) {
+    pub(crate) fn in_order(&mut self, item: Prepared, order: &mut Vec<Prepared>) {
         if !self.take_note(item.original.head()) {
-            self.uncount_one(&item.resource);
+            self.dropped(item);
             return;
         }
         if item.resource.preferred
@@ -404,13 +343,22 @@ impl<'a> Run<'a> {
         }
         if !item.skip {
             for id in &item.additional {
-                if let Some(needed) = related.remove(id) {
-                    self.in_order(needed, related, order);
+                if let Some(needed) = self.ready.remove(id) {
+                    self.in_order(needed, order);
                 }
             }
         }
         let item = self.tell_of_missing(item);
         order.push(item);
+    }
+
+    /// Lets go of an item that is not stored here after all. What its actions have done is told.
+    pub(crate) fn dropped(&mut self, item: Prepared) {
+        self.note_operations(&item);
+        for record in item.records {
+            self.out.record(record);
+        }
+        self.uncount_one(&item.resource);
     }
 
     /// Notes that an item is dealt with; `false` if it was before.

@@ -8,7 +8,7 @@ use velero_core::result::{Record, Severity, chain};
 use velero_core::{GroupResource, RawItem, ResourceIdentifier, Selector};
 
 use crate::Error;
-use crate::blocks::{Graph, Member};
+use crate::blocks::Graph;
 use crate::request::may_be_stored;
 use crate::run::Run;
 
@@ -40,7 +40,7 @@ impl Run<'_> {
                 let key = (namespace.clone(), head.name.clone());
                 let known = self.is_taken(&resource, head) || graph.users.contains_key(&key);
                 if !known && self.request.takes_related(&resource, &namespace) {
-                    let member = Member::new(Arc::clone(&resource), claim, self.request.hooks());
+                    let member = self.member(Arc::clone(&resource), claim);
                     let place = graph.add(member.uncounted());
                     graph.groups.join(users[0], place);
                 }

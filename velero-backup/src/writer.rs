@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 use velero_core::CancellationToken;
 use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
 
+use crate::guard::panic_text;
 use crate::{ArchiveBase, ArchiveSink, Error};
 
 /// How long a writer that was told to stop may take to do so.
@@ -42,16 +43,26 @@ struct Guarded<S> {
     sink: S,
     valve: Arc<Valve>,
     buffer: Vec<u8>,
+    /// Whether the sink is being called, or has failed or panicked: nothing is written to it then, not even while its
+    /// panic goes on, as a second one would end the process.
+    busy: bool,
 }
 
 impl<S: ArchiveSink> Guarded<S> {
-    fn drain(&mut self) -> io::Result<()> {
-        if self.valve.closed.load(Ordering::Acquire) {
+    fn check(&self) -> io::Result<()> {
+        if self.busy || self.valve.closed.load(Ordering::Acquire) {
             return Err(io::Error::other("the archive was given up"));
         }
+        Ok(())
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.check()?;
+        self.busy = true;
         self.sink
             .put(&self.buffer)
             .inspect_err(|_| self.valve.closed.store(true, Ordering::Release))?;
+        self.busy = false;
         self.valve
             .bytes
             .fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
@@ -62,9 +73,7 @@ impl<S: ArchiveSink> Guarded<S> {
 
 impl<S: ArchiveSink> Write for Guarded<S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.valve.closed.load(Ordering::Acquire) {
-            return Err(io::Error::other("the archive was given up"));
-        }
+        self.check()?;
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER {
             self.drain()?;
@@ -125,6 +134,7 @@ impl Writer {
             sink,
             valve: Arc::clone(&valve),
             buffer: Vec::with_capacity(BUFFER * 2),
+            busy: false,
         };
         let thread_valve = Arc::clone(&valve);
         let thread = tokio::task::spawn_blocking(move || {
@@ -224,10 +234,13 @@ impl Drop for Writer {
     }
 }
 
+/// The thread has ended without a result: the sink has panicked.
 fn broken(error: JoinError) -> Error {
-    Error::Sink {
-        source: io::Error::other(error),
-    }
+    let source = match error.try_into_panic() {
+        Ok(panic) => io::Error::other(format!("it panicked: {}", panic_text(panic.as_ref()))),
+        Err(error) => io::Error::other(error),
+    };
+    Error::Sink { source }
 }
 
 /// The writer thread has ended before its time.
@@ -357,6 +370,35 @@ mod tests {
             assert!(!kept.complete.load(Ordering::SeqCst));
             assert!(read(&kept.bytes.lock().unwrap()).is_err());
         }
+    }
+
+    /// A sink with a fault: it panics at the second call, and would again.
+    #[derive(Default)]
+    struct Faulty(usize);
+
+    impl ArchiveSink for Faulty {
+        fn put(&mut self, _: &[u8]) -> io::Result<()> {
+            self.0 += 1;
+            assert!(self.0 < 2, "the sink has a fault");
+            Ok(())
+        }
+
+        fn complete(&mut self) -> io::Result<()> {
+            panic!("it was never complete");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_sink_that_panics_is_an_error_and_not_called_again() {
+        let writer = Writer::start(Faulty::default(), ArchiveWriterOptions::default(), 1 << 20);
+        for i in 0..200 {
+            if writer.push(entry(&format!("p{i}"), 10_000)).await.is_err() {
+                break;
+            }
+        }
+        let error = writer.failure().await;
+        let text = velero_core::result::chain(&error);
+        assert!(text.contains("it panicked: the sink has a fault"), "{text}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,22 @@ impl Record {
         }
     }
 
+    /// Writes the record into the run's log, as one event of its severity with the item's resource, namespace and name.
+    pub fn log(&self) {
+        let (resource, namespace, name) = match &self.about {
+            About::Run => ("", "", ""),
+            About::Item {
+                resource,
+                namespace,
+                name,
+            } => (resource.as_str(), namespace.as_str(), name.as_str()),
+        };
+        match self.severity {
+            Severity::Warning => tracing::warn!(resource, namespace, name, "{}", self.message),
+            Severity::Error => tracing::error!(resource, namespace, name, "{}", self.message),
+        }
+    }
+
     /// The record as one line: `resource: /pods name: /web error: /...`.
     pub fn line(&self) -> String {
         let word = match self.severity {

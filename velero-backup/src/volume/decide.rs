@@ -3,7 +3,8 @@
 use velero_core::api::Backup;
 use velero_core::policy::{ResourcePolicies, VolumeActionKind, VolumeFacts};
 
-use super::facts::{Claim, PersistentVolume, Pod, Volume};
+use super::facts::{Claim, PersistentVolume};
+use crate::pod_facts::{PodFacts, PodVolume};
 
 /// The rules of one backup.
 #[derive(Debug, Clone, Default)]
@@ -100,8 +101,8 @@ impl Rules {
     /// Whether the files of a pod's volume are copied. `policy` is what the policies say of its claim.
     pub(super) fn copy(
         &self,
-        pod: &Pod,
-        volume: &Volume,
+        pod: &PodFacts,
+        volume: &PodVolume,
         policy: Option<VolumeActionKind>,
     ) -> FsDecision {
         if self.is_never_copied(volume) {
@@ -124,7 +125,7 @@ impl Rules {
     }
 
     /// Volumes whose files lie elsewhere or come from the API server.
-    fn is_never_copied(&self, volume: &Volume) -> bool {
+    fn is_never_copied(&self, volume: &PodVolume) -> bool {
         let never = [
             "hostPath",
             "secret",
@@ -138,7 +139,7 @@ impl Rules {
     }
 
     /// What annotations and the default say.
-    fn is_chosen(&self, pod: &Pod, volume: &str) -> bool {
+    fn is_chosen(&self, pod: &PodFacts, volume: &str) -> bool {
         if self.fs_by_default {
             !listed(pod.opted_out.as_deref(), volume)
         } else {
@@ -200,10 +201,10 @@ mod tests {
         RawItem::parse(value.to_string().into()).unwrap()
     }
 
-    fn pod(annotations: Value, volumes: Value) -> Pod {
-        Pod::read(&item(json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "p", "namespace": "shop", "annotations": annotations}, "spec": {"volumes": volumes}})))
-        .unwrap()
+    fn pod(annotations: Value, volumes: Value) -> PodFacts {
+        let pod = item(json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "namespace": "shop", "annotations": annotations}, "spec": {"volumes": volumes}}));
+        PodFacts::read(&pod, &Default::default())
     }
 
     fn volume(source: Value) -> PersistentVolume {

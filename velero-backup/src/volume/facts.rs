@@ -1,40 +1,14 @@
 //! What decisions about volumes look at, read from pods, claims and PersistentVolumes.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Deserialize;
 use velero_core::RawItem;
 use velero_core::artifact::PvInfo;
-use velero_core::names::annotations;
 use velero_core::policy::{ClaimFacts, VolumeFacts, VolumeSourceFacts};
+
+use crate::pod_facts::PodFacts;
 
 /// A claim by namespace and name.
 pub(super) type ClaimKey = (String, String);
-
-/// A pod as far as its volumes go.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Pod {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    /// Volume names that annotations opt in, and out.
-    pub(super) opted_in: Option<String>,
-    pub(super) opted_out: Option<String>,
-    pub(super) volumes: Vec<Volume>,
-    /// Volumes that a container mounts as files.
-    mounted: BTreeSet<String>,
-    /// Volumes that a container has as block devices.
-    devices: BTreeSet<String>,
-    phase: String,
-    deleting: bool,
-}
-
-/// A volume of a pod.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Volume {
-    pub(super) name: String,
-    pub(super) claim: Option<ClaimKey>,
-    pub(super) source: VolumeSourceFacts,
-}
 
 /// A claim.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -54,44 +28,9 @@ pub(super) struct PersistentVolume {
     pub(super) facts: VolumeFacts,
 }
 
-impl Pod {
-    /// Reads a pod; nothing when it has another form than Kubernetes gives it.
-    pub(super) fn read(item: &RawItem) -> Option<Self> {
-        let wire: WirePod = serde_json::from_slice(item.json()).ok()?;
-        let head = item.head();
-        let mut notes = wire.metadata.annotations.unwrap_or_default();
-        let volumes = wire.spec.volumes.unwrap_or_default().into_iter();
-        let volumes = volumes.map(|volume| Volume {
-            name: volume.name,
-            claim: volume
-                .persistent_volume_claim
-                .map(|source| (head.namespace.clone(), source.claim_name)),
-            source: volume.source,
-        });
-        let containers = wire.spec.containers.unwrap_or_default();
-        let names = |of: fn(&WireContainer) -> &Option<Vec<WireName>>| {
-            containers
-                .iter()
-                .filter_map(|container| of(container).as_ref())
-                .flatten()
-                .map(|used| used.name.clone())
-                .collect()
-        };
-        Some(Self {
-            namespace: head.namespace.clone(),
-            name: head.name.clone(),
-            opted_in: notes.remove(annotations::VOLUMES_TO_BACKUP),
-            opted_out: notes.remove(annotations::VOLUMES_TO_EXCLUDE),
-            volumes: volumes.collect(),
-            mounted: names(|container| &container.volume_mounts),
-            devices: names(|container| &container.volume_devices),
-            phase: head.phase.clone(),
-            deleting: head.deleting,
-        })
-    }
-
+impl PodFacts {
     /// Why no files of this pod can be copied now, if so.
-    pub(super) fn obstacle(&self) -> Option<String> {
+    pub(super) fn copy_obstacle(&self) -> Option<String> {
         if self.deleting {
             return Some("the pod is being deleted".to_owned());
         }
@@ -138,7 +77,10 @@ impl PersistentVolume {
         let labels = &item.head().labels;
         Some(Self {
             name: item.head().name.clone(),
-            claim: spec.claim_ref.map(|claim| (claim.namespace, claim.name)),
+            claim: spec
+                .claim_ref
+                .filter(|claim| !claim.name.is_empty())
+                .map(|claim| (claim.namespace, claim.name)),
             info: PvInfo {
                 reclaim_policy: spec.persistent_volume_reclaim_policy,
                 labels: (!labels.is_empty()).then(|| labels.clone()),
@@ -167,56 +109,6 @@ impl PersistentVolume {
             ..self.facts.clone()
         }
     }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WirePod {
-    metadata: WireMeta,
-    spec: WirePodSpec,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WireMeta {
-    annotations: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WirePodSpec {
-    volumes: Option<Vec<WirePodVolume>>,
-    containers: Option<Vec<WireContainer>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePodVolume {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    persistent_volume_claim: Option<WireClaimSource>,
-    #[serde(flatten)]
-    source: VolumeSourceFacts,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct WireClaimSource {
-    claim_name: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct WireContainer {
-    volume_mounts: Option<Vec<WireName>>,
-    volume_devices: Option<Vec<WireName>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WireName {
-    name: String,
 }
 
 #[derive(Deserialize, Default)]

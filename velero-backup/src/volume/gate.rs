@@ -1,14 +1,15 @@
 //! Which claims the actions that take volume data are kept from.
 
-use std::sync::Arc;
-
 use velero_core::policy::VolumeActionKind;
-use velero_core::{ApiResource, GroupResource, RawItem, ResourceIdentifier};
+use velero_core::result::{Record, Severity, chain};
+use velero_core::{GroupResource, RawItem, ResourceIdentifier};
 
 use super::Volumes;
 use super::decide::{FsDecision, SnapshotDecision};
-use super::facts::{Claim, PersistentVolume, Pod};
+use super::facts::{Claim, PersistentVolume};
+use crate::blocks::Member;
 use crate::invoke::CSI_ACTION;
+use crate::pod_facts::PodFacts;
 use crate::run::Run;
 
 /// The action of the peer's plugin for vSphere.
@@ -42,16 +43,13 @@ impl Bars {
 
 impl Volumes {
     /// Notes which claims a pod will have copied, before anything is done for them.
-    pub(super) fn foresee(&mut self, pod: &RawItem) {
-        let Some(pod) = Pod::read(pod) else {
-            return;
-        };
-        if self.settings.plugs.pod_volumes.is_none() || pod.obstacle().is_some() {
+    pub(super) fn foresee(&mut self, pod: &PodFacts) {
+        if self.settings.plugs.pod_volumes.is_none() || pod.copy_obstacle().is_some() {
             return;
         }
         for volume in &pod.volumes {
             if let Some(key) = &volume.claim
-                && self.rules.copy(&pod, volume, None) == FsDecision::Copy
+                && self.rules.copy(pod, volume, None) == FsDecision::Copy
                 && pod.volume_obstacle(&volume.name, false).is_none()
             {
                 self.foreseen.insert(key.clone());
@@ -89,23 +87,18 @@ impl Volumes {
 
 impl Run<'_> {
     /// Says for each of some items which actions for volumes do not see it. Costs nothing where there are no such actions.
-    pub(crate) async fn bars(&mut self, items: &[(Arc<ApiResource>, RawItem)]) -> Vec<Bars> {
+    pub(crate) async fn bars(&mut self, items: &[Member]) -> Vec<Bars> {
         let mut bars = vec![Bars::Nobody; items.len()];
         if self.finalizing || !self.actions.has_any(&VOLUME_ACTIONS) {
             return bars;
         }
-        let core = |resource: &ApiResource, plural: &str| {
-            resource.group.is_empty() && resource.plural == plural
-        };
-        for (resource, item) in items {
-            if core(resource, "pods") {
-                self.volumes.foresee(item);
-            }
+        for pod in items.iter().filter_map(|member| member.pod.as_ref()) {
+            self.volumes.foresee(pod);
         }
-        for (at, (resource, item)) in items.iter().enumerate() {
-            if core(resource, "persistentvolumeclaims") {
-                let volume = self.volume_behind(item).await;
-                bars[at] = self.volumes.bars(item, volume.as_ref());
+        for (at, member) in items.iter().enumerate() {
+            if member.is_claim() {
+                let volume = self.volume_behind(&member.item).await;
+                bars[at] = self.volumes.bars(&member.item, volume.as_ref());
             }
         }
         bars
@@ -128,11 +121,13 @@ impl Run<'_> {
         match self.cluster.get(&resource, "", &name).await {
             Ok(item) => item,
             Err(error) => {
-                tracing::warn!(
-                    name,
-                    error = velero_core::result::chain(&error),
-                    "a persistent volume cannot be read"
+                let message = format!(
+                    "it cannot be read, so what is done for its data is decided without it: {}",
+                    chain(&error)
                 );
+                self.mark_broken(ResourceIdentifier::cluster(kind.clone(), name.as_str()));
+                self.out
+                    .record(Record::item(Severity::Error, &kind, "", name, message));
                 None
             }
         }

@@ -1,12 +1,15 @@
 //! What is told about volumes beside the archive.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use velero_core::api::{DataMovePhase, PodVolumeBackup};
 use velero_core::artifact::VolumeInfo;
 use velero_core::result::{Record, Severity};
 use velero_core::volume::{NativeSnapshot, SnapshotPhase};
 
-use super::{Copy, VolumeState, Volumes};
+use super::facts::ClaimKey;
+use super::{ClaimState, Copy, VolumeState, Volumes};
 
 /// What came of the volumes of a run.
 #[derive(Debug, Default)]
@@ -51,40 +54,51 @@ impl Volumes {
             }
             out.snapshots.push(snapshot);
         }
-        for Copy {
+        for copy in copies {
+            out.take_copy(copy, &claims, &volumes);
+        }
+        out
+    }
+}
+
+impl VolumeOutcome {
+    /// Takes a copy. Its entry needs the PersistentVolume of its claim, if it has one.
+    fn take_copy(
+        &mut self,
+        copy: Copy,
+        claims: &BTreeMap<ClaimKey, ClaimState>,
+        volumes: &BTreeMap<String, VolumeState>,
+    ) {
+        let Copy {
             claim, resource, ..
-        } in copies
-        {
-            let volume = match &claim {
-                None => VolumeInfo::default(),
-                Some(key) => {
-                    let name = claims.get(key).map(|state| &state.claim.volume_name);
-                    match name.and_then(|name| Some((name, volumes.get(name)?))) {
-                        Some((name, volume)) => of_volume(name, volume),
-                        None => {
-                            out.records.push(Record::item(
-                                Severity::Warning,
-                                "persistentvolumeclaims",
-                                key.0.as_str(),
-                                key.1.as_str(),
-                                "the claim's files were copied, but its PersistentVolume is not in the backup, so volume information has no entry for it",
-                            ));
-                            out.copies.push(resource);
-                            continue;
-                        }
-                    }
-                }
-            };
-            out.infos.push(VolumeInfo {
+        } = copy;
+        let volume = match &claim {
+            None => Some(VolumeInfo::default()),
+            Some(key) => claims.get(key).and_then(|state| {
+                let name = &state.claim.volume_name;
+                Some(of_volume(name, volumes.get(name)?))
+            }),
+        };
+        match (volume, claim) {
+            (Some(volume), _) => self.infos.push(VolumeInfo {
                 backup_method: "PodVolumeBackup".to_owned(),
                 start_timestamp: resource.status.start_timestamp.clone(),
                 completion_timestamp: resource.status.completion_timestamp.clone(),
                 other: of_copy(&resource),
                 ..volume
-            });
-            out.copies.push(resource);
+            }),
+            (None, claim) => {
+                let (namespace, name) = claim.unwrap_or_default();
+                self.records.push(Record::item(
+                    Severity::Warning,
+                    "persistentvolumeclaims",
+                    namespace,
+                    name,
+                    "the claim's files were copied, but its PersistentVolume is not in the backup, so volume information has no entry for it",
+                ));
+            }
         }
-        out
+        self.copies.push(resource);
     }
 }
 

@@ -16,20 +16,20 @@ mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use velero_core::Timestamp;
 use velero_core::action::ActionError;
 use velero_core::api::{Backup, PodVolumeBackup};
 use velero_core::artifact::PvInfo;
 use velero_core::policy::{ResourcePolicies, VolumeActionKind};
-use velero_core::result::{Record, chain};
+use velero_core::result::Record;
 use velero_core::volume::{NativeSnapshot, PodVolumeBackups, VolumeSnapshotter};
 
-use crate::invoke::{Clock, Prepared, panic_text};
+use crate::guard::answer;
+use crate::invoke::Clock;
+use crate::prepared::Prepared;
 use decide::Rules;
 use facts::{Claim, ClaimKey};
 use tracker::SkipTracker;
@@ -153,17 +153,11 @@ impl Volumes {
     }
 
     /// Calls what was plugged in, under the deadline; a panic and a late answer are errors too.
-    async fn call<T>(
+    async fn call<T: Send + 'static>(
         &self,
-        call: impl Future<Output = Result<T, ActionError>>,
+        call: impl Future<Output = Result<T, ActionError>> + Send + 'static,
     ) -> Result<T, String> {
-        let timeout = self.settings.call_timeout;
-        match tokio::time::timeout(timeout, AssertUnwindSafe(call).catch_unwind()).await {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => Err(chain(&error)),
-            Ok(Err(panic)) => Err(format!("it panicked: {}", panic_text(panic.as_ref()))),
-            Err(_) => Err(format!("no answer within {} s", timeout.as_secs_f64())),
-        }
+        answer(self.settings.call_timeout, call).await
     }
 }
 

@@ -1,19 +1,21 @@
 //! Looking at items as they go by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use velero_core::policy::VolumeActionKind;
 use velero_core::{ItemTree, RawItem};
 
-use super::facts::{Claim, ClaimKey, PersistentVolume, Pod};
+use super::facts::{Claim, ClaimKey, PersistentVolume};
 use super::tracker::Approach;
 use super::{ClaimState, VolumeState, Volumes};
-use crate::invoke::{CsiOutcome, Prepared};
-use velero_core::policy::VolumeActionKind;
+use crate::pod_facts::PodFacts;
+use crate::prepared::{CsiOutcome, Prepared};
 
 /// What some items have to do with volumes.
 #[derive(Default)]
 pub(super) struct Group<'a> {
-    pub(super) pods: Vec<(Pod, &'a Prepared)>,
+    pub(super) pods: Vec<(Arc<PodFacts>, &'a Prepared)>,
     /// PersistentVolumes that were not seen before, by name.
     pub(super) volumes: BTreeMap<String, (PersistentVolume, &'a Prepared)>,
 }
@@ -37,9 +39,7 @@ impl Volumes {
                 continue;
             }
             match item.resource.plural.as_str() {
-                "pods" => group
-                    .pods
-                    .extend(Pod::read(&item.original).map(|pod| (pod, item))),
+                "pods" => group.pods.extend(item.pod.clone().map(|pod| (pod, item))),
                 "persistentvolumeclaims" => {
                     let head = item.original.head();
                     let key = (head.namespace.clone(), head.name.clone());
@@ -103,25 +103,36 @@ impl Volumes {
         });
     }
 
-    /// Claims that pods among some items have copied and that are not in the backup, as far as is known.
+    /// Claims that are not in the backup, as far as is known, and that count for what is done: for the files of pods among
+    /// some items, and by the rules of policies for PersistentVolumes among them.
     pub(super) fn unknown_claims(&self, items: &[&Prepared]) -> BTreeSet<ClaimKey> {
-        if self.settings.plugs.pod_volumes.is_none() || !self.settings.claims_included {
+        let plugs = &self.settings.plugs;
+        let of_pods = plugs.pod_volumes.is_some() && self.settings.claims_included;
+        let of_volumes = !plugs.snapshotters.is_empty() && self.rules.has_policies();
+        if !of_pods && !of_volumes {
             return BTreeSet::new();
         }
-        let here: BTreeSet<ClaimKey> = items
-            .iter()
-            .filter(|item| item.resource.plural == "persistentvolumeclaims")
-            .map(|item| item.original.head())
-            .map(|head| (head.namespace.clone(), head.name.clone()))
-            .collect();
-        items
-            .iter()
-            .filter(|item| item.resource.plural == "pods" && !item.skip)
-            .filter_map(|item| Pod::read(&item.original))
-            .flat_map(|pod| pod.volumes)
-            .filter_map(|volume| volume.claim)
-            .filter(|key| !here.contains(key) && !self.claims.contains_key(key))
-            .collect()
+        let mut here = BTreeSet::new();
+        let mut wanted = BTreeSet::new();
+        for item in items {
+            let head = item.original.head();
+            match item.resource.plural.as_str() {
+                "persistentvolumeclaims" => {
+                    here.insert((head.namespace.clone(), head.name.clone()));
+                }
+                "pods" if of_pods && !item.skip => {
+                    let volumes = item.pod.iter().flat_map(|pod| &pod.volumes);
+                    wanted.extend(volumes.filter_map(|volume| volume.claim.clone()));
+                }
+                "persistentvolumes" if of_volumes && !item.skip => {
+                    let volume = PersistentVolume::read(&item.stored);
+                    wanted.extend(volume.and_then(|volume| volume.claim));
+                }
+                _ => {}
+            }
+        }
+        wanted.retain(|key| !here.contains(key) && !self.claims.contains_key(key));
+        wanted
     }
 
     /// Takes note of a claim that is not in the backup, and of its PersistentVolume.

@@ -1,17 +1,21 @@
 //! Copies of the files of pods.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use velero_core::ItemTree;
 use velero_core::api::{DataMovePhase, PodVolumeBackup};
 use velero_core::names::annotations::VOLUMES_TO_BACKUP;
 use velero_core::result::{Record, Severity};
-use velero_core::volume::PodVolume;
+use velero_core::volume::{PodVolume, PodVolumeBackups};
 
 use super::decide::{FsDecision, names};
-use super::facts::{ClaimKey, Pod, Volume};
+use super::facts::ClaimKey;
 use super::observe::Group;
 use super::tracker::Approach;
 use super::{Copy, Volumes};
+use crate::guard::guarded;
+use crate::pod_facts::{PodFacts, PodVolume as Volume};
 
 /// A volume of a pod of the group, chosen for a copy of its files: places of the pod and the volume.
 pub(super) type Chosen = (usize, usize);
@@ -62,7 +66,7 @@ impl Volumes {
         self.claims.get_mut(volume.claim.as_ref()?)
     }
 
-    fn opted_out(&mut self, pod: &Pod, volume: &Volume) {
+    fn opted_out(&mut self, pod: &PodFacts, volume: &Volume) {
         let Some(state) = self.state(volume).filter(|state| !state.chosen) else {
             return;
         };
@@ -73,7 +77,7 @@ impl Volumes {
         }
     }
 
-    fn not_copied(&mut self, pod: &Pod, volume: &Volume, reason: &str) {
+    fn not_copied(&mut self, pod: &PodFacts, volume: &Volume, reason: &str) {
         let Some(state) = self.state(volume) else {
             return;
         };
@@ -85,13 +89,13 @@ impl Volumes {
         self.tracker.track(&name, Approach::PodVolume, reason);
     }
 
-    fn obstacle(&self, pod: &Pod, volume: &Volume) -> Option<String> {
+    fn obstacle(&self, pod: &PodFacts, volume: &Volume) -> Option<String> {
         if self.settings.plugs.pod_volumes.is_none() {
             return Some("this version cannot make file system backups".to_owned());
         }
         let state = volume.claim.as_ref().and_then(|key| self.claims.get(key));
         let host_path = state.is_some_and(|state| state.host_path);
-        pod.obstacle().or_else(|| {
+        pod.copy_obstacle().or_else(|| {
             pod.volume_obstacle(&volume.name, host_path)
                 .map(str::to_owned)
         })
@@ -114,17 +118,10 @@ impl Volumes {
             if state.is_some_and(|state| state.begun) {
                 continue;
             }
+            let uid = state.map_or(String::new(), |state| state.claim.uid.clone());
+            let claim = volume.claim.as_ref().map(|(_, name)| (name.clone(), uid));
             let result = match item.original.tree() {
-                Ok(tree) => {
-                    let claim = volume.claim.as_ref().map(|(_, name)| name.as_str());
-                    let uid = state.map_or("", |state| state.claim.uid.as_str());
-                    let volume = PodVolume {
-                        pod: &tree,
-                        volume: &volume.name,
-                        claim: claim.map(|name| (name, uid)),
-                    };
-                    self.call(copier.create(&self.backup, volume)).await
-                }
+                Ok(tree) => self.create(&copier, tree, volume.name.clone(), claim).await,
                 Err(error) => Err(error.to_string()),
             };
             match result {
@@ -139,6 +136,27 @@ impl Volumes {
                 }
             }
         }
+    }
+
+    async fn create(
+        &self,
+        copier: &Arc<dyn PodVolumeBackups>,
+        pod: ItemTree,
+        volume: String,
+        claim: Option<(String, String)>,
+    ) -> Result<PodVolumeBackup, String> {
+        let (copier, backup) = (Arc::clone(copier), Arc::clone(&self.backup));
+        self.call(async move {
+            let volume = PodVolume {
+                pod: &pod,
+                volume: &volume,
+                claim: claim
+                    .as_ref()
+                    .map(|(name, uid)| (name.as_str(), uid.as_str())),
+            };
+            copier.create(&backup, volume).await
+        })
+        .await
     }
 
     fn begun(&mut self, claim: Option<ClaimKey>, resource: PodVolumeBackup) {
@@ -177,20 +195,15 @@ impl Volumes {
             return records;
         }
         // The implementation keeps to the timeout by itself; the second one is for one that does not.
-        let wait = tokio::time::timeout(
-            timeout.saturating_add(Duration::from_secs(5)),
-            copier.wait(&begun, timeout),
-        );
-        match wait.await {
-            Ok(Ok(ended)) => self.ended(ended),
-            Ok(Err(error)) => records.push(Record::run(
+        let grace = timeout.saturating_add(Duration::from_secs(5));
+        match guarded(grace, async move { copier.wait(&begun, timeout).await }).await {
+            Some(Ok(ended)) => self.ended(ended),
+            Some(Err(reason)) => records.push(Record::run(
                 Severity::Error,
-                format!(
-                    "the copies of pod volumes cannot be looked at: {}",
-                    velero_core::result::chain(&error)
-                ),
+                format!("the copies of pod volumes cannot be looked at: {reason}"),
             )),
-            Err(_) => {}
+            // Those that have not ended are told of below.
+            None => {}
         }
         for copy in self
             .copies
@@ -249,7 +262,7 @@ fn outcome(copy: &PodVolumeBackup, timeout: Duration) -> Option<Record> {
 }
 
 /// Tells of names on a pod's annotation that none of its volumes has; often a blank stands beside the comma.
-fn unknown_names(pod: &Pod, records: &mut Vec<Record>) {
+fn unknown_names(pod: &PodFacts, records: &mut Vec<Record>) {
     let unknown = names(pod.opted_in.as_deref())
         .filter(|name| !pod.volumes.iter().any(|volume| volume.name == *name));
     for name in unknown {
@@ -260,7 +273,7 @@ fn unknown_names(pod: &Pod, records: &mut Vec<Record>) {
     }
 }
 
-fn about(pod: &Pod, severity: Severity, message: String) -> Record {
+fn about(pod: &PodFacts, severity: Severity, message: String) -> Record {
     Record::item(
         severity,
         "pods",

@@ -1,9 +1,10 @@
 //! Volumes within a run.
 
-use velero_core::result::{Record, Severity, chain};
-use velero_core::{ApiResource, GroupResource};
+use velero_core::result::{About, Record, Severity, chain};
+use velero_core::{ApiResource, GroupResource, ResourceIdentifier};
 
-use crate::invoke::Prepared;
+use super::facts::PersistentVolume;
+use crate::prepared::Prepared;
 use crate::run::Run;
 
 /// Whether objects of a resource have to do with volumes.
@@ -31,32 +32,66 @@ impl Run<'_> {
             return;
         }
         for key in self.volumes.unknown_claims(&items) {
-            self.read_claim(key).await;
+            self.read_claim(key, &items).await;
         }
         for record in self.volumes.protect(&items).await {
-            self.out.record(record);
+            self.note_fault(record);
         }
     }
 
-    /// Reads a claim that is not in the backup, but whose files may be.
-    async fn read_claim(&mut self, key: (String, String)) {
+    /// As [`Run::protect`], for items that are ready.
+    pub(crate) async fn protect_ready<'a>(
+        &mut self,
+        ids: impl Iterator<Item = &'a ResourceIdentifier>,
+    ) {
+        // A run cannot lend its items while it changes.
+        let ready = std::mem::take(&mut self.ready);
+        self.protect(ids.filter_map(|id| ready.get(id))).await;
+        self.ready = ready;
+    }
+
+    /// Notes what went wrong with data: who needs the item is not whole, either.
+    fn note_fault(&mut self, record: Record) {
+        if let (
+            Severity::Error,
+            About::Item {
+                resource,
+                namespace,
+                name,
+            },
+        ) = (record.severity, &record.about)
+        {
+            self.mark_broken(ResourceIdentifier {
+                group_resource: resource.as_str().into(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+            });
+        }
+        self.out.record(record);
+    }
+
+    /// Reads a claim that is not in the backup, but whose data may be.
+    async fn read_claim(&mut self, key: (String, String), items: &[&Prepared]) {
         let kind = GroupResource::core("persistentvolumeclaims");
         let Some(resource) = self.request.catalog().get(&kind).cloned() else {
             return;
         };
         match self.cluster.get(&resource, &key.0, &key.1).await {
             Ok(Some(claim)) => {
-                let volume = self.volume_behind(&claim).await;
+                let here = items.iter().find(|item| is_volume_of(item, &key));
+                let volume = match here {
+                    Some(item) => Some(item.original.clone()),
+                    None => self.volume_behind(&claim).await,
+                };
                 self.volumes.learn(key, &claim, volume.as_ref());
             }
             Ok(None) => {}
             Err(error) => {
                 let message = format!(
-                    "the claim cannot be read, so its files are copied by what the pod says alone: {}",
+                    "the claim cannot be read, so what becomes of its data is decided without it: {}",
                     chain(&error)
                 );
-                self.out
-                    .record(Record::item(Severity::Error, &kind, key.0, key.1, message));
+                self.note_fault(Record::item(Severity::Error, &kind, key.0, key.1, message));
             }
         }
     }
@@ -67,4 +102,11 @@ impl Run<'_> {
             self.out.record(record);
         }
     }
+}
+
+/// Whether an item is the PersistentVolume that a claim has.
+fn is_volume_of(item: &Prepared, claim: &(String, String)) -> bool {
+    item.resource.plural == "persistentvolumes"
+        && PersistentVolume::read(&item.original)
+            .is_some_and(|volume| volume.claim.as_ref() == Some(claim))
 }

@@ -1,6 +1,7 @@
 //! Native snapshots of PersistentVolumes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use velero_core::ItemTree;
@@ -47,7 +48,7 @@ impl Volumes {
         }
         let attempts: Vec<Attempt> = stream::iter(native)
             .map(|volume| {
-                let tree = group.tree(&volume);
+                let tree = group.tree(&volume).map(Arc::new);
                 self.attempt(volume, tree)
             })
             .buffered(self.settings.concurrency.max(1))
@@ -85,7 +86,7 @@ impl Volumes {
         }
     }
 
-    async fn attempt(&self, volume: String, tree: Option<ItemTree>) -> Attempt {
+    async fn attempt(&self, volume: String, tree: Option<Arc<ItemTree>>) -> Attempt {
         let mut attempt = Attempt {
             volume,
             skipped: None,
@@ -93,6 +94,9 @@ impl Volumes {
             faults: Vec::new(),
         };
         let Some(tree) = tree else {
+            let fault = "no snapshot: its object cannot be read";
+            attempt.skipped = Some(fault.to_owned());
+            attempt.faults.push(fault.to_owned());
             return attempt;
         };
         let Some((snapshotter, id)) = self.owner(&tree, &mut attempt.faults).await else {
@@ -100,7 +104,9 @@ impl Volumes {
             return attempt;
         };
         let zone = zone(&tree);
-        match self.call(snapshotter.properties(&id, &zone)).await {
+        let (disks, in_zone) = (Arc::clone(&snapshotter), (id.clone(), zone.clone()));
+        let look = async move { disks.properties(&in_zone.0, &in_zone.1).await };
+        match self.call(look).await {
             Ok(properties) => {
                 let spec = NativeSnapshotSpec {
                     backup_name: self.backup.metadata.name.clone().unwrap_or_default(),
@@ -131,12 +137,14 @@ impl Volumes {
     /// The first location that knows a PersistentVolume, and its id there.
     async fn owner(
         &self,
-        volume: &ItemTree,
+        volume: &Arc<ItemTree>,
         faults: &mut Vec<String>,
-    ) -> Option<(&dyn VolumeSnapshotter, String)> {
+    ) -> Option<(Arc<dyn VolumeSnapshotter>, String)> {
         for snapshotter in &self.settings.plugs.snapshotters {
-            match self.call(snapshotter.volume_id(volume)).await {
-                Ok(Some(id)) if !id.is_empty() => return Some((snapshotter.as_ref(), id)),
+            let (disks, volume) = (Arc::clone(snapshotter), Arc::clone(volume));
+            let id = self.call(async move { disks.volume_id(&volume).await });
+            match id.await {
+                Ok(Some(id)) if !id.is_empty() => return Some((Arc::clone(snapshotter), id)),
                 Ok(_) => {}
                 Err(reason) => faults.push(format!(
                     "location {:?} cannot tell whether the volume is one of its own: {reason}",
@@ -149,14 +157,14 @@ impl Volumes {
 
     async fn take(
         &self,
-        snapshotter: &dyn VolumeSnapshotter,
+        snapshotter: Arc<dyn VolumeSnapshotter>,
         spec: NativeSnapshotSpec,
         faults: &mut Vec<String>,
     ) -> NativeSnapshot {
         let tags = self.tags(&spec.persistent_volume_name);
-        let result = self
-            .call(snapshotter.create_snapshot(&spec.provider_volume_id, &spec.volume_az, &tags))
-            .await;
+        let (id, zone) = (spec.provider_volume_id.clone(), spec.volume_az.clone());
+        let create = async move { snapshotter.create_snapshot(&id, &zone, &tags).await };
+        let result = self.call(create).await;
         let mut status = NativeSnapshotStatus::default();
         match result {
             Ok(id) => {

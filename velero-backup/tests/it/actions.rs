@@ -4,49 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use velero_backup::{BackupEngine, BackupOptions};
-use velero_core::action::{
-    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector,
-};
-use velero_core::api::Backup;
-use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
+use velero_core::ItemTree;
+use velero_core::action::{ActionError, BackupOutcome, ResourceSelector};
 
+use crate::acting::{Act, id, on};
 use crate::support::*;
-
-/// An action made of a closure.
-pub(crate) struct Act<F> {
-    selector: ResourceSelector,
-    act: F,
-}
-
-#[async_trait::async_trait]
-impl<F, R> BackupItemAction for Act<F>
-where
-    F: Fn(ItemTree) -> R + Send + Sync,
-    R: Future<Output = Result<BackupOutcome, ActionError>> + Send,
-{
-    fn name(&self) -> &str {
-        "example.com/act"
-    }
-
-    fn applies_to(&self) -> ResourceSelector {
-        self.selector.clone()
-    }
-
-    async fn execute(
-        &self,
-        item: ItemTree,
-        _: &ActionContext<'_, Backup>,
-    ) -> Result<BackupOutcome, ActionError> {
-        (self.act)(item).await
-    }
-}
-
-pub(crate) fn on<F>(resource: &str, act: F) -> Act<F> {
-    Act {
-        selector: ResourceSelector::resources([resource]),
-        act,
-    }
-}
 
 async fn with<F, R>(act: Act<F>) -> BackupEngine
 where
@@ -57,10 +19,6 @@ where
     BackupEngine::new(connect(&world()).await)
         .options(options)
         .action(act)
-}
-
-fn shop() -> serde_json::Value {
-    json!({"includedNamespaces": ["shop"]})
 }
 
 #[tokio::test]
@@ -193,12 +151,7 @@ async fn must_include_passes_the_filters_but_not_deletion() {
                 if must {
                     item.set_annotation("backup.velero.io/must-include-additional-items", "true");
                 }
-                let id = ResourceIdentifier::namespaced(
-                    GroupResource::core("configmaps"),
-                    "bank",
-                    "plain",
-                );
-                Ok(BackupOutcome::changed(item).with([id]))
+                Ok(BackupOutcome::changed(item).with([id("configmaps", "bank", "plain")]))
             }))
             .await,
             shop(),
@@ -221,13 +174,7 @@ async fn circles_and_long_chains_end() {
         } else {
             "plain"
         };
-        Ok(
-            BackupOutcome::unchanged().with([ResourceIdentifier::namespaced(
-                GroupResource::core("configmaps"),
-                "shop",
-                other,
-            )]),
-        )
+        Ok(BackupOutcome::unchanged().with([id("configmaps", "shop", other)]))
     }))
     .await;
     let done = run_with(&ring, shop()).await;

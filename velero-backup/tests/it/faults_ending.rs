@@ -11,7 +11,7 @@ use velero_core::action::{ActionError, BackupOutcome};
 use velero_core::{CancellationToken, ItemTree};
 use velero_testkit::ApiServer;
 
-use crate::actions::on;
+use crate::acting::on;
 use crate::faults::is_archive;
 use crate::gate::{Pass, behind};
 use crate::support::*;

@@ -6,21 +6,27 @@
     clippy::print_stderr
 )]
 
+mod acting;
 mod actions;
+mod bench;
 mod blocks;
 mod coverage;
+mod edges;
 mod ending;
 mod faults;
 mod faults_ending;
 mod faults_lists;
 mod filters;
 mod gate;
+mod hook_blocks;
 mod hooks;
 mod lists;
 mod operations;
 mod ordered;
+mod plugged;
 mod policies;
 mod related;
 mod scale;
 mod selection;
 mod support;
+mod volumes;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use velero_backup::{
-    ArchiveBase, BackupEngine, BackupOptions, BackupRun, FinalizeResult, OperationCounts, artifacts,
+    ArchiveBase, BackupEngine, BackupOptions, BackupRun, ErrorKind, FinalizeResult,
+    OperationCounts, artifacts,
 };
 use velero_core::action::{
     ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome,
@@ -21,6 +23,8 @@ use velero_core::result::Record;
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier, Timestamp};
 use velero_testkit::ApiServer;
 
+use crate::acting::{id, on};
+use crate::ending::Full;
 use crate::support::{
     Done, Kept, backup, connect, engine, map, namespace, run, run_with, seed, start, world,
 };
@@ -106,7 +110,7 @@ impl BackupItemAction for Snap {
 }
 
 fn map_id(namespace: &str, name: &str) -> ResourceIdentifier {
-    ResourceIdentifier::namespaced(GroupResource::core("configmaps"), namespace, name)
+    id("configmaps", namespace, name)
 }
 
 fn maps_of_shop() -> Value {
@@ -533,4 +537,57 @@ async fn an_operation_started_at_the_end_is_an_error() {
     assert_eq!((result.stored, result.errors()), (2, 2));
     let line = result.records[0].line();
     assert!(line.contains("example.com/restless"), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_named_and_asked_for_is_worked_on_once() {
+    let server = world();
+    let role = id("clusterroles.rbac.authorization.k8s.io", "", "unused");
+    // The map's action asks for the role, which the operation names as well.
+    let action = Snap {
+        again: vec![role, map_id("shop", "plain")],
+        ..Snap::default()
+    };
+    let (engine, done) = backed_up(&server, action, maps_of_shop()).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let engine = engine.action(on("clusterroles", move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async { Ok(BackupOutcome::unchanged()) }
+    }));
+    let (result, tail) = finalize(&engine, &done.result.item_operations, ArchiveBase::Tail).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!((result.stored, result.records.len()), (2, 0));
+
+    // What was added can be read back, for a second attempt to end the backup.
+    let again = FinalizeResult::of_added(tail.as_slice(), start()).unwrap();
+    assert_eq!(again.stored, result.stored);
+    assert_eq!(again.archive_bytes, result.archive_bytes);
+    let listed = |result: &FinalizeResult| serde_json::to_value(&result.resource_list).unwrap();
+    assert_eq!(listed(&again), listed(&result));
+    assert_eq!((again.errors(), again.warnings()), (0, 1));
+    for cut in [0, 10, tail.len() / 2, tail.len() - 1] {
+        FinalizeResult::of_added(&tail[..cut], start()).unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_attempt_has_noted_is_kept() {
+    let server = world();
+    let action = Snap {
+        again: vec![map_id("shop", "plain"), map_id("shop", "missing")],
+        ..Snap::default()
+    };
+    let (engine, done) = backed_up(&server, action, maps_of_shop()).await;
+    let (run, base) = (run(), ArchiveBase::Tail);
+    let (noted, operations) = (run.noted.clone(), &done.result.item_operations);
+    let failed = engine
+        .finalize(&finalizing(), operations, base, Full(0), run)
+        .await;
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Sink);
+    let lines: Vec<String> = noted.take().iter().map(Record::line).collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains("missing"),
+        "{lines:?}"
+    );
 }

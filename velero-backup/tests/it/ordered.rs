@@ -3,7 +3,7 @@ use velero_backup::{BackupEngine, BackupOptions};
 use velero_cluster::ListOptions;
 use velero_testkit::{ApiServer, ExecResult};
 
-use crate::hooks::{Bench, both};
+use crate::bench::{Bench, both};
 use crate::support::*;
 
 /// Seven maps `m0`... in each of the namespaces `a` and `b`.

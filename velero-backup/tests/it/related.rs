@@ -1,8 +1,11 @@
+use std::time::Duration;
+
 use serde_json::json;
 use velero_backup::{BackupEngine, BackupOptions};
 use velero_core::action::{ActionError, BackupMap, BackupOutcome, ResourceSelector};
 use velero_testkit::{Fault, FaultAction};
 
+use crate::acting::on;
 use crate::support::*;
 
 #[tokio::test]
@@ -160,6 +163,44 @@ async fn what_fails_is_told_where_it_failed_and_where_it_is_missing() {
                 done.lines()
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn what_panics_or_never_returns_is_told_as_what_fails() {
+    for (way, reason) in [
+        ("fails", "no luck"),
+        ("panics", "it panicked: boom"),
+        ("never returns", "no answer within 0.3 s"),
+    ] {
+        let options = BackupOptions::default().action_timeout(Duration::from_millis(300));
+        let engine = BackupEngine::new(connect(&world()).await).options(options);
+        let engine = engine.action(on("pv", move |_| async move {
+            match way {
+                "fails" => Err(ActionError::new("no luck")),
+                "panics" => panic!("boom"),
+                _ => std::future::pending().await,
+            }
+        }));
+        let done = run_with(&engine, shop()).await;
+        for path in [
+            "pods/namespaces/shop/web",
+            "persistentvolumeclaims/namespaces/shop/data",
+            "persistentvolumes/cluster/pv-shop",
+        ] {
+            assert!(done.has(path), "{way}: {path}");
+        }
+        let whole = "message: /it is in the backup, but not whole: there were errors at persistentvolumes pv-shop";
+        assert_eq!(
+            done.lines(),
+            [
+                format!(
+                    "resource: /persistentvolumes name: /pv-shop error: /action example.com/act: {reason}; the item is stored without it"
+                ),
+                format!("resource: /persistentvolumeclaims name: /data {whole}"),
+                format!("resource: /pods name: /web {whole}"),
+            ]
+        );
     }
 }
 

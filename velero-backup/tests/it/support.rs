@@ -81,6 +81,11 @@ pub(crate) fn backup(spec: Value) -> Backup {
         .unwrap()
 }
 
+/// The spec of a backup of the namespace `shop`.
+pub(crate) fn shop() -> Value {
+    json!({"includedNamespaces": ["shop"]})
+}
+
 pub(crate) fn start() -> Timestamp {
     "2026-11-22T05:49:12Z".parse().unwrap()
 }

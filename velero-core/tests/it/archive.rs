@@ -335,3 +335,53 @@ fn an_archive_with_another_end_is_copied_entry_by_entry() {
         assert!(error.to_string().contains("cut short"), "{error}");
     }
 }
+
+/// The content of each gzip member, one after the other, as readers take them that know one member at a time.
+fn gzip_members(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut members = Vec::new();
+    while !bytes.is_empty() {
+        // No name, no time, no other field that a reader would have to know.
+        assert_eq!(bytes[..8], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
+        let mut member = Vec::new();
+        let mut decoder = flate2::bufread::GzDecoder::new(bytes);
+        std::io::Read::read_to_end(&mut decoder, &mut member).unwrap();
+        bytes = decoder.into_inner();
+        members.push(member);
+    }
+    members
+}
+
+#[test]
+fn members_and_blocks_are_what_gzip_and_tar_expect() {
+    let items = [named("a", "{\"n\":1}"), named(&"x".repeat(300), "{}")];
+    let (empty, fresh) = (write(&[]), write(&items));
+    let mut grown = fresh[..fresh.len() - END_MEMBER.len()].to_vec();
+    grown.extend(tail(&items));
+    let options = ArchiveWriterOptions::default();
+    let copy = ArchiveWriter::copy_of(fresh.as_slice(), Vec::new(), options).unwrap();
+    let copy = copy.finish().unwrap();
+    for (what, bytes, members, entries) in [
+        ("empty", empty, 2, 1),
+        ("fresh", fresh, 2, 5),
+        ("grown", grown, 3, 9),
+        ("copy", copy, 2, 5),
+    ] {
+        let found = gzip_members(&bytes);
+        assert_eq!(found.len(), members, "{what}");
+        let plain = found.concat();
+        // Whole blocks, of which the last two and no two others are the end.
+        assert_eq!(plain.len() % 512, 0, "{what}");
+        let blocks: Vec<bool> = plain
+            .chunks(512)
+            .map(|b| b.iter().all(|b| *b == 0))
+            .collect();
+        let pairs = blocks.windows(2).filter(|pair| pair[0] && pair[1]).count();
+        assert!(pairs == 1 && blocks.ends_with(&[true, true]), "{what}");
+        let mut tar = tar::Archive::new(plain.as_slice());
+        let read = tar
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().into_owned());
+        assert_eq!(read.count(), entries, "{what}");
+    }
+}

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use velero_cluster::{Cluster, Reader};
 use velero_core::action::{BoundSelector, RestoreItemAction};
 use velero_core::plan::{ExclusionReason, RestorePlan};
-use velero_core::result::{About, Record, Severity};
+use velero_core::result::Record;
 use velero_core::{
     CancellationToken, Catalog, GroupResource, Progress, ProgressUpdate, ResourceIdentifier,
     Timestamp,
@@ -96,7 +96,7 @@ impl Run {
             ..RestoreResult::default()
         };
         for record in &tally.records {
-            log(record);
+            record.log();
         }
         log_excluded(&tally.excluded);
         Self {
@@ -138,7 +138,7 @@ impl Run {
 
     /// Adds a record.
     pub(crate) fn record(&self, record: Record) {
-        log(&record);
+        record.log();
         self.tally
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -240,21 +240,5 @@ fn log_excluded(excluded: &BTreeMap<(GroupResource, ExclusionReason), u64>) {
         };
         let resource = resource.to_string();
         tracing::info!(resource, count, "left out: {why}");
-    }
-}
-
-/// One line of the log for each record.
-fn log(record: &Record) {
-    let (resource, namespace, name) = match &record.about {
-        About::Run => ("", "", ""),
-        About::Item {
-            resource,
-            namespace,
-            name,
-        } => (resource.as_str(), namespace.as_str(), name.as_str()),
-    };
-    match record.severity {
-        Severity::Warning => tracing::warn!(resource, namespace, name, "{}", record.message),
-        Severity::Error => tracing::error!(resource, namespace, name, "{}", record.message),
     }
 }

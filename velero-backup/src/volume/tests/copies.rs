@@ -148,18 +148,17 @@ async fn how_copies_end() {
     assert_eq!(outcome.copies.len(), 4);
 
     // Copies that cannot be looked at count as they were.
-    let (records, outcome) = world
-        .run(vec![pod_with(
-            "web",
-            "unreadable",
-            json!([{"name": "unreadable", "emptyDir": {}}]),
-        )])
-        .await;
-    assert_eq!(
-        (
-            messages(&records, Severity::Error).len(),
-            outcome.copies.len()
-        ),
-        (2, 1)
-    );
+    for (name, reason) in [
+        ("unreadable", "the api server is gone"),
+        ("odd", "it panicked: what is this"),
+    ] {
+        let volumes = json!([{"name": name, "emptyDir": {}}]);
+        let (records, outcome) = world.run(vec![pod_with("web", name, volumes)]).await;
+        let errors = messages(&records, Severity::Error);
+        assert_eq!((errors.len(), outcome.copies.len()), (2, 1), "{errors:?}");
+        assert!(
+            errors[0].ends_with(&format!("cannot be looked at: {reason}")),
+            "{errors:?}"
+        );
+    }
 }

@@ -9,18 +9,20 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use velero_core::api::{DataMovePhase, ObjectMeta};
+use velero_core::hook::BackupHookRules;
 use velero_core::result::Severity;
 use velero_core::volume::{PodVolume, VolumeProperties};
 use velero_core::{ApiResource, ItemTree, RawItem};
 
 use super::*;
+use crate::blocks::Member;
 
 /// A location that knows the volumes whose names begin with its own.
 #[derive(Default)]
 struct Disks {
     name: &'static str,
     calls: Mutex<Vec<String>>,
-    /// Call that fails: `id`, `look`, `take`, `panic`, `hang`.
+    /// Call that fails: `id`, `look`, `take`, `panic`, `hang`, `busy`.
     broken: &'static str,
 }
 
@@ -68,6 +70,8 @@ impl VolumeSnapshotter for Disks {
         match self.broken {
             "panic" => panic!("no disk"),
             "hang" => std::future::pending().await,
+            // No point at which it could be ended.
+            "busy" => std::thread::sleep(Duration::from_secs(4)),
             _ => self.may_fail("take")?,
         }
         Ok(format!("snap-{id}"))
@@ -129,6 +133,7 @@ impl PodVolumeBackups for Copier {
                 "stopped" => DataMovePhase::Canceled,
                 "slow" => continue,
                 "unreadable" => return Err(ActionError::new("the api server is gone")),
+                "odd" => panic!("what is this"),
                 _ => DataMovePhase::Completed,
             });
             copy.status.message = "because".into();
@@ -220,7 +225,7 @@ fn prepared(value: &Value) -> Prepared {
         ..ApiResource::default()
     };
     let item = RawItem::parse(value.to_string().into()).unwrap();
-    Prepared::plain(Arc::new(resource), item)
+    Member::new(Arc::new(resource), item, &BackupHookRules::default()).into()
 }
 
 /// A running pod with volume `d` on a claim, opted in or not.

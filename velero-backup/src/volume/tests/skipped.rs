@@ -141,7 +141,7 @@ async fn claims_without_a_volume() {
 /// What the CSI action did with the claim: a snapshot clears earlier reasons for good.
 #[tokio::test]
 async fn claims_after_the_csi_action() {
-    use crate::invoke::CsiOutcome;
+    use crate::prepared::CsiOutcome;
     for (csi, expected) in [
         (None, Some(OUT.to_owned())),
         (
@@ -248,7 +248,7 @@ fn claims_that_actions_do_not_see() {
             ..World::default()
         };
         let mut volumes = world.volumes();
-        volumes.foresee(&prepared(&pod("web", opt_in, "data")).original);
+        volumes.foresee(prepared(&pod("web", opt_in, "data")).pod.as_ref().unwrap());
         let volume = prepared(&volume("pv", "data", csi.clone())).original;
         let found = volumes.bars(&prepared(&claim).original, has_volume.then_some(&volume));
         assert_eq!(found, expected, "{} {policies:?} {opt_in}", world.spec);

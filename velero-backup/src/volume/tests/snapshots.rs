@@ -123,6 +123,26 @@ async fn snapshots_that_fail() {
     assert_eq!((records.len(), outcome.snapshots.len()), (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_location_that_holds_its_thread_does_not_hold_the_run() {
+    let world = World {
+        disks: vec![Arc::new(Disks {
+            name: "aws",
+            broken: "busy",
+            ..Disks::default()
+        })],
+        ..World::default()
+    };
+    let began = std::time::Instant::now();
+    let (records, outcome) = world.run(vec![volume("aws-1", "", disk())]).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!((records.len(), outcome.snapshots.len()), (1, 1));
+}
+
 /// Which snapshots are taken, and which files are copied.
 #[tokio::test]
 async fn who_takes_what() {
