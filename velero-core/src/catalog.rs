@@ -115,6 +115,22 @@ pub struct DiscoveryFailure {
     pub message: String,
 }
 
+impl DiscoveryFailure {
+    /// The group, empty for the core group.
+    pub fn group(&self) -> &str {
+        self.group_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+    }
+
+    /// The version.
+    pub fn version(&self) -> &str {
+        self.group_version
+            .split_once('/')
+            .map_or(self.group_version.as_str(), |(_, version)| version)
+    }
+}
+
 /// The resources of a cluster in discovery order, preferred versions and others. Cloning shares the data.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {

@@ -9,4 +9,4 @@ mod scope;
 pub use lists::{IncludesExcludes, validate_lists, validate_namespace_lists};
 pub use namespaces::NamespaceFilter;
 pub use pattern::Pattern;
-pub use scope::{ResourceFilterSpec, ScopeFilter};
+pub use scope::{ResourceFilterSpec, ScopeFilter, validate_scoped_lists};

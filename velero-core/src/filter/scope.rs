@@ -76,13 +76,16 @@ impl ResourceFilterSpec {
                 &self.excluded_namespace_scoped,
             ),
         ] {
-            faults.extend(validate_scoped(what, includes, excludes));
+            faults.extend(validate_scoped_lists(what, includes, excludes));
         }
         faults
     }
 }
 
-fn validate_scoped(what: &str, includes: &[String], excludes: &[String]) -> Vec<String> {
+/// Checks an include/exclude pair of one scope, where `*` may be excluded; gives one message for each fault.
+///
+/// `what` names the pair in the messages: `cluster-scoped resources`.
+pub fn validate_scoped_lists(what: &str, includes: &[String], excludes: &[String]) -> Vec<String> {
     let mut faults = Vec::new();
     let (includes, excludes) = (set(includes), set(excludes));
     for (side, list) in [("included", &includes), ("excluded", &excludes)] {
