@@ -31,8 +31,9 @@ impl Coverage {
 
 /// What became of the objects of one kind.
 ///
-/// `found` is `stored`, `left_out` and `failed` together. Objects that the API server leaves out of its answers by the
-/// backup's label selector are not found.
+/// `found` is `stored`, `left_out` and `failed` together. A backup with one label selector has the API server apply it,
+/// which says nothing about what it leaves out: such objects are not found, and [`KindCoverage::uncounted`] tells of them.
+/// To count them would cost one more call a kind, whose answer is of another moment than the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindCoverage {
@@ -50,9 +51,12 @@ pub struct KindCoverage {
     pub related: u64,
     /// Objects that a rule keeps out.
     pub left_out: LeftOut,
+    /// Whether the API server left out what the label selector does not match, so that nobody knows how much that is.
+    pub uncounted: bool,
     /// Objects that belong in the archive and are not in it, because something went wrong.
     pub failed: u64,
-    /// Lists that could not be read to their end: there may be objects that the run has not seen.
+    /// Lists that could not be read to their end, and groups of which it is not known what they serve: there may be
+    /// objects that the run has not seen.
     pub incomplete_lists: u64,
 }
 
@@ -75,6 +79,8 @@ const EVERYWHERE: &str = "one list";
 const BY_NAMESPACE: &str = "by namespace";
 const REFUSED: &str = "by namespace: the list of the cluster is forbidden";
 const NOT: &str = "not read: ";
+/// The value of a log line's field for [`KindCoverage::uncounted`].
+const UNCOUNTED: &str = "uncounted";
 
 impl Reading {
     fn from_text(text: &str) -> Option<Self> {
@@ -120,6 +126,14 @@ impl LeftOut {
         self.namespace + self.label_selector + self.exclude_label + self.deleting + self.action
     }
 
+    fn add(&mut self, other: Self) {
+        self.namespace += other.namespace;
+        self.label_selector += other.label_selector;
+        self.exclude_label += other.exclude_label;
+        self.deleting += other.deleting;
+        self.action += other.action;
+    }
+
     pub(crate) fn of(&mut self, rule: Rule) -> &mut u64 {
         match rule {
             Rule::Namespace => &mut self.namespace,
@@ -127,6 +141,24 @@ impl LeftOut {
             Rule::ExcludeLabel => &mut self.exclude_label,
             Rule::Deleting => &mut self.deleting,
         }
+    }
+}
+
+/// The rules with their counts: `label selector 3, being deleted 1`; empty when nothing is left out.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = [
+            (self.namespace, "namespace"),
+            (self.label_selector, "label selector"),
+            (self.exclude_label, "exclude label"),
+            (self.deleting, "being deleted"),
+            (self.action, "action"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, rule)| format!("{rule} {count}"))
+        .collect();
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -169,6 +201,7 @@ impl KindCoverage {
                 deleting: count("leftOutByDeletion")?,
                 action: count("leftOutByAction")?,
             },
+            uncounted: field("labelSelector") == Some(UNCOUNTED),
             failed: count("failed")?,
             incomplete_lists: count("incompleteLists")?,
         })
@@ -188,6 +221,7 @@ impl KindCoverage {
             leftOutByExcludeLabel = some(self.left_out.exclude_label),
             leftOutByDeletion = some(self.left_out.deleting),
             leftOutByAction = some(self.left_out.action),
+            labelSelector = self.uncounted.then_some(UNCOUNTED),
             failed = some(self.failed),
             incompleteLists = some(self.incomplete_lists),
             "coverage"
@@ -220,11 +254,36 @@ struct Counts {
     incomplete_lists: u64,
 }
 
+impl Counts {
+    /// What was taken and is neither stored nor left out.
+    fn failed(&self) -> u64 {
+        (self.taken + self.related).saturating_sub(self.repeated + self.action + self.stored)
+            + self.bad
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Tracked {
     resource: GroupResource,
     version: String,
+    /// Whether the API server filters its lists by labels.
+    filtered: bool,
     counts: Counts,
+}
+
+/// What has come of all kinds so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Totals {
+    /// Objects in the archive, Namespace objects not among them.
+    pub(crate) stored: u64,
+    /// Namespace objects in the archive.
+    pub(crate) namespaces: u64,
+    /// Other objects of planned lists, which a rule or an action has kept out.
+    pub(crate) left_out: LeftOut,
+    /// Planned kinds that are not Namespaces.
+    pub(crate) kinds: usize,
+    /// Whether all planned lists were read to their end and nothing in them has failed.
+    pub(crate) whole: bool,
 }
 
 /// Follows the objects of a run.
@@ -240,10 +299,42 @@ impl Tracker {
     pub(crate) fn new(plan: &Plan) -> Self {
         let mut out = Self::default();
         for kind in &plan.kinds {
-            out.add(&kind.resource, Reading::Everywhere);
+            let at = out.add(&kind.resource, Reading::Everywhere);
+            out.kinds[at].filtered = !kind.selector.is_empty();
         }
         for (resource, rule) in &plan.not_read {
             out.add(resource, Reading::Not(rule.clone()));
+        }
+        for (resource, cause) in &plan.unknown {
+            let at = out.add(resource, Reading::Not(cause.clone()));
+            out.incomplete(at);
+        }
+        out
+    }
+
+    /// What has come of all kinds so far.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut out = Totals {
+            whole: true,
+            ..Totals::default()
+        };
+        for kind in &self.kinds {
+            let counts = &kind.counts;
+            let is_namespaces = kind.resource.is("", "namespaces");
+            *if is_namespaces {
+                &mut out.namespaces
+            } else {
+                &mut out.stored
+            } += counts.stored;
+            if matches!(counts.tally.reading, Reading::Not(_)) {
+                continue;
+            }
+            if !is_namespaces {
+                out.kinds += 1;
+                out.left_out.add(counts.tally.left_out);
+                out.left_out.action += counts.action;
+            }
+            out.whole &= counts.incomplete_lists == 0 && counts.failed() == 0;
         }
         out
     }
@@ -255,6 +346,7 @@ impl Tracker {
         self.kinds.push(Tracked {
             resource: resource.group_resource(),
             version: resource.version.clone(),
+            filtered: false,
             counts,
         });
         self.places
@@ -293,6 +385,11 @@ impl Tracker {
     /// A list of a planned kind broke off.
     pub(crate) fn incomplete(&mut self, at: usize) {
         self.kinds[at].counts.incomplete_lists += 1;
+    }
+
+    /// A list of a kind that is not planned broke off.
+    pub(crate) fn incomplete_kind(&mut self, resource: &ApiResource) {
+        self.of(resource).incomplete_lists += 1;
     }
 
     /// Elements of a list were no objects.
@@ -345,9 +442,7 @@ impl Tracker {
                 *left = left.saturating_sub(*rescued.of(rule));
             }
             left_out.action = counts.action;
-            let failed = (counts.taken + counts.related)
-                .saturating_sub(counts.repeated + counts.action + counts.stored)
-                + counts.bad;
+            let failed = counts.failed();
             KindCoverage {
                 resource: kind.resource,
                 version: kind.version,
@@ -356,6 +451,7 @@ impl Tracker {
                 stored: counts.stored,
                 related: counts.related.min(counts.stored),
                 left_out,
+                uncounted: kind.filtered,
                 failed,
                 incomplete_lists: counts.incomplete_lists,
             }
@@ -390,6 +486,7 @@ mod tests {
                 selector: Default::default(),
             }],
             not_read: vec![(resource("nodes"), "resource filters".to_owned())],
+            unknown: vec![(resource("*"), "group x/v1 is unavailable: down".to_owned())],
         });
         tracker.taken(0, 6);
         tracker.related(&pods, None);
@@ -433,6 +530,14 @@ mod tests {
             (1, 1, 0)
         );
         assert_eq!(of("unicorns").failed, 1);
+        let unknown = of("*");
+        assert_eq!(
+            (
+                unknown.reading.to_string().as_str(),
+                unknown.incomplete_lists
+            ),
+            ("not read: group x/v1 is unavailable: down", 1)
+        );
     }
 
     #[test]
@@ -446,6 +551,7 @@ mod tests {
             ("related", "2"),
             ("leftOutByDeletion", "1"),
             ("failed", "2"),
+            ("labelSelector", "uncounted"),
         ];
         let read = |fields: &[(&str, &'static str)]| {
             let fields: HashMap<String, &'static str> =
@@ -456,6 +562,7 @@ mod tests {
         assert_eq!(kind.resource.to_string(), "deployments.apps");
         assert_eq!(kind.reading, Reading::Not("resource filters".to_owned()));
         assert_eq!((kind.found, kind.stored, kind.left_out.deleting), (5, 2, 1));
+        assert!(kind.uncounted);
         for (at, bad) in [(2, "somehow"), (3, "many"), (6, "-1")] {
             let mut fields = fields;
             fields[at].1 = bad;

@@ -3,17 +3,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use velero_cluster::ErrorKind;
-use velero_core::result::{Record, Severity, chain};
-use velero_core::{CancellationToken, GroupResource};
+use velero_core::result::Record;
+use velero_core::{CancellationToken, GroupResource, ItemHead};
 
 use crate::coverage::Tracker;
 use crate::definitions::is_built_in_group;
 use crate::lister::{Content, Event, Listing};
 use crate::plan::{self, Kind};
-use crate::run::MAX_UNREACHABLE;
+use crate::reach::{Reach, bad_element};
 use crate::seen::Seen;
-use crate::{BackupEngine, BackupRequest, Coverage, Error};
+use crate::{BackupEngine, BackupRequest, Coverage, Error, unmatched};
 
 /// What a backup would hold.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +47,7 @@ impl BackupEngine {
             records: request.records().to_vec(),
             custom: BTreeSet::new(),
             seen: Seen::default(),
-            unreachable: 0,
+            reach: Reach::default(),
         };
         tokio::select! {
             biased;
@@ -68,7 +67,7 @@ struct Survey<'a> {
     /// Names of the definitions behind the custom resources that were found.
     custom: BTreeSet<String>,
     seen: Seen,
-    unreachable: u32,
+    reach: Reach,
 }
 
 impl Survey<'_> {
@@ -85,6 +84,8 @@ impl Survey<'_> {
                 self.kind(at, listing).await?;
             }
         }
+        let nothing = unmatched::everything(&self.request, &self.tracker.totals());
+        self.records.extend(nothing);
         self.definitions().await?;
         Ok(DryRun {
             coverage: self.tracker.finish(),
@@ -107,34 +108,15 @@ impl Survey<'_> {
 
     async fn kind(&mut self, at: usize, mut listing: Listing) -> Result<(), Error> {
         let kind = Arc::clone(&self.kinds[at]);
-        let version = kind.resource.api_version();
         while let Some(event) = listing.next().await {
             match event {
                 Event::Page(items, bad) => {
-                    self.unreachable = 0;
+                    self.reach.answered();
                     self.tracker.bad(at, bad.len());
+                    let told = bad.iter().map(|element| bad_element(&kind.gr, element));
+                    self.records.extend(told);
                     for item in &items {
-                        let head = item.head();
-                        let (namespace, name) = (&head.namespace, &head.name);
-                        if !self
-                            .seen
-                            .insert(&version, &kind.resource.kind, namespace, name)
-                        {
-                            continue;
-                        }
-                        let rule = if kind.is_namespaces() {
-                            let has_content = self.content.has(&head.name);
-                            self.request.why_not_namespace(head, has_content)
-                        } else {
-                            None
-                        };
-                        match rule {
-                            Some(rule) => self.tracker.left_out(at, rule),
-                            None => {
-                                self.tracker.taken(at, 1);
-                                self.tracker.stored(&kind.resource);
-                            }
-                        }
+                        self.item(at, &kind, item.head());
                     }
                     if !items.is_empty() && !is_built_in_group(&kind.gr.group) {
                         self.custom.insert(kind.gr.to_string());
@@ -150,31 +132,41 @@ impl Survey<'_> {
         Ok(())
     }
 
+    /// Counts an object that the filters take, once.
+    fn item(&mut self, at: usize, kind: &Kind, head: &ItemHead) {
+        // The heads say PartialObjectMetadata.
+        let version = kind.resource.api_version();
+        let (namespace, name) = (&head.namespace, &head.name);
+        let fresh = self
+            .seen
+            .insert(&version, &kind.resource.kind, namespace, name);
+        if !fresh {
+            return;
+        }
+        let rule = if kind.is_namespaces() {
+            let has_content = self.content.has(&head.name);
+            self.request.why_not_namespace(head, has_content)
+        } else {
+            None
+        };
+        match rule {
+            Some(rule) => self.tracker.left_out(at, rule),
+            None => {
+                self.tracker.taken(at, 1);
+                self.tracker.stored(&kind.resource);
+            }
+        }
+    }
+
     fn failed(
         &mut self,
         resource: &GroupResource,
         namespace: Option<String>,
         error: velero_cluster::Error,
     ) -> Result<(), Error> {
-        self.unreachable += u32::from(matches!(
-            error.kind(),
-            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::TooManyRequests
-        ));
-        if error.kind() == ErrorKind::Unauthorized || self.unreachable >= MAX_UNREACHABLE {
-            return Err(Error::Cluster {
-                operation: "listing the objects of the cluster",
-                source: Box::new(error),
-            });
-        }
-        let message = format!("not all objects of this kind were seen: {}", chain(&error));
-        let namespace = namespace.unwrap_or_default();
-        self.records.push(Record::item(
-            Severity::Error,
-            resource,
-            namespace,
-            "",
-            message,
-        ));
+        let what = "not all objects of this kind were seen";
+        let record = self.reach.failed(resource, namespace, what, error)?;
+        self.records.push(record);
         Ok(())
     }
 
@@ -205,7 +197,10 @@ impl Survey<'_> {
                         }
                     }
                 }
-                Event::Failed { namespace, error } => self.failed(&gr, namespace, error)?,
+                Event::Failed { namespace, error } => {
+                    self.tracker.incomplete_kind(&resource);
+                    self.failed(&gr, namespace, error)?;
+                }
                 Event::Ended(_) => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use velero_core::{ApiResource, GroupResource, Selector};
+use velero_core::{ApiResource, Catalog, GroupResource, Selector};
 
 use crate::BackupRequest;
 
@@ -38,6 +38,8 @@ impl Kind {
 pub(crate) struct Plan {
     pub(crate) kinds: Vec<Kind>,
     pub(crate) not_read: Vec<(ApiResource, String)>,
+    /// Versions of groups of which the API server does not know what they serve, as a resource `*` each, and why.
+    pub(crate) unknown: Vec<(ApiResource, String)>,
 }
 
 /// Lays out the kinds of a backup: groups in discovery order with `extensions` last; pods, claims and volumes before
@@ -60,6 +62,7 @@ pub(crate) fn plan(request: &BackupRequest, all_versions: bool) -> Plan {
                 .push((resource.clone(), rule.unwrap_or_default())),
         }
     }
+    out.unknown = unknown(request.catalog());
     if request.namespaces_come_last()
         && let Some(at) = out.kinds.iter().position(Kind::is_namespaces)
     {
@@ -70,6 +73,21 @@ pub(crate) fn plan(request: &BackupRequest, all_versions: bool) -> Plan {
 }
 
 const NO_NAMESPACE: &str = "no namespace is included";
+
+fn unknown(catalog: &Catalog) -> Vec<(ApiResource, String)> {
+    let failures = catalog.failures().iter();
+    let all = failures.map(|failure| {
+        let resource = ApiResource {
+            group: failure.group().to_owned(),
+            version: failure.version().to_owned(),
+            plural: "*".to_owned(),
+            ..ApiResource::default()
+        };
+        let (name, cause) = (&failure.group_version, &failure.message);
+        (resource, format!("group {name} is unavailable: {cause}"))
+    });
+    all.collect()
+}
 
 fn in_order(request: &BackupRequest, all_versions: bool) -> Vec<&ApiResource> {
     let catalog = request.catalog();
@@ -156,7 +174,7 @@ fn kind(request: &BackupRequest, resource: &ApiResource) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use velero_core::{Catalog, ItemHead};
+    use velero_core::{DiscoveryFailure, ItemHead};
 
     fn resource(group: &str, plural: &str, namespaced: bool, verbs: &[&str]) -> ApiResource {
         ApiResource {
@@ -319,6 +337,29 @@ mod tests {
                 assert!(found.contains(&part.to_owned()), "{part} in {found:?}");
             }
         }
+    }
+
+    #[test]
+    fn groups_that_did_not_answer_are_there() {
+        let failure = DiscoveryFailure {
+            group_version: "example.com/v1".into(),
+            message: "it is down".into(),
+        };
+        let catalog = Catalog::new(vec![resource("", "pods", true, &ALL)], vec![failure]);
+        let backup =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "b"}})).unwrap();
+        let request = BackupRequest::resolve(&backup, &catalog, &[]).unwrap();
+        let plan = plan(&request, false);
+        let found: Vec<String> = plan
+            .unknown
+            .iter()
+            .map(|(r, cause)| format!("{} {}: {cause}", r.group_resource(), r.version))
+            .collect();
+        assert_eq!(
+            found,
+            ["*.example.com v1: group example.com/v1 is unavailable: it is down"]
+        );
+        assert_eq!(names(&plan.kinds), ["pods"]);
     }
 
     #[test]

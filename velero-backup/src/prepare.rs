@@ -1,8 +1,9 @@
 //! What a controller writes into a backup before it runs.
 
 use velero_cluster::ServerVersion;
-use velero_core::api::Backup;
+use velero_core::api::{Backup, BackupSpec};
 use velero_core::archive::FORMAT_VERSION;
+use velero_core::filter::{validate_lists, validate_scoped_lists};
 use velero_core::names::{annotations, labels, valid_label_name};
 use velero_core::{GoDuration, ItemHead, Timestamp};
 
@@ -42,8 +43,8 @@ impl Default for PrepareDefaults {
     }
 }
 
-const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
-const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
+pub(crate) const SNAPSHOTS: &str = "volumesnapshots.snapshot.storage.k8s.io";
+pub(crate) const SNAPSHOT_CONTENTS: &str = "volumesnapshotcontents.snapshot.storage.k8s.io";
 
 /// Fills in what a backup leaves open and marks it with its format and the cluster it is taken from, as the peer does
 /// when a backup begins (`prepareBackupRequest` in upstream's `pkg/controller/backup_controller.go`).
@@ -56,7 +57,28 @@ pub fn prepare(
     now: Timestamp,
     defaults: &PrepareDefaults,
 ) {
+    fill(&mut backup.spec, defaults);
+    exclude_snapshots(&mut backup.spec);
     let spec = &mut backup.spec;
+    for ns in live.iter().filter(|ns| excluded_label(ns)) {
+        if !spec.excluded_namespaces.contains(&ns.name) {
+            spec.excluded_namespaces.push(ns.name.clone());
+        }
+    }
+    if spec.included_namespaces.is_empty() {
+        spec.included_namespaces.push("*".to_owned());
+    }
+    mark(backup, server, defaults);
+    backup.status.version = 1;
+    backup.status.format_version = FORMAT_VERSION.to_owned();
+    backup.status.expiration = now
+        .checked_add(backup.spec.ttl.to_std())
+        .ok()
+        .map(whole_seconds);
+}
+
+/// Puts defaults where the spec says nothing.
+fn fill(spec: &mut BackupSpec, defaults: &PrepareDefaults) {
     spec.ttl = spec.ttl.or(defaults.ttl);
     spec.csi_snapshot_timeout = spec.csi_snapshot_timeout.or(defaults.csi_snapshot_timeout);
     spec.item_operation_timeout = spec
@@ -74,19 +96,11 @@ pub fn prepare(
     }
     spec.default_volumes_to_fs_backup.get_or_insert(false);
     spec.snapshot_move_data.get_or_insert(false);
-    exclude_snapshots(backup);
-    let spec = &mut backup.spec;
-    for ns in live
-        .iter()
-        .filter(|ns| excluded_label(ns) && !spec.excluded_namespaces.contains(&ns.name))
-        .collect::<Vec<_>>()
-    {
-        spec.excluded_namespaces.push(ns.name.clone());
-    }
-    if spec.included_namespaces.is_empty() {
-        spec.included_namespaces.push("*".to_owned());
-    }
-    let location = valid_label_name(&spec.storage_location);
+}
+
+/// Labels a backup with its location and notes the cluster it is taken from.
+fn mark(backup: &mut Backup, server: &ServerVersion, defaults: &PrepareDefaults) {
+    let location = valid_label_name(&backup.spec.storage_location);
     backup
         .metadata
         .labels
@@ -113,12 +127,6 @@ pub fn prepare(
     ] {
         notes.insert(key.to_owned(), value);
     }
-    backup.status.version = 1;
-    backup.status.format_version = FORMAT_VERSION.to_owned();
-    backup.status.expiration = now
-        .checked_add(backup.spec.ttl.to_std())
-        .ok()
-        .map(whole_seconds);
 }
 
 /// A time without its fraction, as custom resources hold it.
@@ -126,39 +134,40 @@ pub(crate) fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-fn exclude_snapshots(backup: &mut Backup) {
-    let spec = &mut backup.spec;
-    let old = spec.include_cluster_resources.is_some()
-        || !spec.included_resources.is_empty()
-        || !spec.excluded_resources.is_empty();
+/// Leaves the kinds of CSI snapshots to actions. A pair of lists that is at fault stays as it is, as with the peer.
+fn exclude_snapshots(spec: &mut BackupSpec) {
     let add = |includes: &mut Vec<String>, excludes: &mut Vec<String>, name: &str| {
         includes.retain(|n| n != name);
         if !excludes.iter().any(|n| n == name) {
             excludes.push(name.to_owned());
         }
     };
+    let old = spec.include_cluster_resources.is_some()
+        || !spec.included_resources.is_empty()
+        || !spec.excluded_resources.is_empty();
     if old {
-        add(
-            &mut spec.included_resources,
-            &mut spec.excluded_resources,
-            SNAPSHOTS,
-        );
-        add(
-            &mut spec.included_resources,
-            &mut spec.excluded_resources,
-            SNAPSHOT_CONTENTS,
-        );
-    } else {
-        add(
+        let (includes, excludes) = (&mut spec.included_resources, &mut spec.excluded_resources);
+        if validate_lists("", includes, excludes).is_empty() {
+            add(includes, excludes, SNAPSHOTS);
+            add(includes, excludes, SNAPSHOT_CONTENTS);
+        }
+        return;
+    }
+    for (includes, excludes, name) in [
+        (
             &mut spec.included_namespace_scoped_resources,
             &mut spec.excluded_namespace_scoped_resources,
             SNAPSHOTS,
-        );
-        add(
+        ),
+        (
             &mut spec.included_cluster_scoped_resources,
             &mut spec.excluded_cluster_scoped_resources,
             SNAPSHOT_CONTENTS,
-        );
+        ),
+    ] {
+        if validate_scoped_lists("", includes, excludes).is_empty() {
+            add(includes, excludes, name);
+        }
     }
 }
 
@@ -209,5 +218,50 @@ mod tests {
             json["metadata"]["labels"]["velero.io/storage-location"],
             "default"
         );
+    }
+    #[test]
+    fn lists_that_are_at_fault_stay_as_they_are() {
+        for (spec, old, namespaced, cluster) in [
+            (serde_json::json!({}), 0, 1, 1),
+            (serde_json::json!({"includedResources": ["pods"]}), 2, 0, 0),
+            (
+                serde_json::json!({"includedResources": ["*", "pods"]}),
+                0,
+                0,
+                0,
+            ),
+            (
+                serde_json::json!({"includedClusterScopedResources": ["*", "pv"]}),
+                0,
+                1,
+                0,
+            ),
+            (
+                serde_json::json!({"includedNamespaceScopedResources": ["pods"], "excludedNamespaceScopedResources": ["pods"]}),
+                0,
+                1,
+                1,
+            ),
+        ] {
+            let mut backup: Backup =
+                serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap();
+            prepare(
+                &mut backup,
+                &[],
+                &ServerVersion::default(),
+                Timestamp::UNIX_EPOCH,
+                &PrepareDefaults::default(),
+            );
+            let left = &backup.spec;
+            assert_eq!(
+                (
+                    left.excluded_resources.len(),
+                    left.excluded_namespace_scoped_resources.len(),
+                    left.excluded_cluster_scoped_resources.len()
+                ),
+                (old, namespaced, cluster),
+                "{spec}"
+            );
+        }
     }
 }

@@ -10,12 +10,12 @@ use velero_core::hook::BackupHookRules;
 use velero_core::names::labels;
 use velero_core::policy::ResourcePolicies;
 use velero_core::result::{Record, Severity};
-use velero_core::{ApiResource, Catalog, GroupResource, ItemHead, SelectorSet};
+use velero_core::{ApiResource, Catalog, GroupResource, ItemHead, RawItem, SelectorSet};
 
-use crate::RequestInputs;
 use crate::coverage::Rule;
 use crate::inputs::{bad_timeout, unread_policy};
-use crate::unsupported;
+use crate::namespaces::Objects;
+use crate::{LiveNamespaces, RequestInputs, unmatched, unsupported};
 
 const ARGOCD_MANAGED_BY: &str = "argocd.argoproj.io/managed-by";
 
@@ -30,7 +30,74 @@ pub struct BackupRequest {
     hooks: BackupHookRules,
     policies: Option<Arc<ResourcePolicies>>,
     records: Vec<Record>,
-    live_namespaces: usize,
+    /// How many namespaces the cluster had.
+    live: usize,
+    objects: Option<Objects>,
+}
+
+/// The namespaces that a backup leaves out.
+struct Excluded {
+    /// Those that hide themselves by their label.
+    labelled: Vec<String>,
+    /// The names and patterns of the spec, without those that controllers have added.
+    by_user: Vec<String>,
+    /// All.
+    all: Vec<String>,
+}
+
+impl Excluded {
+    fn of(backup: &Backup, live: &[ItemHead]) -> Self {
+        let listed = &backup.spec.excluded_namespaces;
+        let labelled: Vec<String> = live
+            .iter()
+            .filter(|ns| excluded_label(ns))
+            .map(|ns| ns.name.clone())
+            .collect();
+        let by_user = listed.iter().filter(|name| !labelled.contains(name));
+        let more = labelled.iter().filter(|name| !listed.contains(name));
+        Self {
+            by_user: by_user.cloned().collect(),
+            all: listed.iter().chain(more).cloned().collect(),
+            labelled,
+        }
+    }
+}
+
+/// Checks a spec; gives its selectors and hooks, or everything that is wrong with it.
+fn checked(
+    backup: &Backup,
+    catalog: &Catalog,
+    filters: &ResourceFilterSpec,
+    excluded: &Excluded,
+    inputs: &RequestInputs,
+) -> Result<(SelectorSet, BackupHookRules), Vec<String>> {
+    let spec = &backup.spec;
+    let included = &spec.included_namespaces;
+    let mut faults = filters.validate();
+    faults.extend(validate_namespace_lists(included, &excluded.by_user));
+    for name in excluded.labelled.iter().filter(|n| included.contains(n)) {
+        faults.push(format!(
+            "namespaces: {name:?} is included, but its label {}=true keeps it out",
+            labels::EXCLUDE_FROM_BACKUP
+        ));
+    }
+    let any_of = Some(spec.or_label_selectors.as_slice()).filter(|list| !list.is_empty());
+    let selectors =
+        SelectorSet::from_spec(spec.label_selector.as_ref(), any_of).unwrap_or_else(|error| {
+            faults.push(velero_core::result::chain(&error));
+            SelectorSet::default()
+        });
+    let hooks = BackupHookRules::compile(&spec.hooks, catalog).unwrap_or_else(|wrong| {
+        faults.extend(wrong);
+        BackupHookRules::default()
+    });
+    faults.extend(inputs.policy_faults(backup, filters));
+    faults.extend(unsupported::refused(backup, inputs));
+    if faults.is_empty() {
+        Ok((selectors, hooks))
+    } else {
+        Err(faults)
+    }
 }
 
 impl BackupRequest {
@@ -56,71 +123,32 @@ impl BackupRequest {
         live: &[ItemHead],
         inputs: &RequestInputs,
     ) -> Result<Self, Vec<String>> {
-        let spec = &backup.spec;
         let mut filters = resource_filters(backup);
-        let labelled = excluded_by_label(live);
-        let mut excluded = spec.excluded_namespaces.clone();
-        excluded.extend(
-            labelled
-                .iter()
-                .filter(|n| !spec.excluded_namespaces.contains(n))
-                .cloned(),
-        );
-
-        let by_user: Vec<String> = spec
-            .excluded_namespaces
-            .iter()
-            .filter(|n| !labelled.contains(n))
-            .cloned()
-            .collect();
-
-        let mut faults = filters.validate();
-        faults.extend(validate_namespace_lists(
-            &spec.included_namespaces,
-            &by_user,
-        ));
-        for name in labelled
-            .iter()
-            .filter(|n| spec.included_namespaces.contains(n))
-        {
-            faults.push(format!(
-                "namespaces: {name:?} is included, but its label {}=true keeps it out",
-                labels::EXCLUDE_FROM_BACKUP
-            ));
-        }
-        let any_of = Some(spec.or_label_selectors.as_slice()).filter(|list| !list.is_empty());
-        let selectors = SelectorSet::from_spec(spec.label_selector.as_ref(), any_of)
-            .unwrap_or_else(|error| {
-                faults.push(velero_core::result::chain(&error));
-                SelectorSet::default()
-            });
-        let hooks = BackupHookRules::compile(&spec.hooks, catalog).unwrap_or_else(|wrong| {
-            faults.extend(wrong);
-            BackupHookRules::default()
-        });
-        faults.extend(inputs.policy_faults(backup, &filters));
-        faults.extend(unsupported::refused(backup, inputs));
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        if let Some(policy) = inputs
-            .policies
-            .as_ref()
-            .and_then(|p| p.include_exclude.as_ref())
-        {
+        let excluded = Excluded::of(backup, live);
+        let (selectors, hooks) = checked(backup, catalog, &filters, &excluded, inputs)?;
+        let policy = inputs.policies.as_ref();
+        if let Some(policy) = policy.and_then(|p| p.include_exclude.as_ref()) {
             policy.merge_into(&mut filters, catalog);
         }
-
+        let included = &backup.spec.included_namespaces;
         let mut names: Vec<String> = live.iter().map(|ns| ns.name.clone()).collect();
         names.sort();
-        let namespaces = NamespaceFilter::resolve(&spec.included_namespaces, &excluded, &names);
+        let namespaces = NamespaceFilter::resolve(included, &excluded.all, &names);
         // Namespaces that hide themselves are no filter of the user's.
-        let chosen = NamespaceFilter::resolve(&spec.included_namespaces, &by_user, &names);
+        let chosen = NamespaceFilter::resolve(included, &excluded.by_user, &names);
         let unfiltered = chosen.includes_everything()
             && !chosen.takes_nothing()
             && selectors.matches_everything();
         let scope = ScopeFilter::compile(&filters, catalog, &namespaces, unfiltered);
-        let mut records = first_records(catalog, &namespaces, &scope, live);
+        let mut records = unmatched::groups(&filters, catalog);
+        records.extend(first_records(catalog, &namespaces, &scope, live));
+        records.extend(unmatched::resources(&filters, catalog));
+        records.extend(unmatched::namespaces(
+            included,
+            &excluded.all,
+            &namespaces,
+            live,
+        ));
         records.extend(unread_policy(backup));
         records.extend(bad_timeout(backup));
         Ok(Self {
@@ -132,8 +160,20 @@ impl BackupRequest {
             hooks,
             policies: inputs.policies.clone().map(Arc::new),
             records,
-            live_namespaces: live.len(),
+            live: live.len(),
+            objects: None,
         })
+    }
+
+    /// Keeps the Namespace objects that the request was resolved with, for a run that begins soon.
+    pub(crate) fn with_objects(mut self, live: &LiveNamespaces) -> Self {
+        self.objects = live.objects();
+        self
+    }
+
+    /// The Namespace objects as the request was resolved with them, as long as they are recent.
+    pub(crate) fn recent_objects(&self) -> Option<Arc<[RawItem]>> {
+        self.objects.as_ref().and_then(Objects::recent)
     }
 
     /// The backup as it was given.
@@ -166,8 +206,8 @@ impl BackupRequest {
         &self.hooks
     }
 
-    /// What is worth telling before the run: groups that could not be discovered, included namespaces that do not exist,
-    /// filters without effect.
+    /// What is worth telling before the run: groups that could not be discovered, included namespaces and kinds that do not
+    /// exist, filters without effect.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
@@ -183,7 +223,7 @@ impl BackupRequest {
 
     /// How many namespaces the cluster had.
     pub(crate) fn live_namespaces(&self) -> usize {
-        self.live_namespaces
+        self.live
     }
 
     /// The rule that keeps out an object found by listing its kind; `None` when it is taken. Namespace objects have
@@ -251,13 +291,6 @@ pub(crate) fn excluded_label(head: &ItemHead) -> bool {
         .is_some_and(|v| v == "true")
 }
 
-fn excluded_by_label(live: &[ItemHead]) -> Vec<String> {
-    live.iter()
-        .filter(|ns| excluded_label(ns))
-        .map(|ns| ns.name.clone())
-        .collect()
-}
-
 fn resource_filters(backup: &Backup) -> ResourceFilterSpec {
     let spec = &backup.spec;
     ResourceFilterSpec {
@@ -278,13 +311,6 @@ fn first_records(
     live: &[ItemHead],
 ) -> Vec<Record> {
     let mut records = Vec::new();
-    for failure in catalog.failures() {
-        let message = format!(
-            "the resources of {} are not in the backup: {}",
-            failure.group_version, failure.message
-        );
-        records.push(Record::run(Severity::Warning, message));
-    }
     for note in scope.notes() {
         records.push(Record::run(Severity::Warning, note.as_str()));
     }

@@ -128,17 +128,8 @@ async fn refusals_without_an_end_cost_their_kind_alone() {
         let mut rest = whole.items;
         let (all, stored) = (take(&mut rest, "books."), count(&done, "books."));
         assert_eq!((all, stored), (36, 2 * PAGE), "{wait}");
-        // What came last is told: a refusal, or that no leave came for another try in time.
-        let waited = done
-            .lines()
-            .iter()
-            .any(|line| line.contains("no answer within"));
-        let why = if waited {
-            "no answer within"
-        } else {
-            "too many requests"
-        };
-        told(&done, "books.example.com", why);
+        // Also when the time is over while a try waits for its turn.
+        told(&done, "books.example.com", "too many requests");
         let mut items = done.items;
         take(&mut items, "books.");
         assert_eq!(items, rest, "{wait}");
@@ -254,10 +245,8 @@ async fn an_aggregated_api_that_fails_costs_its_kinds_alone() {
     assert_eq!(items, rest);
 }
 
-#[tokio::test]
-async fn an_aggregated_api_that_was_down_when_asked_what_it_serves_is_told() {
-    let server = shelves();
-    let whole = timed(&behind(&server, through).await).await.unwrap();
+/// What the server answers about its groups, when the server behind one of them does not answer.
+async fn groups_without(server: &ApiServer, group: &str) -> String {
     let ask = http::Request::get("/apis").header(
         "accept",
         "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
@@ -270,27 +259,71 @@ async fn an_aggregated_api_that_was_down_when_asked_what_it_serves_is_told() {
     let items = groups["items"].as_array_mut().unwrap();
     let group = items
         .iter_mut()
-        .find(|group| group["metadata"]["name"] == "example.com")
+        .find(|item| item["metadata"]["name"] == group)
         .unwrap();
     group["versions"][0]["freshness"] = "Stale".into();
-    let groups = groups.to_string();
+    groups.to_string()
+}
+
+#[tokio::test]
+async fn an_aggregated_api_that_was_down_when_asked_what_it_serves_is_told() {
+    let server = shelves();
+    let whole = timed(&behind(&server, through).await).await.unwrap();
+    let groups = groups_without(&server, "example.com").await;
     let engine = behind(&server, move |uri| match uri {
         "/apis" => Pass::Answer(groups.clone()),
         _ => Pass::Through,
-    });
-    let done = timed(&engine.await).await.unwrap();
-    assert_eq!(
-        done.lines(),
-        [
-            "message: /the resources of example.com/v1 are not in the backup: the server behind it does not answer"
-        ]
-    );
+    })
+    .await;
+    let done = timed(&engine).await.unwrap();
+    let what = "the resources of example.com/v1 are not in the backup";
+    let cause = "the server behind it does not answer";
+    assert_eq!(done.lines(), [format!("message: /{what}: {cause}")]);
     let (mut items, mut rest) = (done.items, whole.items);
     assert_eq!(
         (take(&mut items, "books."), take(&mut rest, "books.")),
         (0, 36)
     );
     assert_eq!(items, rest);
+
+    // Whoever asks for one of its kinds by name does not get it: that is more than a warning.
+    for (spec, asked) in [
+        (json!({"includedResources": ["pods", "cm"]}), None),
+        (json!({"includedResources": ["*"]}), None),
+        (
+            json!({"includedResources": ["cm", "books"]}),
+            Some("includedResources \"books\""),
+        ),
+        (
+            json!({"includedNamespaceScopedResources": ["*.example.com"]}),
+            Some("includedNamespaceScopedResources \"*.example.com\""),
+        ),
+        (
+            json!({"includedClusterScopedResources": ["shelves.example.com"]}),
+            Some("includedClusterScopedResources \"shelves.example.com\""),
+        ),
+    ] {
+        let request = engine.request(&backup(spec.clone())).await.unwrap();
+        let dry = engine
+            .dry_run(&request, &velero_core::CancellationToken::new())
+            .await
+            .unwrap();
+        let done = run_with(&engine, spec.clone()).await;
+        let expected = match asked {
+            None => format!("message: /{what}: {cause}"),
+            Some(asked) => format!("error: /{what}, and {asked} may mean one of them: {cause}"),
+        };
+        assert_eq!(done.lines()[0], expected, "{spec}");
+        assert_eq!(done.result.errors(), usize::from(asked.is_some()), "{spec}");
+        for kinds in [&done.result.coverage.kinds, &dry.coverage.kinds] {
+            let group = kinds.iter().find(|k| k.resource.resource == "*").unwrap();
+            assert_eq!(
+                format!("{} {}: {}", group.resource, group.version, group.reading),
+                format!("*.example.com v1: not read: group example.com/v1 is unavailable: {cause}")
+            );
+            assert_eq!((group.found, group.incomplete_lists), (0, 1));
+        }
+    }
 }
 
 #[tokio::test]

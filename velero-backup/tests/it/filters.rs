@@ -97,9 +97,10 @@ async fn kinds_by_any_of_their_names() {
 async fn lists_without_effect_are_warnings() {
     let server = world();
     for (spec, warnings) in [
-        (json!({"includedResources": ["cm", "unicorns"]}), 0),
+        (json!({"includedResources": ["cm", "unicorns"]}), 1),
         (json!({"excludedResources": ["unicorns"]}), 0),
-        (json!({"includedResources": ["a[", "cm"]}), 1),
+        // The pattern, and that nothing is in the backup.
+        (json!({"includedResources": ["a[", "cm"]}), 2),
         (json!({"includedNamespaceScopedResources": ["pv"]}), 1),
         (
             json!({"includedClusterScopedResources": ["pods"], "excludedNamespaceScopedResources": ["nodes"]}),

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use velero_core::result::Severity;
-use velero_testkit::ApiServer;
+use velero_core::CancellationToken;
+use velero_core::result::{Record, Severity};
+use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::support::*;
 
@@ -368,10 +369,112 @@ async fn what_cannot_be_backed_up_is_refused_before_anything_is_read() {
 #[tokio::test]
 async fn an_empty_cluster_is_a_good_archive() {
     let server = ApiServer::new();
-    let done = back_up(
-        &server,
+    for spec in [
         json!({"includedNamespaces": ["x-*"], "includedResources": ["pods"]}),
-    )
-    .await;
-    assert_eq!((done.entries, done.result.total), (1, 0));
+        json!({"includedNamespaces": ["x-*"]}),
+    ] {
+        let done = back_up(&server, spec).await;
+        assert_eq!((done.entries, done.result.total), (1, 0));
+    }
+}
+
+/// `Completed` as with the peer, but never without a word.
+#[tokio::test]
+async fn backups_that_select_nothing_say_so() {
+    let server = world();
+    seed(&server, namespace("empty", json!({})));
+    let engine = engine(&server).await;
+    let y = json!({"matchLabels": {"app": "y"}});
+    let none = "nothing is in the backup: none is selected by ";
+    let bare = "nothing but Namespace objects is in the backup: none is selected by ";
+    for (spec, expected) in [
+        (
+            json!({"includedNamespaces": ["x-*"]}),
+            vec![
+                "includedNamespaces \"x-*\": no namespace of the cluster matches".to_owned(),
+                format!("{none}includedNamespaces \"x-*\""),
+            ],
+        ),
+        (
+            json!({"includedNamespaces": ["x-*", "shop"], "includedResources": ["cm"]}),
+            vec!["includedNamespaces \"x-*\": no namespace of the cluster matches".to_owned()],
+        ),
+        (
+            json!({"includedNamespaces": ["shop"], "excludedNamespaces": ["s*"]}),
+            vec![
+                "no namespace of the cluster is left by includedNamespaces \"shop\", excludedNamespaces \"s*\"".to_owned(),
+                format!("{none}includedNamespaces \"shop\", excludedNamespaces \"s*\""),
+            ],
+        ),
+        (
+            json!({"includedResources": ["unicorns"]}),
+            vec![
+                "includedResources \"unicorns\": the cluster serves no such resource".to_owned(),
+                format!("{none}includedResources \"unicorns\""),
+            ],
+        ),
+        (
+            json!({"includedResources": ["cm", "unicorns", "*.nowhere.io"], "includedNamespaces": ["shop"]}),
+            vec![
+                "includedResources \"unicorns\": the cluster serves no such resource".to_owned(),
+                "includedResources \"*.nowhere.io\": it matches no resource of the cluster that can be backed up".to_owned(),
+            ],
+        ),
+        (
+            json!({"labelSelector": y}),
+            vec![format!("{none}labelSelector \"app=y\"")],
+        ),
+        (
+            json!({"orLabelSelectors": [y, {"matchLabels": {"app": "z"}}], "includedResources": ["films", "books"]}),
+            vec![format!(
+                "{none}includedResources \"films\", \"books\", orLabelSelectors \"app=y or app=z\" (left out by label selector 1)"
+            )],
+        ),
+        // The Namespace object of a namespace that is named is stored whatever its labels.
+        (
+            json!({"labelSelector": y, "includedNamespaces": ["shop"]}),
+            vec![format!(
+                "{bare}includedNamespaces \"shop\", labelSelector \"app=y\""
+            )],
+        ),
+        (
+            json!({"includedNamespaces": ["bank"], "includedResources": ["books"]}),
+            vec![format!(
+                "{none}includedNamespaces \"bank\", includedResources \"books\""
+            )],
+        ),
+        // A namespace without the kind that is asked for, and one that is missing, which is an error of its own.
+        (
+            json!({"includedNamespaces": ["empty"], "includedNamespaceScopedResources": ["pods"]}),
+            vec![],
+        ),
+        (
+            json!({"includedNamespaces": ["gone"]}),
+            vec![
+                "the included namespace does not exist".to_owned(),
+                format!("{none}includedNamespaces \"gone\""),
+            ],
+        ),
+        (json!({"includedNamespaces": ["shop"]}), vec![]),
+        (json!({"labelSelector": {"matchLabels": {"app": "x"}}}), vec![]),
+    ] {
+        let done = run_with(&engine, spec.clone()).await;
+        let told = |records: &[Record]| -> Vec<String> {
+            records.iter().map(|record| record.message.clone()).collect()
+        };
+        assert_eq!(told(&done.result.records), expected, "{spec}");
+        let missing = spec["includedNamespaces"][0] == "gone";
+        assert_eq!(done.result.errors(), usize::from(missing), "{spec}");
+        // A dry run says the same.
+        let request = engine.request(&backup(spec.clone())).await.unwrap();
+        let dry = engine.dry_run(&request, &CancellationToken::new()).await;
+        assert_eq!(told(&dry.unwrap().records), expected, "{spec}");
+    }
+    // What could not be read is no proof that there is nothing.
+    let refused = Fault::new(FaultAction::Forbidden);
+    server
+        .faults()
+        .add(refused.verb("list").resource("configmaps"));
+    let done = run_with(&engine, json!({"includedResources": ["cm"]})).await;
+    assert_eq!((done.result.errors(), done.result.warnings()), (1, 0));
 }
