@@ -323,7 +323,10 @@ impl Caller {
         let seconds = self.deadlines.total.as_secs_f64();
         match last {
             Some(mut last) => {
-                last.message = format!("{}; no turn for another try within {seconds} s", last.message);
+                last.message = format!(
+                    "{}; no turn for another try within {seconds} s",
+                    last.message
+                );
                 last
             }
             None => {
@@ -331,7 +334,8 @@ impl Caller {
                 failure.message = format!("no turn for the call within {seconds} s");
                 if self.limiter.stats().held_for.is_some() {
                     failure.kind = ErrorKind::TooManyRequests;
-                    failure.message += ": the api server answers others with too many requests and a time to wait";
+                    failure.message +=
+                        ": the api server answers others with too many requests and a time to wait";
                 }
                 failure
             }
@@ -347,14 +351,9 @@ fn request(call: &Call) -> Result<http::Request<Body>, CallFailure> {
     if let Some(content_type) = call.content_type {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
-    request.body(Body::from(call.body.clone())).map_err(|error| {
-        broken(
-            call,
-            ErrorKind::Other,
-            "the request cannot be made",
-            error,
-        )
-    })
+    request
+        .body(Body::from(call.body.clone()))
+        .map_err(|error| broken(call, ErrorKind::Other, "the request cannot be made", error))
 }
 
 /// Reads the body of a good answer.

@@ -129,15 +129,17 @@ async fn nobody_there() {
 #[tokio::test]
 async fn refusals_until_the_deadline_are_told_as_such() {
     let server = server_with(&["a"], 3);
-    let options = ClusterOptions::default()
-        .timeouts(Duration::from_secs(5), Duration::from_millis(1500));
+    let options =
+        ClusterOptions::default().timeouts(Duration::from_secs(5), Duration::from_millis(1500));
     let cluster = connect_with(&server, options).await;
     let maps = core(&cluster, "configmaps");
     for wait in [1, 3600] {
         server.faults().clear();
-        server.faults().add(Fault::new(FaultAction::TooManyRequests {
-            retry_after_seconds: wait,
-        }));
+        server
+            .faults()
+            .add(Fault::new(FaultAction::TooManyRequests {
+                retry_after_seconds: wait,
+            }));
         // Each refusal holds the others back: at the end most of them wait for their turn, some from the beginning.
         let gets = (0..12).map(|at| {
             let (cluster, maps) = (cluster.clone(), maps.clone());
@@ -157,8 +159,8 @@ async fn refusals_until_the_deadline_are_told_as_such() {
 #[tokio::test]
 async fn what_came_before_the_deadline_is_told() {
     let server = server_with(&["a"], 3);
-    let options = ClusterOptions::default()
-        .timeouts(Duration::from_secs(5), Duration::from_millis(900));
+    let options =
+        ClusterOptions::default().timeouts(Duration::from_secs(5), Duration::from_millis(900));
     let cluster = connect_with(&server, options).await;
     server
         .faults()

@@ -290,7 +290,9 @@ async fn late_answers_are_asked_for_in_smaller_pages() {
 /// The sizes of the pages that were asked for, in order.
 fn asked(server: &ApiServer) -> Vec<u32> {
     let limit = |query: &str| {
-        let part = query.split('&').find_map(|part| part.strip_prefix("limit="));
+        let part = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("limit="));
         part.map_or(0, |size| size.parse().unwrap())
     };
     let log = server.calls().log();
