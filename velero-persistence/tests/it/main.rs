@@ -4,6 +4,7 @@
 
 mod backup_store;
 mod conformance;
+mod edges;
 mod extend;
 mod failures;
 mod filesystem;
