@@ -1,4 +1,14 @@
 //! What users plug into a run: item actions, and what the engines hand to them.
+//!
+//! | to | implement | or write a closure |
+//! |---|---|---|
+//! | change, skip or complete items on their way into a backup | [`BackupItemAction`] | [`BackupMap`] |
+//! | start work that goes on after the backup of its item | [`BackupItemAction`] with [`progress`](BackupItemAction::progress) and [`cancel`](BackupItemAction::cancel) | |
+//! | say which items are frozen and stored together | [`ItemBlockAction`] | [`BlockMap`] |
+//! | change, refuse or complete items on their way into a cluster | [`RestoreItemAction`] | [`RestoreMap`] |
+//!
+//! The documentation of `velero-backup`, in its module `guide`, and that of `velero-restore` show each kind together with
+//! its test on the API server of `velero-testkit`.
 
 mod closure;
 
