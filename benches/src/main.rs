@@ -14,6 +14,7 @@ mod operator;
 mod post;
 mod report;
 mod run;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -47,11 +48,13 @@ async fn main() -> ExitCode {
     let _already_chosen = rustls::crypto::ring::default_provider().install_default();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args).await,
-        Command::Post(args) => post::run(&args).await,
-        Command::List(args) => list::run(&args).await,
+        Command::Post(args) => post::run(&args).await.map(|()| true),
+        Command::List(args) => list::run(&args).await.map(|()| true),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // Which threshold is broken has been printed.
+        Ok(false) => ExitCode::FAILURE,
         Err(err) => {
             eprintln!("error: {err:#}");
             ExitCode::FAILURE

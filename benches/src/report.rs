@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io::Write, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, measure::Usage};
+use crate::{machine::Machine, measure::Usage, verdict::Verdict};
 
 /// What a bare loop says about itself, on its last line of standard output.
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,6 +80,7 @@ struct Record<'a> {
     audit: bool,
     machine: &'a Machine,
     rows: &'a [Row],
+    verdicts: &'a [Verdict],
 }
 
 /// Prints the rows; the fastest of each part is marked.
@@ -127,6 +128,7 @@ pub(crate) fn append(
     audit: bool,
     machine: &Machine,
     rows: &[Row],
+    verdicts: &[Verdict],
 ) -> Result<()> {
     let record = Record {
         time: jiff::Timestamp::now()
@@ -136,6 +138,7 @@ pub(crate) fn append(
         audit,
         machine,
         rows,
+        verdicts,
     };
     let mut line = serde_json::to_string(&record)?;
     line.push('\n');
@@ -159,12 +162,15 @@ fn of_limit(row: &Row, rows: &[Row]) -> Option<f64> {
         "restore" => "post",
         _ => return None,
     };
-    let fastest = rows
+    fastest(rows, limit).map(|fastest| row.objects_per_second / fastest)
+}
+
+/// Objects a second of the fastest run of a part; `None` when it did not run.
+pub(crate) fn fastest(rows: &[Row], part: &str) -> Option<f64> {
+    let rates = rows
         .iter()
-        .filter(|other| other.part == limit)
-        .map(|other| other.objects_per_second)
-        .fold(0.0, f64::max);
-    (fastest > 0.0).then_some(row.objects_per_second / fastest)
+        .filter(|row| row.part == part && row.objects_per_second > 0.0);
+    rates.map(|row| row.objects_per_second).reduce(f64::max)
 }
 
 fn round(value: f64) -> f64 {

@@ -1,9 +1,9 @@
-//! The order of things: load a cluster with the bare POST loop, list it bare, back it up, restore it.
+//! The order of things, for each size: load a cluster with the bare POST loop, list it bare, back it up, restore it.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,11 +18,17 @@ use crate::{
     measure::{self, Watch},
     operator::{Operator, USER_AGENT},
     report::{self, Counted, Row},
+    verdict::{self, Measured},
 };
 
 const IN_FLIGHT: [usize; 4] = [16, 32, 64, 128];
 const PAGES: [usize; 2] = [500, 1000];
 const DEADLINE: Duration = Duration::from_secs(1800);
+/// How long the controllers may take, and how long they are watched at a time.
+const SETTLE: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(3);
+/// CPU time of the whole control plane, in parts of one processor, below which it is at rest.
+const AT_REST: f64 = 0.2;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,9 +46,9 @@ enum Part {
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How much to measure with.
-    #[arg(long, default_value = "15k")]
-    size: Size,
+    /// How much to measure with; several sizes, with commas between them, are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "15k")]
+    size: Vec<Size>,
     /// Parts to run; all when absent.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
@@ -65,8 +71,8 @@ impl Args {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    fn options(&self) -> Options {
-        let base = if self.size == Size::Mixed {
+    fn options(&self, size: Size) -> Options {
+        let base = if size == Size::Mixed {
             Options::default()
         } else {
             Options::bare()
@@ -78,55 +84,86 @@ impl Args {
     }
 }
 
-/// Measures, prints the table, appends the record.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let machine = Machine::describe();
-    let stores = tempfile::Builder::new()
-        .prefix("velero-benches-")
-        .tempdir()?;
+/// Measures, prints the tables, appends the records; returns whether no threshold is broken.
+pub(crate) async fn run(args: Args) -> Result<bool> {
     let engines = args.wants(Part::Backup) || args.wants(Part::Restore);
     if engines && args.velero.is_none() {
         bail!("no velero binary; give its path with --velero, or --only post,list");
     }
+    let mut machine = Machine::describe().await;
+    println!("{machine}");
+    let mut all = Vec::new();
+    for size in &args.size {
+        let rows = measure_size(&args, *size).await?;
+        println!("\n{}", size.name());
+        report::print_table(&rows);
+        all.push(Measured { size: *size, rows });
+    }
+    machine.look_again().await;
+    let verdicts = verdict::judge(&all);
+    let mut holds = verdicts.is_empty() || verdict::print(&verdicts);
+    println!("\n{machine}");
+    if machine.was_busy() {
+        println!(
+            "others used this machine: its speeds are too low; memory and calls count all the same"
+        );
+    }
+    if !machine.is_release() {
+        println!("not a release build: nothing is held against the thresholds");
+        holds = true;
+    }
+    if !args.no_record {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results.jsonl");
+        for one in &all {
+            let name = one.size.name();
+            let own: Vec<_> = verdicts
+                .iter()
+                .filter(|verdict| verdict.name.starts_with(&format!("{name} ")))
+                .cloned()
+                .collect();
+            report::append(&path, name, args.audit, &machine, &one.rows, &own)?;
+        }
+    }
+    Ok(holds)
+}
+
+/// Measures all parts that are wanted, with one size.
+async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
+    let stores = tempfile::Builder::new()
+        .prefix("velero-benches-")
+        .tempdir()?;
     let mut rows = Vec::new();
-    let plane = post_loops(&args, &mut rows).await?;
+    let plane = post_loops(args, size, &mut rows).await?;
     if args.wants(Part::List) {
         for page in PAGES {
             rows.push(list_loop(&plane, page)?);
         }
     }
-    if engines {
-        // A restore needs one backup.
-        let backups = if args.wants(Part::Backup) {
-            args.repeat.max(1)
-        } else {
-            1
-        };
-        for n in 0..backups {
-            let row = engine_row(&args, &plane, Part::Backup, n, stores.path()).await?;
-            if args.wants(Part::Backup) {
-                rows.push(row);
-            }
+    // A restore needs one backup.
+    let backups = match (args.wants(Part::Backup), args.wants(Part::Restore)) {
+        (true, _) => args.repeat.max(1),
+        (false, true) => 1,
+        (false, false) => 0,
+    };
+    for n in 0..backups {
+        let row = engine_row(args, &plane, Part::Backup, n, stores.path()).await?;
+        if args.wants(Part::Backup) {
+            rows.push(row);
         }
     }
     plane.stop().await;
     if args.wants(Part::Restore) {
         for n in 0..args.repeat.max(1) {
-            let plane = ControlPlane::start(args.options()).await?;
-            rows.push(engine_row(&args, &plane, Part::Restore, n, stores.path()).await?);
+            let plane = ControlPlane::start(args.options(size)).await?;
+            rows.push(engine_row(args, &plane, Part::Restore, n, stores.path()).await?);
             plane.stop().await;
         }
     }
-    report::print_table(&rows);
-    if !args.no_record {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results.jsonl");
-        report::append(&path, args.size.name(), args.audit, &machine, &rows)?;
-    }
-    Ok(())
+    Ok(rows)
 }
 
 /// Each number in flight gets a fresh cluster; the last one stays, loaded, for what follows.
-async fn post_loops(args: &Args, rows: &mut Vec<Row>) -> Result<ControlPlane> {
+async fn post_loops(args: &Args, size: Size, rows: &mut Vec<Row>) -> Result<ControlPlane> {
     let measured = args.wants(Part::Post);
     let tries: &[usize] = if measured {
         &IN_FLIGHT
@@ -138,15 +175,10 @@ async fn post_loops(args: &Args, rows: &mut Vec<Row>) -> Result<ControlPlane> {
         if let Some(plane) = kept.take() {
             plane.stop().await;
         }
-        let plane = ControlPlane::start(args.options()).await?;
-        args.size.prepare(&plane.client().await?).await?;
+        let plane = ControlPlane::start(args.options(size)).await?;
+        size.prepare(&plane.client().await?).await?;
         let mut command = child("post", &plane)?;
-        command.args([
-            "--size",
-            args.size.name(),
-            "--in-flight",
-            &in_flight.to_string(),
-        ]);
+        command.args(["--size", size.name(), "--in-flight", &in_flight.to_string()]);
         let row = loop_row(
             &plane,
             "post",
@@ -159,27 +191,44 @@ async fn post_loops(args: &Args, rows: &mut Vec<Row>) -> Result<ControlPlane> {
         kept = Some(plane);
     }
     let plane = kept.context("nothing was tried")?;
-    settle(&plane, args.size).await?;
+    settle(&plane, size).await?;
     Ok(plane)
 }
 
-/// Waits until the controllers have made their objects, so that the runs that follow see the same cluster.
+/// Waits until the controllers have made their objects and have nothing left to do, so that the runs that follow see the
+/// same cluster and do not share the processors with them.
 async fn settle(plane: &ControlPlane, size: Size) -> Result<()> {
-    if size != Size::Mixed {
+    if size.pods() == 0 {
         return Ok(());
     }
     let pods: Api<Pod> = Api::all(plane.client().await?);
-    eventually(
-        "as many pods run as the load asks for",
-        Duration::from_secs(300),
-        || async {
-            let list = pods
-                .list_metadata(&ListParams::default().fields("status.phase=Running"))
-                .await?;
-            Ok((list.items.len() >= size.pods()).then_some(()))
-        },
-    )
-    .await
+    eventually("as many pods run as the load asks for", SETTLE, || async {
+        let list = pods
+            .list_metadata(&ListParams::default().fields("status.phase=Running"))
+            .await?;
+        Ok((list.items.len() >= size.pods()).then_some(()))
+    })
+    .await?;
+    let end = Instant::now() + SETTLE;
+    loop {
+        let watches = Component::ALL
+            .into_iter()
+            .filter_map(|component| plane.pid(component))
+            .map(Watch::begin)
+            .collect::<Result<Vec<_>>>()?;
+        tokio::time::sleep(LOOK).await;
+        let mut used = Duration::ZERO;
+        for watch in &watches {
+            used += watch.end()?.cpu;
+        }
+        if used.as_secs_f64() < AT_REST * LOOK.as_secs_f64() {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "the controllers do not come to rest within {SETTLE:?}: {used:?} in the last {LOOK:?}"
+        );
+    }
 }
 
 fn list_loop(plane: &ControlPlane, page: usize) -> Result<Row> {

@@ -9,7 +9,8 @@ use crate::cargo::{self, Profile};
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How much to measure with: `5k`, `10k`, `15k`, `100k`, `300k` ConfigMaps or `mixed` kinds.
+    /// How much to measure with, separated by commas: `5k`, `10k`, `15k`, `100k`, `300k` ConfigMaps, some of them `big`,
+    /// many `crds`, or `mixed` kinds.
     #[arg(long, default_value = "15k")]
     size: String,
     /// Parts to run, separated by commas: `post`, `list`, `backup`, `restore`.
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-/// Builds what is needed and runs the measuring program.
+/// Builds what is needed and runs the measuring program; a broken threshold ends this process with exit code 1.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let profile = Profile::release(!args.dev);
     let runner = cargo::build("velero-benches", "velero-benches", profile)?;

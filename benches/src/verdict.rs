@@ -1,0 +1,261 @@
+//! What the engines have to reach, and whether they do.
+
+use serde::Serialize;
+
+use crate::{
+    load::Size,
+    report::{Row, fastest},
+};
+
+/// A bound that a size and an engine are held to.
+struct Threshold {
+    size: Size,
+    part: &'static str,
+    what: What,
+    bound: f64,
+}
+
+/// What is bounded. Speed and CPU time are those of the best run, memory and calls those of the worst.
+#[derive(Clone, Copy)]
+enum What {
+    /// Objects a second as a share of the fastest bare loop's, at least.
+    Share,
+    /// Time an object as a multiple of the fastest bare loop's, at most.
+    Times,
+    /// Objects a second, at least.
+    Rate,
+    /// CPU time an object in ms, at most.
+    Cpu,
+    /// Peak memory in MiB, at most.
+    Memory,
+    /// Peak memory as a multiple of that with another size, at most.
+    Growth(Size),
+    /// API calls an object, at most; needs the audit log.
+    Calls,
+}
+
+const fn must(size: Size, part: &'static str, what: What, bound: f64) -> Threshold {
+    Threshold {
+        size,
+        part,
+        what,
+        bound,
+    }
+}
+
+const THRESHOLDS: [Threshold; 12] = [
+    must(Size::Medium, "restore", What::Share, 0.5),
+    must(Size::Medium, "restore", What::Calls, 1.05),
+    must(Size::Large, "backup", What::Times, 1.5),
+    must(Size::Large, "backup", What::Cpu, 0.08),
+    must(Size::Large, "backup", What::Memory, 48.0),
+    must(Size::Large, "backup", What::Growth(Size::Ten), 1.2),
+    must(Size::Huge, "backup", What::Memory, 48.0),
+    must(Size::Huge, "backup", What::Growth(Size::Large), 1.2),
+    must(Size::Big, "backup", What::Memory, 48.0),
+    must(Size::Crds, "backup", What::Memory, 48.0),
+    must(Size::Mixed, "backup", What::Rate, 10_000.0),
+    must(Size::Mixed, "backup", What::Memory, 64.0),
+];
+
+/// All rows of one size.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) size: Size,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One threshold, and what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    /// What is bounded, in words.
+    pub(crate) name: String,
+    /// The bound, in words.
+    pub(crate) wanted: String,
+    /// `None` when this run has not measured it.
+    pub(crate) measured: Option<f64>,
+    /// `None` as `measured`.
+    pub(crate) holds: Option<bool>,
+}
+
+/// Holds what was measured against the thresholds; those of engines that did not run at all are left out.
+pub(crate) fn judge(all: &[Measured]) -> Vec<Verdict> {
+    THRESHOLDS
+        .iter()
+        .filter_map(|threshold| {
+            let measured = all.iter().find(|one| one.size == threshold.size)?;
+            let ran = measured.rows.iter().any(|row| row.part == threshold.part);
+            ran.then(|| threshold.judge(&measured.rows, all))
+        })
+        .collect()
+}
+
+/// Prints a line for each verdict; returns whether none of them is broken.
+pub(crate) fn print(verdicts: &[Verdict]) -> bool {
+    println!("\n{:<62} {:>12} {:>12}", "threshold", "wanted", "measured");
+    for verdict in verdicts {
+        let measured = verdict
+            .measured
+            .map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        let word = match verdict.holds {
+            Some(true) => "holds",
+            Some(false) => "DOES NOT HOLD",
+            None => "not measured in this run",
+        };
+        println!(
+            "{:<62} {:>12} {measured:>12}  {word}",
+            verdict.name, verdict.wanted
+        );
+    }
+    verdicts.iter().all(|verdict| verdict.holds != Some(false))
+}
+
+impl Threshold {
+    fn judge(&self, rows: &[Row], all: &[Measured]) -> Verdict {
+        let measured = self.measure(rows, all);
+        let (sign, at_least) = match self.what {
+            What::Share | What::Rate => (">=", true),
+            _ => ("<=", false),
+        };
+        Verdict {
+            name: format!("{} {}: {}", self.size.name(), self.part, self.what.words()),
+            wanted: format!("{sign} {}", self.bound),
+            measured,
+            holds: measured.map(|value| {
+                if at_least {
+                    value >= self.bound
+                } else {
+                    value <= self.bound
+                }
+            }),
+        }
+    }
+
+    fn measure(&self, rows: &[Row], all: &[Measured]) -> Option<f64> {
+        let limit = match self.part {
+            "restore" => fastest(rows, "post"),
+            _ => fastest(rows, "list"),
+        };
+        let ours = fastest(rows, self.part)?;
+        match self.what {
+            What::Share => limit.map(|limit| ours / limit),
+            What::Times => limit.map(|limit| limit / ours),
+            What::Rate => Some(ours),
+            What::Cpu => of(rows, self.part, |row| Some(row.cpu_ms_per_object)).reduce(f64::min),
+            What::Memory => peak(rows, self.part),
+            What::Growth(other) => {
+                let other = all.iter().find(|one| one.size == other)?;
+                Some(peak(rows, self.part)? / peak(&other.rows, self.part)?)
+            }
+            What::Calls => of(rows, self.part, |row| row.calls_per_object).reduce(f64::max),
+        }
+    }
+}
+
+impl What {
+    fn words(self) -> String {
+        match self {
+            Self::Share => "objects/s as a share of the bare loop's".to_owned(),
+            Self::Times => "time an object in times of the bare loop's".to_owned(),
+            Self::Rate => "objects/s".to_owned(),
+            Self::Cpu => "CPU-ms an object".to_owned(),
+            Self::Memory => "MiB peak".to_owned(),
+            Self::Growth(other) => format!("peak in times of that with {}", other.name()),
+            Self::Calls => "calls an object".to_owned(),
+        }
+    }
+}
+
+fn peak(rows: &[Row], part: &str) -> Option<f64> {
+    of(rows, part, |row| Some(row.peak_mib)).reduce(f64::max)
+}
+
+fn of<'a>(
+    rows: &'a [Row],
+    part: &'a str,
+    value: impl Fn(&Row) -> Option<f64> + 'a,
+) -> impl Iterator<Item = f64> + 'a {
+    rows.iter()
+        .filter(move |row| row.part == part)
+        .filter_map(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(part: &'static str, rate: f64, peak: f64) -> Row {
+        Row {
+            part,
+            variant: String::new(),
+            objects: 1,
+            seconds: 1.0,
+            objects_per_second: rate,
+            cpu_ms_per_object: 100.0 / rate,
+            peak_mib: peak,
+            server_cpu_ms_per_object: 0.0,
+            calls_per_object: None,
+        }
+    }
+
+    fn measured(size: Size, rows: &[Row]) -> Measured {
+        Measured {
+            size,
+            rows: rows.to_vec(),
+        }
+    }
+
+    fn held(all: &[Measured]) -> Vec<(String, Option<bool>)> {
+        let verdicts = judge(all).into_iter();
+        verdicts
+            .map(|verdict| (verdict.name, verdict.holds))
+            .collect()
+    }
+
+    #[test]
+    fn only_engines_that_ran_are_judged() {
+        assert_eq!(held(&[measured(Size::Large, &[row("list", 9.0, 1.0)])]), []);
+        assert_eq!(
+            held(&[measured(Size::Small, &[row("backup", 9.0, 1.0)])]),
+            []
+        );
+        let one = held(&[measured(Size::Crds, &[row("backup", 9.0, 48.0)])]);
+        assert_eq!(one, [("crds backup: MiB peak".to_owned(), Some(true))]);
+    }
+
+    #[test]
+    fn best_speed_and_worst_memory_count() {
+        let rows = [
+            row("list", 1000.0, 1.0),
+            row("list", 3000.0, 1.0),
+            row("backup", 1000.0, 40.0),
+            row("backup", 2000.0, 49.0),
+        ];
+        let ten = measured(Size::Ten, &[row("backup", 1.0, 41.0)]);
+        let found = judge(&[ten, measured(Size::Large, &rows)]);
+        let values: Vec<_> = found.iter().map(|one| (one.measured, one.holds)).collect();
+        assert_eq!(
+            values,
+            [
+                (Some(1.5), Some(true)),
+                (Some(0.05), Some(true)),
+                (Some(49.0), Some(false)),
+                (Some(49.0 / 41.0), Some(true)),
+            ]
+        );
+        assert!(!print(&found));
+    }
+
+    #[test]
+    fn what_a_run_leaves_out_is_neither_held_nor_broken() {
+        let rows = [row("backup", 1.0, 30.0)];
+        let found = judge(&[measured(Size::Large, &rows)]);
+        let open: Vec<_> = found.iter().filter(|one| one.holds.is_none()).collect();
+        assert_eq!(open.len(), 2, "{found:?}");
+        let broken: Vec<_> = found
+            .iter()
+            .filter(|one| one.holds == Some(false))
+            .collect();
+        assert_eq!(broken.len(), 1, "the CPU time: {found:?}");
+    }
+}
