@@ -24,6 +24,7 @@ suite!(
     claims_and_volumes_are_protected,
     jobs_select_by_uid,
     scale_changes_replicas,
+    autoscalers_have_defaults,
     events_have_two_views,
     storage_classes_have_defaults,
     access_is_reviewed,
@@ -472,6 +473,29 @@ async fn scale_changes_replicas(cx: Cx) -> Result<(), Failure> {
         2,
         "replicas of the Deployment"
     );
+    Ok(())
+}
+
+/// What `kubectl autoscale` asks for: a kind of its own for `scale`, and an autoscaler with no more than it needs.
+async fn autoscalers_have_defaults(cx: Cx) -> Result<(), Failure> {
+    let resources = cx.get("/apis/apps/v1").await?["resources"].clone();
+    let mut resources = resources.as_array().into_iter().flatten();
+    let scale = resources.find(|r| r["name"] == "deployments/scale");
+    let scale = scale.cloned().unwrap_or_default();
+    let of_scale = json!([scale["group"], scale["version"], scale["kind"]]);
+    same!(of_scale, json!(["autoscaling", "v1", "Scale"]), "scale");
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+    let body =
+        json!({"metadata": {"name": "web"}, "spec": {"scaleTargetRef": target, "maxReplicas": 3}});
+    let path = cx.path("/apis/autoscaling/v2", "horizontalpodautoscalers");
+    let spec = cx.create(&path, body.clone()).await?["spec"].clone();
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
+    same!(
+        spec,
+        json!({"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 3, "metrics": [cpu]}),
+        "spec"
+    );
+    cx.refused(409, Method::POST, &path, body).await?;
     Ok(())
 }
 
