@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claimant {
-    /// A text that no other writer uses, such as the Backup's UID.
+    /// A text that no other writer uses: two servers that work on one Backup are two writers, so its UID alone is none.
     pub holder: String,
     /// Longest time without a sign of life ([`Reservation::renew`]) before others may take the name; 10 min.
     ///
@@ -239,6 +239,38 @@ impl BackupStore {
         Ok(reservation)
     }
 
+    /// Claims a backup that is complete, to change its files. The same holder may claim it again.
+    ///
+    /// Nothing in the folder is removed. Between this and [`Reservation::release`] nobody else gets the claim while it
+    /// lives; readers are not kept off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such backup, [`Error::BackupReserved`] when somebody else is changing it.
+    pub async fn reserve_complete(
+        &self,
+        backup: &str,
+        claimant: &Claimant,
+        now: Timestamp,
+    ) -> Result<Reservation> {
+        check_name("backup", backup)?;
+        self.require_complete(backup).await?;
+        let mark = claimant.mark(now);
+        let taken_over = self.take(backup, &mark, now).await?;
+        let reservation = Reservation {
+            store: self.clone(),
+            backup: backup.to_owned(),
+            token: mark.token,
+            taken_over,
+        };
+        // It may have been deleted between the two looks, and the mark must not be all that is left.
+        if let Err(err) = self.require_complete(backup).await {
+            reservation.release(now).await?;
+            return Err(err);
+        }
+        Ok(reservation)
+    }
+
     /// Says who holds a name.
     pub async fn reservation(&self, backup: &str) -> Result<Option<String>> {
         check_name("backup", backup)?;
@@ -348,6 +380,16 @@ impl BackupStore {
             return Err(self.exists_error(backup));
         }
         Ok(())
+    }
+
+    async fn require_complete(&self, backup: &str) -> Result<()> {
+        if self.backup_exists(backup).await? {
+            return Ok(());
+        }
+        Err(Error::NotFound {
+            store: self.store().describe(),
+            key: BackupFile::Metadata.of(backup).key().to_owned(),
+        })
     }
 
     async fn put_mark(&self, backup: &str, mark: Bytes) -> Result<()> {

@@ -125,6 +125,56 @@ async fn a_complete_backup_is_never_taken_over() {
     }
 }
 
+/// Of two that want to add to a backup one does, and neither removes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_backup_is_changed_by_one_at_a_time() {
+    for f in stores().await {
+        let store = BackupStore::new(f.store.clone());
+        let none = store.reserve_complete("b", &far("one"), start()).await;
+        assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(store.list_backups().await.unwrap().is_empty());
+        store
+            .put_packed(&BackupFile::Contents.of("b"), "whole".into())
+            .await
+            .unwrap();
+        store
+            .put_metadata("b", "{}".into(), PutMode::Create)
+            .await
+            .unwrap();
+
+        let one = store
+            .reserve_complete("b", &far("one"), start())
+            .await
+            .unwrap();
+        let two = store.reserve_complete("b", &far("two"), after(60)).await;
+        assert!(
+            matches!(two, Err(Error::BackupReserved { ref holder, .. }) if holder == "one"),
+            "{two:?}"
+        );
+        let again = store
+            .reserve_complete("b", &far("one"), after(60))
+            .await
+            .unwrap();
+        assert!(one.renew(after(61)).await.is_err());
+        again.renew(after(61)).await.unwrap();
+        let late = store
+            .reserve_complete("b", &far("two"), after(662))
+            .await
+            .unwrap();
+        assert!(late.taken_over().is_some());
+        late.release(after(663)).await.unwrap();
+        let keys: Vec<_> = store
+            .store()
+            .list("backups/b/")
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect();
+        assert_eq!(keys, ["backups/b/b.tar.gz", "backups/b/velero-backup.json"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_of_an_unknown_writer_stays() {
     for f in stores().await {
