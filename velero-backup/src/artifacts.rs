@@ -2,6 +2,8 @@
 //!
 //! Pure functions of a [`Backup`] and a [`BackupResult`], for an operator as well as for backups without one.
 
+mod volume_infos;
+
 use std::io::Write as _;
 
 use flate2::{Compression, GzBuilder};
@@ -15,6 +17,8 @@ use velero_core::{GroupResource, Timestamp};
 
 use crate::prepare::whole_seconds;
 use crate::{BackupResult, OperationCounts};
+
+pub use volume_infos::{end_volume_infos, volume_infos, without_data};
 
 /// One document beside an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub fn artifacts(result: &BackupResult) -> Vec<Artifact> {
         item_operations(&result.item_operations),
         resource_list(&result.resource_list),
         results(&ResultsFile::from_records(&result.records)),
-        artifact("-volumeinfo.json.gz", &result.volume_infos),
+        volume_infos(&result.volume_infos),
     ]
 }
 

@@ -11,6 +11,8 @@ pub(crate) fn refused(backup: &Backup, inputs: &RequestInputs) -> Vec<String> {
     let (snapshots, copies) = (!inputs.volume_snapshots, !inputs.pod_volumes);
     let spec = &backup.spec;
     let on = |field: Option<bool>| field == Some(true);
+    // Those of a backup that has begun were chosen for it when it was prepared, where a user's own were refused.
+    let has_begun = backup.status.start_timestamp.is_some();
     let fields = [
         (
             "snapshotVolumes",
@@ -19,7 +21,7 @@ pub(crate) fn refused(backup: &Backup, inputs: &RequestInputs) -> Vec<String> {
         ),
         (
             "volumeSnapshotLocations",
-            snapshots && !spec.volume_snapshot_locations.is_empty(),
+            snapshots && !has_begun && !spec.volume_snapshot_locations.is_empty(),
             "volume snapshots",
         ),
         (
@@ -116,6 +118,20 @@ mod tests {
                     "{refused:?}"
                 ),
             }
+        }
+    }
+
+    #[test]
+    fn snapshot_locations_that_were_chosen_ask_for_nothing() {
+        for (status, count) in [
+            (json!({}), 1),
+            (json!({"startTimestamp": "2026-01-01T00:00:00Z"}), 0),
+        ] {
+            let backup: Backup = serde_json::from_value(
+                json!({"spec": {"volumeSnapshotLocations": ["aws"]}, "status": status}),
+            )
+            .unwrap();
+            assert_eq!(refused(&backup, &RequestInputs::default()).len(), count);
         }
     }
 
