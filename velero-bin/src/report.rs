@@ -73,6 +73,27 @@ impl Progress for ProgressLine {
     }
 }
 
+/// Most names in one line.
+const NAMES: usize = 10;
+
+/// How many volumes have no data in a backup, and which, in one line; `None` when there are none.
+pub(crate) fn without_data(volumes: &[String]) -> Option<String> {
+    if volumes.is_empty() {
+        return None;
+    }
+    let count = volumes.len();
+    let mut names = volumes[..count.min(NAMES)].join(", ");
+    if count > NAMES {
+        let _ = write!(names, " and {} more", count - NAMES);
+    }
+    Some(match count {
+        1 => format!("1 volume has no data in the backup, its objects alone are stored: {names}"),
+        _ => format!(
+            "{count} volumes have no data in the backup, their objects alone are stored: {names}"
+        ),
+    })
+}
+
 /// Aligned lines of a name and a value.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
@@ -215,6 +236,20 @@ mod tests {
             cause(&[run, item.clone(), item]).unwrap(),
             "no namespace (and 2 more)"
         );
+    }
+
+    #[test]
+    fn volumes_without_data_are_counted_and_named() {
+        let names = |count: usize| (0..count).map(|n| format!("v{n}")).collect::<Vec<_>>();
+        assert_eq!(without_data(&[]), None);
+        for (count, start, end) in [
+            (1, "1 volume has", ": v0"),
+            (10, "10 volumes have", ", v9"),
+            (12, "12 volumes have", ", v9 and 2 more"),
+        ] {
+            let line = without_data(&names(count)).unwrap();
+            assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Flags about the data of volumes, and flags of the peer whose part does not exist here yet.
 //!
-//! A flag that can be given without asking for anything, such as `--snapshot-volumes=false`, goes into the spec, where
-//! the same rule as for any other Backup or Restore decides. The others are refused by name.
+//! Those of backups go into the spec, where the same rule as for any other Backup decides and refuses what cannot be done
+//! by the name of its field. Those of restores that have no field which could be refused are refused here.
 
 use anyhow::{Result, bail};
 use velero_core::GoDuration;
 use velero_core::api::{BackupSpec, RestoreSpec};
 
-use super::values::{Names, TriState};
+use super::values::{NameRecord, Names, TriState};
 
 /// Flags of backups.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -24,38 +24,38 @@ pub(crate) struct BackupDataArgs {
     /// How long a CSI snapshot may take to become ready
     #[arg(long, value_name = "DURATION")]
     csi_snapshot_timeout: Option<GoDuration>,
-    #[arg(long, hide = true)]
+    /// Data mover to use; the built-in one without it
+    #[arg(long, value_name = "NAME")]
     data_mover: Option<String>,
-    #[arg(long, hide = true)]
-    volume_snapshot_locations: Option<String>,
-    #[arg(long, hide = true, allow_negative_numbers = true)]
+    /// Volume snapshot locations to use, one for each provider
+    #[arg(long, value_name = "NAMES")]
+    volume_snapshot_locations: Vec<NameRecord>,
+    /// Files of a volume that are uploaded at the same time; the server decides without it
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     parallel_files_upload: Option<i64>,
 }
 
 impl BackupDataArgs {
-    /// Puts the flags into a spec.
-    ///
-    /// # Errors
-    /// When a flag asks for something that does not exist yet.
-    pub(super) fn apply(&self, spec: &mut BackupSpec) -> Result<()> {
-        refuse(&[
-            ("--data-mover", is_given(&self.data_mover)),
-            (
-                "--volume-snapshot-locations",
-                is_given(&self.volume_snapshot_locations),
-            ),
-            // The peer leaves zero and less to the server.
-            (
-                "--parallel-files-upload",
-                self.parallel_files_upload.is_some_and(|count| count > 0),
-            ),
-        ])?;
+    /// The volume snapshot locations that are named.
+    pub(super) fn snapshot_locations(&self) -> Vec<String> {
+        let records = self.volume_snapshot_locations.iter();
+        records.flat_map(|record| record.0.clone()).collect()
+    }
+
+    /// Puts the flags into a spec, where the same rule as for any other Backup says what cannot be done.
+    pub(super) fn apply(&self, spec: &mut BackupSpec) {
         let state = |flag: Option<TriState>| flag.and_then(|state| state.0);
         spec.snapshot_volumes = state(self.snapshot_volumes);
         spec.snapshot_move_data = state(self.snapshot_move_data);
         spec.default_volumes_to_fs_backup = state(self.default_volumes_to_fs_backup);
         spec.csi_snapshot_timeout = self.csi_snapshot_timeout.unwrap_or_default();
-        Ok(())
+        spec.data_mover = self.data_mover.clone().unwrap_or_default();
+        spec.volume_snapshot_locations = self.snapshot_locations();
+        // The peer leaves zero and less to the server.
+        if let Some(count) = self.parallel_files_upload.filter(|count| *count > 0) {
+            let uploader = spec.uploader_config.get_or_insert_default();
+            uploader.parallel_files_upload = count;
+        }
     }
 }
 

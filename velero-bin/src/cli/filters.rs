@@ -171,7 +171,7 @@ impl BackupFilterArgs {
             ordered_resources: self.ordered_resources.clone().unwrap_or_default().0,
             ..BackupSpec::default()
         };
-        self.data.apply(&mut spec)?;
+        self.data.apply(&mut spec);
         let faults = validate_namespace_lists(&spec.included_namespaces, &spec.excluded_namespaces);
         if !faults.is_empty() {
             bail!("{}", faults.join("; "));

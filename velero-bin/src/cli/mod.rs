@@ -17,6 +17,8 @@ mod http;
 pub(crate) mod names;
 mod objects;
 pub(crate) mod output;
+#[cfg(test)]
+pub(crate) mod peer_flags;
 mod restore;
 mod select;
 pub(crate) mod table;

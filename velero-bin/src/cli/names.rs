@@ -1,7 +1,7 @@
 //! Names of the objects that commands make.
 
 use anyhow::{Result, bail};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
 /// The longest name of an object.
 const LONGEST: usize = 253;
@@ -22,6 +22,11 @@ pub(crate) fn check(what: &str, name: &str) -> Result<()> {
         "{what} name {name:?} is not valid: it needs lower-case letters, digits, '-' and '.', a letter or digit at both ends, \
          and at most {LONGEST} characters"
     )
+}
+
+/// The default name of a backup: the schedule that it is made from, and the time in UTC.
+pub(crate) fn backup_name(schedule: &str, now: Timestamp) -> String {
+    format!("{schedule}-{}", now.strftime("%Y%m%d%H%M%S"))
 }
 
 /// The default name of a restore: what it is made from, and the local time.
@@ -50,6 +55,12 @@ mod tests {
             assert_eq!(check("backup", name).is_ok(), good, "{name:?}");
         }
         assert!(check("backup", &"a".repeat(254)).is_err());
+    }
+
+    #[test]
+    fn backups_are_named_after_their_schedule_and_the_time_in_utc() {
+        let now = "2026-11-22T05:49:12+01:00".parse().unwrap();
+        assert_eq!(backup_name("nightly", now), "nightly-20261122044912");
     }
 
     #[test]

@@ -18,6 +18,21 @@ impl FromStr for Names {
     }
 }
 
+/// One CSV record of names; repeated flags are joined.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct NameRecord(pub(crate) Vec<String>);
+
+impl FromStr for NameRecord {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        csv_record(text).map(Self)
+    }
+}
+
 /// `true`, `false` or not set; `--flag=` takes an earlier value back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TriState(pub(crate) Option<bool>);
@@ -112,6 +127,13 @@ impl FromStr for Mappings {
             )),
             None => Ok(Self(pairs)),
         }
+    }
+}
+
+impl Mappings {
+    /// Reads one record of `from:to` pairs where `to` may be anything.
+    pub(crate) fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
+        pairs(text, ':')
     }
 }
 

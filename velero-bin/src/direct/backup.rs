@@ -5,25 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use velero_backup::{BackupEngine, BackupOptions};
+use serde_json::Value;
+use velero_backup::{BackupOptions, KindCoverage, LiveNamespaces, artifacts};
 use velero_cluster::Cluster;
 use velero_core::api::{Backup, BackupSpec};
 use velero_core::policy::ResourcePolicies;
+use velero_core::result::{Record, ResultsFile};
 
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{BackupFilterArgs, MetadataArgs};
+use crate::cli::output::{self, Format};
 use crate::cli::{self, Environment, Exit, console, names};
 use crate::coverage;
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    BackupDone, BackupRun, FollowRun, RunError, cancelled_by, follow_to_end, live_namespaces,
+    BackupDone, BackupRun, FollowRun, cancelled_by, follow_to_end, live_namespaces,
     prepare_direct_backup, read_policies, run_backup, system_clock,
 };
 
 /// How the engine runs, by the features that are switched on.
-fn options(environment: &Environment) -> BackupOptions {
+pub(super) fn options(environment: &Environment) -> BackupOptions {
     BackupOptions::default().all_api_versions(environment.features().all_api_versions())
 }
 
@@ -34,7 +37,7 @@ const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DirectBackup {
     /// Name of the backup
-    name: String,
+    pub(super) name: String,
     /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=...
     #[arg(
         long,
@@ -57,6 +60,9 @@ pub(crate) struct DirectBackup {
     resource_policies_file: Option<PathBuf>,
     #[command(flatten)]
     metadata: MetadataArgs,
+    /// Form of the output; json and yaml hold the backup, with the keys coverage and results beside its own
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(super) output: Format,
 }
 
 impl DirectBackup {
@@ -71,13 +77,14 @@ impl DirectBackup {
             return self.dry_run(environment, spec, cluster).await;
         };
         let store = target.open_for_writing().await?;
-        let backup = self.backup(environment, spec, &cluster).await?;
+        let (backup, namespaces) = self.backup(environment, spec, &cluster).await?;
         let policies = self.policies(&backup, &cluster).await?;
 
         let logs = RunLogs::install(&LogOptions::default());
         let cancel = stop_on_interrupt();
         let progress = Arc::new(ProgressLine::new("backed up"));
         let started = Instant::now();
+        let writer = uuid::Uuid::new_v4().to_string();
         let followed = (cluster.clone(), store.clone());
         let run = BackupRun {
             log: logs.begin(
@@ -88,11 +95,13 @@ impl DirectBackup {
             store,
             backup,
             policies,
+            namespaces: Some(namespaces),
             actions: Vec::new(),
             options: options(environment),
             progress: progress.clone(),
             cancel: cancel.clone(),
             cancelled_by: cancelled_by("the user"),
+            writer: writer.clone(),
             replace_failed: true,
             clock: system_clock(),
         };
@@ -114,6 +123,7 @@ impl DirectBackup {
                 actions: Vec::new(),
                 options: options(environment),
                 logs,
+                writer,
                 cancel,
                 clock: system_clock(),
             };
@@ -121,48 +131,17 @@ impl DirectBackup {
                 .await
                 .with_context(|| format!("backup {:?} waits for operations", self.name))?;
         }
-        self.summary(&done, &target, started.elapsed());
+        self.print(&done, &target, started.elapsed())?;
         Ok(done.backup.phase().into())
     }
 
-    async fn dry_run(
-        &self,
-        environment: &Environment,
-        spec: BackupSpec,
-        cluster: Cluster,
-    ) -> Result<Exit> {
-        let cancel = stop_on_interrupt();
-        let backup = self.backup(environment, spec, &cluster).await?;
-        let policies = self.policies(&backup, &cluster).await?;
-        let engine = BackupEngine::new(cluster).options(options(environment));
-        let outcome = async {
-            let request = engine.request_with(&backup, policies).await?;
-            engine.dry_run(&request, &cancel).await
-        };
-        let done = outcome
-            .await
-            .map_err(RunError::from)
-            .with_context(|| format!("backup {:?} cannot be foreseen", self.name))?;
-        let kinds = &done.coverage.kinds;
-        let objects: u64 = kinds.iter().map(|kind| kind.stored).sum();
-        console::line(format_args!(
-            "Backup {:?} would hold {objects} objects, and those outside of its filters that they need.",
-            self.name
-        ));
-        for line in coverage::lines(kinds) {
-            console::line(format_args!("  {line}"));
-        }
-        console::out(report::faults(&done.records));
-        let unread = kinds.iter().any(|kind| kind.incomplete_lists > 0);
-        Ok(if unread { Exit::Partial } else { Exit::Success })
-    }
-
-    async fn backup(
+    /// The backup with its spec filled in, and the namespaces that this took.
+    pub(super) async fn backup(
         &self,
         environment: &Environment,
         spec: BackupSpec,
         cluster: &Cluster,
-    ) -> Result<Backup> {
+    ) -> Result<(Backup, LiveNamespaces)> {
         let mut backup = Backup::new(environment.namespace(), self.name.as_str(), spec);
         self.metadata.apply(&mut backup.metadata);
         let version = cluster
@@ -170,11 +149,11 @@ impl DirectBackup {
             .await
             .context("cannot use the cluster")?;
         let live = live_namespaces(cluster, &backup.spec.included_namespaces).await?;
-        prepare_direct_backup(&mut backup, &live, &version, jiff::Timestamp::now());
-        Ok(backup)
+        prepare_direct_backup(&mut backup, live.heads(), &version, jiff::Timestamp::now());
+        Ok((backup, live))
     }
 
-    async fn policies(
+    pub(super) async fn policies(
         &self,
         backup: &Backup,
         cluster: &Cluster,
@@ -190,7 +169,21 @@ impl DirectBackup {
         }
     }
 
-    fn summary(&self, done: &BackupDone, store: &StoreArgs, took: std::time::Duration) {
+    fn print(&self, done: &BackupDone, store: &StoreArgs, took: Duration) -> Result<()> {
+        match self.output {
+            Format::Table => self.summary(done, store, took),
+            format => {
+                let (kinds, records) = (&done.result.coverage.kinds, &done.result.records);
+                let document = document(&done.backup, kinds, records)?;
+                console::out(output::encode(&document, format)?);
+            }
+        }
+        let what = format!("backup {:?}", self.name);
+        report::note_cause(&what, done.backup.phase(), &done.result.records);
+        Ok(())
+    }
+
+    fn summary(&self, done: &BackupDone, store: &StoreArgs, took: Duration) {
         let mut summary = Summary::default();
         summary.line(
             "Items",
@@ -207,8 +200,22 @@ impl DirectBackup {
             done.backup.phase()
         ));
         console::out(summary.render());
+        let volumes = artifacts::without_data(&done.result.volume_infos);
+        if let Some(line) = report::without_data(&volumes) {
+            console::line(line);
+        }
         console::out(report::faults(&done.result.records));
-        let what = format!("backup {:?}", self.name);
-        report::note_cause(&what, done.backup.phase(), &done.result.records);
     }
+}
+
+/// A backup with what became of the objects of each kind, and its warnings and errors.
+pub(super) fn document(
+    backup: &Backup,
+    kinds: &[KindCoverage],
+    records: &[Record],
+) -> Result<Value> {
+    let mut document = serde_json::to_value(backup)?;
+    document["coverage"] = coverage::json(kinds);
+    document["results"] = serde_json::to_value(ResultsFile::from_records(records))?;
+    Ok(document)
 }

@@ -11,6 +11,8 @@ use super::store::StoreArgs;
 use crate::cli::output::{self, Format};
 use crate::cli::table::Table;
 use crate::cli::{Exit, ages, console, names};
+use crate::report;
+use crate::runs::volumes_without_data;
 
 /// Flags of `direct ls`.
 #[derive(Debug, Clone, clap::Args)]
@@ -92,6 +94,14 @@ impl DirectLs {
         let Some(list) = list else {
             bail!("backup {name:?} has no list of its objects");
         };
+        match volumes_without_data(store, name).await {
+            Ok(volumes) => {
+                if let Some(line) = report::without_data(&volumes) {
+                    console::note(line);
+                }
+            }
+            Err(error) => console::note(format_args!("warning: {}", error.chain())),
+        }
         if self.output != Format::Table {
             console::out(output::encode(&json!(list), self.output)?);
             return Ok(());

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cat;
+mod dry_run;
 mod ls;
 mod names;
 mod restore;

@@ -134,6 +134,9 @@ impl DirectRestore {
             done.restore.phase()
         ));
         console::out(summary.render());
+        if let Some(line) = report::without_data(&done.without_data) {
+            console::line(line);
+        }
         console::out(report::faults(&done.result.records));
         let what = format!("restore {name:?}");
         report::note_cause(&what, done.restore.phase(), &done.result.records);

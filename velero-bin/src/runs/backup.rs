@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 use velero_backup::{
-    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, Noted,
+    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, LiveNamespaces, Noted,
     archive_channel, artifacts,
 };
 use velero_cluster::Cluster;
@@ -17,7 +17,7 @@ use velero_persistence::{
     Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
 };
 
-use super::claim::Claim;
+use super::claim::{Claim, holder};
 use super::failure::{self, BackupFailure, Failure, FailureLog};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
@@ -39,6 +39,8 @@ pub struct BackupRun {
     pub backup: Backup,
     /// The resource policies that the spec names; see [`read_policies`](super::read_policies).
     pub policies: Option<ResourcePolicies>,
+    /// The namespaces as they were read to fill in the spec; without them they are listed.
+    pub namespaces: Option<LiveNamespaces>,
     /// Actions beyond the built-in ones.
     pub actions: Vec<Arc<dyn BackupItemAction>>,
     /// How the engine runs.
@@ -51,6 +53,8 @@ pub struct BackupRun {
     pub cancel: CancellationToken,
     /// Who it was, if it is cancelled.
     pub cancelled_by: CancelledBy,
+    /// Who runs it: a text that no other process and no other server has. It is part of the claim on the name.
+    pub writer: String,
     /// Whether a failed backup of that name, of which the store has no archive, makes room.
     pub replace_failed: bool,
     /// Tells the time.
@@ -98,12 +102,8 @@ pub async fn run_backup(run: BackupRun) -> Result<BackupDone, BackupFailure> {
 /// Claims the name, runs, and notes a failure.
 async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let name = run.backup.metadata.name.clone().unwrap_or_default();
-    let holder = run
-        .backup
-        .metadata
-        .uid
-        .clone()
-        .unwrap_or_else(|| name.clone());
+    let uid = run.backup.metadata.uid.as_deref();
+    let holder = holder(uid.unwrap_or(&name), &run.writer);
     let (store, cancelled_by, clock) = (
         run.store.clone(),
         Arc::clone(&run.cancelled_by),
@@ -122,6 +122,7 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         store: store.clone(),
         backup: run.backup,
         policies: run.policies,
+        namespaces: run.namespaces,
         actions: run.actions,
         options: run.options,
         progress: run.progress,
@@ -145,29 +146,41 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
                 RunError::Validation(_) => None,
                 other => Some(other.chain()),
             };
-            let kept = match (claim.confirm().await, reason) {
-                (Ok(()), Some(reason)) => {
-                    let failure = Failure {
-                        reason,
-                        records: noted.take(),
-                        time: clock(),
-                    };
-                    failure::keep(&store, &backup, failure, log).await
-                }
-                (Ok(()), None) => failure::remove(&store, &name).await,
-                (Err(lost), _) => {
-                    tracing::warn!(
-                        error = lost.chain(),
-                        "files of the failed backup stay in the store"
-                    );
-                    None
-                }
-            };
+            let failure = reason.map(|reason| Failure {
+                reason,
+                records: noted.take(),
+                time: clock(),
+            });
+            let kept = keep_failure(&store, &backup, failure, log, &claim).await;
             claim.release().await;
             Err(BackupFailure {
                 error,
                 backup: kept.map(Box::new),
             })
+        }
+    }
+}
+
+/// Puts what is known of a failure in the place of the files of its run; nothing when nobody wants to know.
+async fn keep_failure(
+    store: &BackupStore,
+    backup: &Backup,
+    failure: Option<Failure>,
+    log: FailureLog,
+    claim: &Claim,
+) -> Option<Backup> {
+    match (claim.confirm().await, failure) {
+        (Ok(()), Some(failure)) => failure::keep(store, backup, failure, log).await,
+        (Ok(()), None) => {
+            let name = backup.metadata.name.as_deref().unwrap_or_default();
+            failure::remove(store, name).await
+        }
+        (Err(lost), _) => {
+            tracing::warn!(
+                error = lost.chain(),
+                "files of the failed backup stay in the store"
+            );
+            None
         }
     }
 }
@@ -204,6 +217,7 @@ struct Work {
     store: BackupStore,
     backup: Backup,
     policies: Option<ResourcePolicies>,
+    namespaces: Option<LiveNamespaces>,
     actions: Vec<Arc<dyn BackupItemAction>>,
     options: BackupOptions,
     progress: Arc<dyn Progress>,
@@ -229,10 +243,13 @@ impl Work {
             .start_timestamp
             .as_ref()
             .map_or_else(|| (self.clock)(), |time| time.0);
-        let request = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
-            request = engine.request_with(&backup, self.policies) => request?,
+        let request = match &self.namespaces {
+            Some(namespaces) => engine.request_in(&backup, self.policies, namespaces)?,
+            None => tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+                request = engine.request_with(&backup, self.policies) => request?,
+            },
         };
         tracing::info!(
             includedNamespaces = backup.spec.included_namespaces.join(", "),
@@ -248,14 +265,7 @@ impl Work {
         };
         let result = archive(&engine, &request, &self.store, engine_run, name).await?;
         backup.status = artifacts::final_status(&backup, &result);
-        tracing::info!(
-            items = result.backed_up,
-            warnings = result.warnings(),
-            errors = result.errors(),
-            operations = result.item_operations.len(),
-            archiveBytes = result.archive_bytes,
-            "the archive is written"
-        );
+        tell(&result);
         // A call that is under way can come about although nobody waits for it: the run ends between two calls.
         let late = async {
             self.cancel.cancelled().await;
@@ -272,6 +282,18 @@ impl Work {
             taken_over: None,
         })
     }
+}
+
+/// Tells the log what has been stored.
+fn tell(result: &BackupResult) {
+    tracing::info!(
+        items = result.backed_up,
+        warnings = result.warnings(),
+        errors = result.errors(),
+        operations = result.item_operations.len(),
+        archiveBytes = result.archive_bytes,
+        "the archive is written"
+    );
 }
 
 /// Runs the engine and uploads what it writes, at the same time.

@@ -7,17 +7,63 @@ use velero_persistence::{BackupStore, Claimant, Error, ErrorKind, Reservation};
 use super::{Clock, RunError};
 
 /// Longest time without a sign of life before others may take the name.
-const LEASE: Duration = Duration::from_secs(600);
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_secs(60);
 
+/// The text by which a writer is known in the store: two servers can work on one resource, so its uid is not enough.
+pub(crate) fn holder(uid: &str, writer: &str) -> String {
+    format!("{uid}/{writer}")
+}
+
+/// Whether a claim belongs to a run of the resource with this uid, whoever runs it.
+pub(crate) fn is_run_of(holder: &str, uid: &str) -> bool {
+    holder
+        .strip_prefix(uid)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A name that is held, and signs of life for it.
+#[derive(Clone)]
 pub(super) struct Claim {
     reservation: Reservation,
     clock: Clock,
 }
 
 impl Claim {
+    /// Claims a backup that is in the store, to change its files.
+    ///
+    /// # Errors
+    /// When there is no such backup, somebody else changes it, or the store fails.
+    pub(super) async fn on_complete(
+        store: &BackupStore,
+        backup: &str,
+        holder: &str,
+        clock: Clock,
+    ) -> Result<Self, RunError> {
+        let claimant = Claimant::new(holder).lease(LEASE);
+        let reservation = store
+            .reserve_complete(backup, &claimant, clock())
+            .await
+            .map_err(RunError::store("claim the backup"))?;
+        Ok(Self { reservation, clock })
+    }
+
+    /// Gives signs of life until the claim is lost or the task is ended. A store that is away for a while is borne with.
+    pub(super) async fn beat(self) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            match self.reservation.renew((self.clock)()).await {
+                Ok(()) => {}
+                Err(Error::ReservationLost { .. }) => return,
+                Err(error) => tracing::warn!(
+                    error = velero_core::result::chain(&error),
+                    "the claim on the backup could not be renewed"
+                ),
+            }
+        }
+    }
+
     /// Claims the name of a backup.
     ///
     /// # Errors
@@ -122,6 +168,16 @@ mod tests {
             let elapsed = i64::try_from(start.elapsed().as_secs()).unwrap();
             Timestamp::from_second(1_800_000_000 + elapsed).unwrap()
         })
+    }
+
+    #[test]
+    fn runs_of_a_resource_are_known_by_its_uid() {
+        let own = holder("u1", "w");
+        for (uid, expected) in [("u1", true), ("u", false), ("u11", false), ("w", false)] {
+            assert_eq!(is_run_of(&own, uid), expected, "{uid}");
+        }
+        // As releases before wrote it.
+        assert!(is_run_of("u1", "u1"));
     }
 
     #[tokio::test(start_paused = true)]

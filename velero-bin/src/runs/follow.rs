@@ -1,32 +1,27 @@
 //! Backups whose items are stored and whose operations go on.
 //!
 //! Mirrors `pkg/controller/backup_operations_controller.go` and `backup_finalizer_controller.go` without their
-//! controllers: the caller says when it is time for the next look and tells the cluster what came of it.
+//! controllers: the caller says when it is time for the next look and tells the cluster what came of it. While a backup
+//! is followed it is claimed in the store, so that two servers do not end it twice.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tracing::Instrument as _;
-use velero_backup::{
-    ArchiveBase, BackupEngine, BackupOptions, FinalizeResult, archive_channel, artifacts,
-};
+use velero_backup::{BackupEngine, BackupOptions, artifacts};
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
 use velero_core::action::BackupItemAction;
-use velero_core::api::{Backup, BackupPhase, Document};
-use velero_core::archive::END_MEMBER;
+use velero_core::api::{Backup, BackupPhase, BackupStatus, Document};
 use velero_core::artifact::BackupItemOperation;
-use velero_core::result::{Record, ResourceList, ResultsFile, ScopedMessages, Severity};
+use velero_core::result::{Record, ResultsFile, ScopedMessages, Severity};
 use velero_persistence::{BackupFile, BackupStore, PutMode};
 
-use super::backup::{Uploaded, upload};
+use super::claim::{Claim, holder};
 use super::{Clock, RunError};
 use crate::logfile::{LogFile, RunLogs};
-
-/// Chunks of the archive between the engine and the upload, 256 KiB each.
-const CHUNKS: usize = 16;
 
 /// Seconds after which progress of operations is stored.
 const STALE_SECONDS: i64 = 60;
@@ -45,23 +40,99 @@ pub struct FollowRun {
     pub options: BackupOptions,
     /// Where run logs are made; what happens is added to the backup's log in the store.
     pub logs: RunLogs,
+    /// Who follows it: a text that no other process and no other server has.
+    pub writer: String,
     /// Ends the work; the backup stays as it is and can be followed again.
     pub cancel: CancellationToken,
     /// Tells the time.
     pub clock: Clock,
 }
 
-/// A backup that is followed to its end: [`Follow::look`] until it is finalizing, then [`Follow::finalize`].
+impl FollowRun {
+    fn name(&self) -> &str {
+        self.backup.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    fn holder(&self) -> String {
+        let uid = self.backup.metadata.uid.as_deref();
+        holder(uid.unwrap_or(self.name()), &self.writer)
+    }
+
+    /// The operations in the store, and how the backup has ended there, if it has: then only the resource is behind.
+    async fn stored(&self) -> Result<(Vec<BackupItemOperation>, Option<BackupStatus>), RunError> {
+        let operations = self
+            .store
+            .get_list(&BackupFile::ItemOperations.of(self.name()))
+            .await
+            .map_err(RunError::store("read the operations of the backup"))?;
+        let bytes = self
+            .store
+            .get_metadata(self.name())
+            .await
+            .map_err(RunError::store("read the metadata of the backup"))?;
+        let stored = Document::<Backup>::parse(&bytes).map_err(|source| RunError::Document {
+            name: self.name().to_owned(),
+            source,
+        })?;
+        let stored = stored.get();
+        let ended = stored.metadata.uid == self.backup.metadata.uid && stored.phase().is_terminal();
+        Ok((operations, ended.then(|| stored.status.clone())))
+    }
+}
+
+/// A backup that is followed to its end: [`Follow::look`] until it is finalizing, then [`Follow::finalize`]. Give it up
+/// by [`Follow::close`]; dropping it leaves the claim behind, as a kill does.
 pub struct Follow {
-    engine: BackupEngine,
-    store: BackupStore,
-    backup: Backup,
-    operations: Vec<BackupItemOperation>,
-    logs: RunLogs,
+    pub(super) engine: BackupEngine,
+    pub(super) store: BackupStore,
+    pub(super) backup: Backup,
+    pub(super) operations: Vec<BackupItemOperation>,
+    /// What a look has brought and the store has not taken yet.
+    pending: Option<Pending>,
+    claim: Held,
+    holder: String,
+    pub(super) logs: RunLogs,
     cancel: CancellationToken,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// When the operations were last stored.
     stored: Timestamp,
+}
+
+/// News on their way into the store; what it has taken is empty.
+struct Pending {
+    operations: Vec<BackupItemOperation>,
+    backup: Backup,
+    records: Vec<Record>,
+    log: Bytes,
+}
+
+/// A claim, with a task that gives signs of life for it.
+struct Held {
+    claim: Claim,
+    beat: tokio::task::AbortHandle,
+}
+
+impl Held {
+    async fn take(
+        store: &BackupStore,
+        backup: &str,
+        holder: &str,
+        clock: &Clock,
+    ) -> Result<Self, RunError> {
+        let claim = Claim::on_complete(store, backup, holder, clock.clone()).await?;
+        let beat = tokio::spawn(claim.clone().beat()).abort_handle();
+        Ok(Self { claim, beat })
+    }
+
+    async fn release(self) {
+        self.claim.clone().release().await;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.beat.abort();
+    }
 }
 
 impl std::fmt::Debug for Follow {
@@ -75,29 +146,57 @@ impl std::fmt::Debug for Follow {
 }
 
 impl Follow {
-    /// Reads the operations of a backup from its store.
+    /// Claims a backup and reads its operations from the store. A backup that has ended there has ended here too.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When somebody else follows it, or the store fails.
     pub async fn open(run: FollowRun) -> Result<Self, RunError> {
-        let name = run.backup.metadata.name.clone().unwrap_or_default();
-        let operations = run
-            .store
-            .get_list(&BackupFile::ItemOperations.of(&name))
-            .await
-            .map_err(RunError::store("read the operations of the backup"))?;
-        Ok(Self {
+        let holder = run.holder();
+        let claim = Held::take(&run.store, run.name(), &holder, &run.clock).await?;
+        let (operations, ended) = match run.stored().await {
+            Ok(stored) => stored,
+            Err(error) => {
+                claim.release().await;
+                return Err(error);
+            }
+        };
+        let follow = Self {
             engine: BackupEngine::new(run.cluster)
                 .actions(run.actions)
                 .options(run.options),
             store: run.store,
-            backup: run.backup,
+            backup: Backup {
+                status: ended.clone().unwrap_or(run.backup.status),
+                ..run.backup
+            },
             operations,
+            pending: None,
+            claim,
+            holder,
             logs: run.logs,
             cancel: run.cancel,
             stored: (run.clock)(),
             clock: run.clock,
-        })
+        };
+        if ended.is_some() {
+            follow.forget_before().await;
+        }
+        Ok(follow)
+    }
+
+    /// Goes on with another handle on the same store, which may have other credentials by now.
+    ///
+    /// # Errors
+    /// As [`Follow::open`].
+    pub async fn use_store(&mut self, store: BackupStore) -> Result<(), RunError> {
+        self.claim = Held::take(&store, self.name(), &self.holder, &self.clock).await?;
+        self.store = store;
+        Ok(())
+    }
+
+    /// Gives the claim back: whoever comes next can go on.
+    pub async fn close(self) {
+        self.claim.release().await;
     }
 
     /// The resource as it should be in the cluster now.
@@ -123,8 +222,24 @@ impl Follow {
     /// The store is written when an operation has failed or all have ended; mere progress gets there once a minute.
     ///
     /// # Errors
-    /// When the store fails. The next look makes up for it.
+    /// When the store fails. The next look writes what is missing there before it asks again.
     pub async fn look(&mut self) -> Result<&Backup, RunError> {
+        if self.pending.is_none() {
+            self.pending = self.ask().await?;
+        }
+        if let Some(mut news) = self.pending.take() {
+            if let Err(error) = self.write(&mut news).await {
+                self.pending = Some(news);
+                return Err(error);
+            }
+            self.stored = (self.clock)();
+            (self.backup, self.operations) = (news.backup, news.operations);
+        }
+        Ok(&self.backup)
+    }
+
+    /// Asks the actions; gives what must be stored.
+    async fn ask(&mut self) -> Result<Option<Pending>, RunError> {
         let log = self.logs.begin("backup", &self.log_name());
         let span = log.span().clone();
         let run = self.engine_run();
@@ -137,71 +252,59 @@ impl Follow {
         let mut backup = self.backup.clone();
         backup.status = artifacts::waiting_status(&self.backup, &operations, &records);
         if !records.is_empty() || *backup.phase() != *self.backup.phase() {
-            let lines = log
+            let log = log
                 .finish()
                 .and_then(LogFile::into_bytes)
                 .map_err(RunError::Log)?;
-            self.put_operations(&operations).await?;
-            self.add_records(&records).await?;
-            self.add_log(lines).await?;
-            self.put_metadata(&backup).await?;
-            self.stored = (self.clock)();
-        } else if operations != self.operations && self.is_stale() {
+            return Ok(Some(Pending {
+                operations,
+                backup,
+                records,
+                log: log.into(),
+            }));
+        }
+        if operations != self.operations && self.is_stale() {
             self.put_operations(&operations).await?;
             self.stored = (self.clock)();
         }
         (self.backup, self.operations) = (backup, operations);
-        Ok(&self.backup)
+        Ok(None)
     }
 
-    /// Stores the items once more that operations name, and ends the backup.
-    ///
-    /// # Errors
-    /// When the store or the cluster fails, or the work is cancelled: then it can be done again. See
-    /// [`Follow::give_up`] for what never works.
-    pub async fn finalize(&mut self) -> Result<&Backup, RunError> {
-        let log = self.logs.begin("backup", &self.log_name());
-        let span = log.span().clone();
-        let result = self.store_again().instrument(span.clone()).await?;
-        let records = result.as_ref().map_or(&[][..], |result| &result.records);
-        let mut backup = self.backup.clone();
-        backup.status =
-            artifacts::finalized_status(&backup, &self.operations, records, (self.clock)());
-        span.in_scope(|| {
-            tracing::info!(
-                items = result.as_ref().map_or(0, |result| result.stored),
-                phase = %backup.phase(),
-                "backup completed"
-            );
-        });
-        let lines = log
-            .finish()
-            .and_then(LogFile::into_bytes)
-            .map_err(RunError::Log)?;
-        if let Some(result) = &result {
-            self.add_resources(&result.resource_list).await?;
-            self.add_records(&result.records).await?;
+    /// Stores news, and what is stored is news no more.
+    async fn write(&self, news: &mut Pending) -> Result<(), RunError> {
+        self.confirm().await?;
+        // The records come first: of an operation that is known to have failed nobody asks again why.
+        if !news.records.is_empty() {
+            let results = self.results().await?;
+            self.put_results(results, &news.records).await?;
+            news.records.clear();
         }
-        self.add_log(lines).await?;
-        self.put_metadata(&backup).await?;
-        self.backup = backup;
-        Ok(&self.backup)
+        if !news.log.is_empty() {
+            let log = BackupFile::Logs.of(self.name());
+            let written = self.store.append_packed(&log, news.log.clone()).await;
+            written.map_err(RunError::store("add to the log of the backup"))?;
+            news.log.clear();
+        }
+        self.put_operations(&news.operations).await?;
+        self.put_metadata(&news.backup).await
     }
 
     /// Ends the backup as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Backup {
         let record = Record::run(Severity::Error, reason);
+        let records = std::slice::from_ref(&record);
         let mut backup = self.backup.clone();
-        backup.status = artifacts::finalized_status(
-            &backup,
-            &self.operations,
-            std::slice::from_ref(&record),
-            (self.clock)(),
-        );
+        backup.status =
+            artifacts::finalized_status(&backup, &self.operations, records, (self.clock)());
+        backup.status.failure_reason = reason.to_owned();
         let stored = async {
+            self.confirm().await?;
             self.put_operations(&self.operations).await?;
-            self.add_records(std::slice::from_ref(&record)).await?;
-            self.put_metadata(&backup).await
+            self.put_results(self.results().await?, records).await?;
+            self.put_metadata(&backup).await?;
+            self.forget_before().await;
+            Ok::<_, RunError>(())
         };
         if let Err(error) = stored.await {
             tracing::warn!(
@@ -219,79 +322,26 @@ impl Follow {
         (self.clock)().duration_since(self.stored).as_secs() >= STALE_SECONDS
     }
 
-    fn name(&self) -> &str {
+    /// Makes sure that nobody else has taken the backup over.
+    pub(super) async fn confirm(&self) -> Result<(), RunError> {
+        self.claim.claim.confirm().await
+    }
+
+    pub(super) fn name(&self) -> &str {
         self.backup.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn log_name(&self) -> String {
+    pub(super) fn log_name(&self) -> String {
         let namespace = self.backup.metadata.namespace.as_deref();
         format!("{}/{}", namespace.unwrap_or_default(), self.name())
     }
 
-    fn engine_run(&self) -> velero_backup::BackupRun {
+    pub(super) fn engine_run(&self) -> velero_backup::BackupRun {
         let started = self.backup.status.start_timestamp.as_ref();
         let clock = self.clock.clone();
         velero_backup::BackupRun::starting_at(started.map_or_else(|| (self.clock)(), |t| t.0))
             .cancel(self.cancel.clone())
             .clock(move || clock())
-    }
-
-    /// Stores items once more, if operations name any.
-    async fn store_again(&self) -> Result<Option<FinalizeResult>, RunError> {
-        let any = self.operations.iter().any(|operation| {
-            let items = operation.spec.post_operation_items.as_ref();
-            items.is_some_and(|items| !items.is_empty())
-        });
-        if !any {
-            return Ok(None);
-        }
-        let failed = || RunError::store("add to the archive");
-        let archive = BackupFile::Contents.of(self.name());
-        let (base, writer) = match self.kept_bytes().await? {
-            Some(keep) => {
-                let writer = self.store.extend(&archive, keep).await.map_err(failed())?;
-                (ArchiveBase::Tail, writer)
-            }
-            None => {
-                let old = self.store.reader(&archive).await.map_err(failed())?;
-                let old: Box<dyn Read + Send> = Box::new(old.into_blocking());
-                let writer = self.store.writer(&archive).await.map_err(failed())?;
-                (ArchiveBase::CopyOf(old), writer)
-            }
-        };
-        let (sink, chunks) = archive_channel(CHUNKS);
-        let work = self.engine.finalize(
-            &self.backup,
-            &self.operations,
-            base,
-            sink,
-            self.engine_run(),
-        );
-        let (result, uploaded) = tokio::join!(work, upload(chunks, writer));
-        match (uploaded, result) {
-            (Err(error), _) => Err(failed()(error)),
-            (Ok(_), Err(error)) => Err(error.into()),
-            (Ok(Uploaded::GivenUp), Ok(result)) if result.stored > 0 => Err(RunError::Cancelled),
-            (Ok(_), Ok(result)) => Ok(Some(result)),
-        }
-    }
-
-    /// How many bytes of the archive stay when items are added; `None` when it has not the end that this program writes.
-    async fn kept_bytes(&self) -> Result<Option<u64>, RunError> {
-        let failed = || RunError::store("look at the archive");
-        let archive = BackupFile::Contents.of(self.name());
-        let objects = self.store.store();
-        let size = objects.size(archive.key()).await.map_err(failed())?;
-        let end = END_MEMBER.len() as u64;
-        let Some(keep) = size.and_then(|size| size.checked_sub(end)) else {
-            return Ok(None);
-        };
-        let tail = objects
-            .range_reader(archive.key(), keep..keep + end)
-            .await
-            .map_err(failed())?;
-        let tail = tail.read_to_end(end).await.map_err(failed())?;
-        Ok((tail[..] == END_MEMBER[..]).then_some(keep))
     }
 
     async fn put_operations(&self, operations: &[BackupItemOperation]) -> Result<(), RunError> {
@@ -305,66 +355,38 @@ impl Follow {
             .map_err(RunError::store("store the operations of the backup"))
     }
 
-    /// Adds to the results in the store.
-    async fn add_records(&self, records: &[Record]) -> Result<(), RunError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let failed = || RunError::store("store the results of the backup");
+    /// The results in the store.
+    pub(super) async fn results(&self) -> Result<ResultsFile, RunError> {
         let file = BackupFile::Results.of(self.name());
-        let mut all: ResultsFile = self
+        let results: Option<ResultsFile> = self
             .store
             .get_json(&file)
             .await
-            .map_err(failed())?
-            .unwrap_or_default();
+            .map_err(RunError::store("read the results of the backup"))?;
+        Ok(results.unwrap_or_default())
+    }
+
+    /// Replaces the results in the store.
+    pub(super) async fn put_results(
+        &self,
+        mut all: ResultsFile,
+        records: &[Record],
+    ) -> Result<(), RunError> {
         let new = ResultsFile::from_records(records);
         add_messages(&mut all.errors, new.errors);
         add_messages(&mut all.warnings, new.warnings);
         let document = artifacts::results(&all);
         self.store
-            .put_packed(&file, document.bytes.into())
+            .put_packed(&BackupFile::Results.of(self.name()), document.bytes.into())
             .await
-            .map_err(failed())
-    }
-
-    /// Adds to the list of items in the store.
-    async fn add_resources(&self, new: &ResourceList) -> Result<(), RunError> {
-        if new.is_empty() {
-            return Ok(());
-        }
-        let failed = || RunError::store("store the list of items of the backup");
-        let file = BackupFile::ResourceList.of(self.name());
-        let mut all: ResourceList = self
-            .store
-            .get_json(&file)
-            .await
-            .map_err(failed())?
-            .unwrap_or_default();
-        let before = all.len();
-        all.merge(new);
-        if all.len() == before {
-            return Ok(());
-        }
-        let document = artifacts::resource_list(&all);
-        self.store
-            .put_packed(&file, document.bytes.into())
-            .await
-            .map_err(failed())
-    }
-
-    async fn add_log(&self, lines: Vec<u8>) -> Result<(), RunError> {
-        self.store
-            .append_packed(&BackupFile::Logs.of(self.name()), lines.into())
-            .await
-            .map_err(RunError::store("add to the log of the backup"))
+            .map_err(RunError::store("store the results of the backup"))
     }
 
     /// Brings `velero-backup.json` up to date; fields that others have written stay. A backup that is not in the store any
     /// more does not come back.
     ///
     /// It never says that a backup is finalizing: a cluster that finds it would wait for somebody who may be gone.
-    async fn put_metadata(&self, backup: &Backup) -> Result<(), RunError> {
+    pub(super) async fn put_metadata(&self, backup: &Backup) -> Result<(), RunError> {
         let bytes = self
             .store
             .get_metadata(self.name())
@@ -406,9 +428,23 @@ impl Follow {
 pub async fn follow_to_end(run: FollowRun, period: Duration) -> Result<Backup, RunError> {
     let cancel = run.cancel.clone();
     let mut follow = Follow::open(run).await?;
+    let outcome = to_end(&mut follow, period, &cancel).await;
+    follow.close().await;
+    outcome
+}
+
+async fn to_end(
+    follow: &mut Follow,
+    period: Duration,
+    cancel: &CancellationToken,
+) -> Result<Backup, RunError> {
     loop {
+        if follow.backup().phase().is_terminal() {
+            return Ok(follow.backup().clone());
+        }
         if follow.is_finalizing() {
-            return Ok(follow.finalize().await?.clone());
+            follow.finalize().await?;
+            continue;
         }
         tokio::select! {
             biased;

@@ -8,6 +8,7 @@ mod claim;
 mod direct;
 mod error;
 mod failure;
+mod finalize;
 mod follow;
 mod logs;
 mod policies;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use backup::{BackupDone, BackupRun, CancelledBy, cancelled_by, run_backup};
+pub(crate) use claim::{LEASE, holder, is_run_of};
 pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore};
 pub use error::{RunError, RunErrorKind};
 pub use failure::BackupFailure;
@@ -26,6 +28,7 @@ pub(crate) use failure::{Failure, store_failure};
 pub use follow::{Follow, FollowRun, follow_to_end};
 pub use policies::read_policies;
 pub use restore::{RestoreDone, RestoreRun, run_restore};
+pub(crate) use volumes::without_data as volumes_without_data;
 
 /// Tells the time; injected, so that tests know it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

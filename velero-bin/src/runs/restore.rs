@@ -50,6 +50,8 @@ pub struct RestoreDone {
     pub backup: Backup,
     /// What the engine says: records, counts, lists.
     pub result: RestoreResult,
+    /// Claims that were created and whose data is not in the backup: `namespace/name`, as the backup has them.
+    pub without_data: Vec<String>,
 }
 
 /// Runs a restore.
@@ -87,7 +89,7 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         .unwrap_or_else(|| whole_seconds(clock()));
     let infos = volumes::read(&store, &restore.spec.backup_name).await?;
     let request = RestoreRequest::resolve(restore.clone())?
-        .volume_infos(infos)
+        .volume_infos(infos.clone())
         .priorities(priorities);
     tracing::info!(backup = restore.spec.backup_name, "starting the restore");
 
@@ -108,17 +110,13 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         .run(&request, archive.into_blocking(), engine_run)
         .await?;
 
-    restore.status = final_status(&restore.status, &result, started, whole_seconds(clock()));
-    tracing::info!(
-        created = result.counts.created,
-        skipped = result.counts.skipped,
-        failed = result.counts.failed,
-        left = result.counts.left,
-        warnings = result.warnings(),
-        errors = result.errors(),
-        phase = %restore.phase(),
-        "restore completed"
+    let without_data = volumes::restored_without_data(
+        &infos,
+        &result.created_claims,
+        &restore.spec.namespace_mapping,
     );
+    restore.status = final_status(&restore.status, &result, started, whole_seconds(clock()));
+    tell(&restore, &result, &without_data);
     if let Err(error) = put_artifacts(&store, &name, &result, log).await {
         let message = format!("{}; they are told here alone", error.chain());
         tracing::warn!("{message}");
@@ -134,7 +132,28 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         restore,
         backup,
         result,
+        without_data,
     })
+}
+
+/// Tells the log what has been restored.
+fn tell(restore: &Restore, result: &RestoreResult, without_data: &[String]) {
+    if !without_data.is_empty() {
+        tracing::warn!(
+            claims = without_data.join(", "),
+            "claims were restored whose data is not in the backup"
+        );
+    }
+    tracing::info!(
+        created = result.counts.created,
+        skipped = result.counts.skipped,
+        failed = result.counts.failed,
+        left = result.counts.left,
+        warnings = result.warnings(),
+        errors = result.errors(),
+        phase = %restore.phase(),
+        "restore completed"
+    );
 }
 
 async fn find_backup(store: &BackupStore, name: &str) -> Result<Backup, RunError> {

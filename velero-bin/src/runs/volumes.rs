@@ -1,6 +1,10 @@
 //! How the volumes of a backup were backed up, from the files beside its archive.
 
+use std::collections::{BTreeMap, HashSet};
+
 use serde_json::json;
+use velero_backup::artifacts;
+use velero_core::ResourceIdentifier;
 use velero_core::api::PodVolumeBackup;
 use velero_core::artifact::VolumeInfo;
 use velero_core::names::annotations;
@@ -35,6 +39,37 @@ pub(super) async fn read(store: &BackupStore, backup: &str) -> Result<Vec<Volume
         }
     }
     Ok(infos)
+}
+
+/// The volumes of which only the objects are in a backup; none where it has no volume information.
+pub(crate) async fn without_data(
+    store: &BackupStore,
+    backup: &str,
+) -> Result<Vec<String>, RunError> {
+    Ok(artifacts::without_data(&read(store, backup).await?))
+}
+
+/// The claims that a restore has created and whose data is not in the backup, under the names they have there.
+pub(super) fn restored_without_data(
+    infos: &[VolumeInfo],
+    created: &[ResourceIdentifier],
+    mapping: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let target = |namespace: &str| {
+        mapping
+            .get(namespace)
+            .map_or(namespace, String::as_str)
+            .to_owned()
+    };
+    let created: HashSet<(&str, &str)> = created
+        .iter()
+        .map(|claim| (claim.namespace.as_str(), claim.name.as_str()))
+        .collect();
+    let mut restored = infos.to_vec();
+    restored.retain(|info| {
+        created.contains(&(target(&info.pvc_namespace).as_str(), info.pvc_name.as_str()))
+    });
+    artifacts::without_data(&restored)
 }
 
 fn of_pod_volume(backup: &PodVolumeBackup) -> VolumeInfo {
@@ -93,6 +128,36 @@ fn covers(known: &VolumeInfo, info: &VolumeInfo) -> bool {
 mod tests {
     use super::*;
     use velero_persistence::Location;
+
+    #[test]
+    fn claims_that_were_restored_without_data() {
+        let infos: Vec<VolumeInfo> = serde_json::from_value(json!([
+            {"pvName": "v1", "pvcNamespace": "shop", "pvcName": "data", "skipped": true},
+            {"pvName": "v2", "pvcNamespace": "shop", "pvcName": "there", "skipped": true},
+            {"pvName": "v3", "pvcNamespace": "shop", "pvcName": "saved", "backupMethod": "PodVolumeBackup"},
+            {"pvName": "v4", "pvcNamespace": "other", "pvcName": "data", "skipped": true},
+            {"pvName": "v5", "skipped": true},
+        ]))
+        .unwrap();
+        let claim = |namespace: &str, name: &str| {
+            ResourceIdentifier::namespaced(
+                velero_core::GroupResource::core("persistentvolumeclaims"),
+                namespace,
+                name,
+            )
+        };
+        let mapping = [("shop".to_owned(), "copy".to_owned())].into();
+        let created = [
+            claim("copy", "data"),
+            claim("copy", "saved"),
+            claim("other", "data"),
+        ];
+        assert_eq!(
+            restored_without_data(&infos, &created, &mapping),
+            ["other/data", "shop/data"]
+        );
+        assert!(restored_without_data(&infos, &[], &mapping).is_empty());
+    }
 
     #[tokio::test]
     async fn lists_complete_each_other() {

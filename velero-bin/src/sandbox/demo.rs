@@ -207,12 +207,13 @@ impl World {
         let mut backup = Backup::new(self.namespace.as_str(), NAME, spec);
         let version = self.cluster.server_version().await?;
         let live = live_namespaces(&self.cluster, &backup.spec.included_namespaces).await?;
-        prepare_direct_backup(&mut backup, &live, &version, jiff::Timestamp::now());
+        prepare_direct_backup(&mut backup, live.heads(), &version, jiff::Timestamp::now());
         let run = BackupRun {
             cluster: self.cluster.clone(),
             store: self.store.clone(),
             backup,
             policies: None,
+            namespaces: Some(live),
             actions: Vec::new(),
             options: Default::default(),
             log: self
@@ -221,6 +222,7 @@ impl World {
             progress: Arc::new(NoProgress),
             cancel: stop_on_interrupt(),
             cancelled_by: cancelled_by("the user"),
+            writer: "demo".to_owned(),
             replace_failed: true,
             clock: system_clock(),
         };

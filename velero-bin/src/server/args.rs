@@ -1,20 +1,24 @@
 //! Flags of `velero server`, with the peer's names and defaults.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 use velero_core::GoDuration;
 use velero_core::names::labels;
+use velero_restore::Priorities;
 
 use super::settings::{Settings, SettingsError, parse_listen_address};
+use super::unbuilt::UnbuiltArgs;
+use crate::cli::values::Mappings;
 use crate::logfile::{LogFormat, LogOptions};
 
 const PRIORITIES: &str = "--restore-resource-priorities";
 
 /// Flags of `velero server`.
 ///
-/// Durations have Go's form (`720h`, `1h30m`). Flags of what the operator does not do yet are absent, so that none is
-/// taken and then ignored. There is no leader election yet: run one server for each namespace.
+/// Durations have Go's form (`720h`, `1h30m`). Flags of what the operator does not do yet are those of [`UnbuiltArgs`]:
+/// none is taken and then ignored. There is no leader election yet: run one server for each namespace.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerArgs {
     /// Address that /metrics, /healthz and /readyz are served on; empty for none
@@ -27,8 +31,13 @@ pub struct ServerArgs {
     #[arg(long, value_name = "DURATION", default_value = "4h")]
     pub default_item_operation_timeout: GoDuration,
     /// Item blocks of a backup whose hooks run at the same time
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    pub item_block_worker_count: u32,
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
+    pub item_block_worker_count: i64,
     /// Label key by which volumes are put into one group snapshot
     #[arg(long, value_name = "KEY", default_value = labels::VOLUME_GROUP)]
     pub volume_group_snapshot_label_key: String,
@@ -50,6 +59,12 @@ pub struct ServerArgs {
     /// Location of backups that name none, where no location is marked as the default
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub default_backup_storage_location: String,
+    /// Volume snapshot locations of backups that name none, such as aws:default,gcp:main, where a provider has several
+    #[arg(long, value_name = "PROVIDER:NAME", value_parser = provider_names)]
+    pub default_volume_snapshot_locations: Vec<BTreeMap<String, String>>,
+    /// Most calls of the API server at the same time; as many as it takes well without it
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_k8s_connections: Option<u32>,
     /// Kinds to restore first, in this order, separated by commas; what follows a "-" is restored last
     #[arg(long, value_name = "RESOURCES")]
     pub restore_resource_priorities: Option<String>,
@@ -62,6 +77,14 @@ pub struct ServerArgs {
     /// Form of log lines
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// Flags of the peer for what the operator does not do.
+    #[command(flatten)]
+    pub unbuilt: UnbuiltArgs,
+}
+
+/// Reads `provider:name` pairs. Repeated flags are merged, and the last name of a provider counts.
+fn provider_names(text: &str) -> Result<BTreeMap<String, String>, String> {
+    Mappings::pairs(text)
 }
 
 /// Levels of the log, in the peer's words.
@@ -122,6 +145,7 @@ impl ServerArgs {
             }
             Ok(value.to_std())
         };
+        self.unbuilt.check()?;
         let defaults = Settings::default();
         Ok(Settings {
             namespace: namespace.to_owned(),
@@ -144,28 +168,42 @@ impl ServerArgs {
                 defaults.store_validation_frequency,
             ),
             default_location: self.default_backup_storage_location.clone(),
-            restore_priorities: match &self.restore_resource_priorities {
-                Some(text) => text.parse().map_err(|_| {
-                    SettingsError::new(
-                        PRIORITIES,
-                        text,
-                        "resource names, separated by commas, and at most one \"-\" among them",
-                    )
-                })?,
-                None => defaults.restore_priorities.clone(),
-            },
+            default_snapshot_locations: self
+                .default_volume_snapshot_locations
+                .iter()
+                .flatten()
+                .map(|(provider, name)| (provider.clone(), name.clone()))
+                .collect(),
+            max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
+            restore_priorities: self.priorities()?,
             item_operation_sync_frequency: self
                 .item_operation_sync_frequency
                 .filter(|period| !period.is_zero() && !period.is_negative())
                 .map_or(defaults.item_operation_sync_frequency, GoDuration::to_std),
             // With none, as the peer takes it, no block would ever be worked on.
-            item_block_workers: self.item_block_worker_count.max(1) as usize,
+            item_block_workers: usize::try_from(self.item_block_worker_count.max(1))
+                .unwrap_or(usize::MAX),
             volume_group_label: self.volume_group_snapshot_label_key.clone(),
             page_size: match self.client_page_size {
                 0 => defaults.page_size,
                 size => size,
             },
             ..defaults
+        })
+    }
+}
+
+impl ServerArgs {
+    fn priorities(&self) -> Result<Priorities, SettingsError> {
+        let Some(text) = &self.restore_resource_priorities else {
+            return Ok(Priorities::default());
+        };
+        text.parse().map_err(|_| {
+            SettingsError::new(
+                PRIORITIES,
+                text,
+                "resource names, separated by commas, and at most one \"-\" among them",
+            )
         })
     }
 }

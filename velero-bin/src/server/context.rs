@@ -25,6 +25,8 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) logs: RunLogs,
     pub(super) tracker: Tracker,
+    /// Tells this server from others that work on the same resources.
+    pub(super) writer: Arc<str>,
     /// Set when the server stops: nothing new is begun.
     pub(super) stopping: CancellationToken,
     /// A location has become available: look into it.
@@ -60,6 +62,7 @@ impl Context {
             metrics,
             logs,
             tracker: Tracker::default(),
+            writer: uuid::Uuid::new_v4().to_string().into(),
             stopping,
             sync_now: Arc::default(),
             backup_slot: Arc::default(),

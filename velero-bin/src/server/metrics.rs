@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use super::metrics_of_backups::BackupEnd;
+use super::metrics_of_backups::BackupEnds;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -12,8 +14,8 @@ use prometheus_client::registry::Registry;
 
 /// The label of everything that can come from a schedule; empty for what a user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ScheduleLabel {
-    schedule: String,
+pub(super) struct ScheduleLabel {
+    pub(super) schedule: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,6 +145,7 @@ struct Inner {
     backups: Gauge,
     restores: Gauge,
     last_success: Family<ScheduleLabel, Gauge>,
+    ends: BackupEnds,
 }
 
 impl fmt::Debug for Metrics {
@@ -180,6 +183,7 @@ impl Default for Metrics {
             "Restores there are",
             restores.clone(),
         );
+        let ends = BackupEnds::register(&mut registry);
         registry.register(
             "velero_backup_last_successful_timestamp",
             "When a backup last ended well, in seconds since 1970",
@@ -194,6 +198,7 @@ impl Default for Metrics {
                 backups,
                 restores,
                 last_success,
+                ends,
             }),
         }
     }
@@ -267,6 +272,16 @@ impl Metrics {
             .set(seconds);
     }
 
+    /// Sets what is measured at the end of each backup of a schedule.
+    pub fn set_backup_end(&self, schedule: &str, end: &BackupEnd) {
+        self.inner.ends.set(schedule, end);
+    }
+
+    /// Sets the size of the archive of a schedule's last backup.
+    pub fn set_archive_size(&self, schedule: &str, bytes: u64) {
+        self.inner.ends.set_archive_size(schedule, bytes);
+    }
+
     /// Everything in the text form of OpenMetrics.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -307,6 +322,34 @@ mod tests {
             "velero_backup_location_status_gauge{backup_location_name=\"default\"} 1",
             "velero_backup_location_status_gauge{backup_location_name=\"other\"} 0",
             "velero_backup_total 3",
+            "velero_backup_last_status{schedule=\"\"} 1",
+            "velero_volume_snapshot_attempt_total{schedule=\"\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        metrics.set_backup_end(
+            "daily",
+            &BackupEnd {
+                seconds: 90.0,
+                items: 12,
+                errors: 2,
+                good: false,
+                snapshots: (3, 2),
+            },
+        );
+        metrics.set_archive_size("daily", 4096);
+        let text = metrics.render();
+        for line in [
+            "velero_backup_duration_seconds_bucket{le=\"60.0\",schedule=\"daily\"} 0",
+            "velero_backup_duration_seconds_bucket{le=\"300.0\",schedule=\"daily\"} 1",
+            "velero_backup_duration_seconds_count{schedule=\"daily\"} 1",
+            "velero_backup_items_total{schedule=\"daily\"} 12",
+            "velero_backup_items_errors{schedule=\"daily\"} 2",
+            "velero_backup_last_status{schedule=\"daily\"} 0",
+            "velero_backup_tarball_size_bytes{schedule=\"daily\"} 4096",
+            "velero_volume_snapshot_attempt_total{schedule=\"daily\"} 3",
+            "velero_volume_snapshot_success_total{schedule=\"daily\"} 2",
+            "velero_volume_snapshot_failure_total{schedule=\"daily\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

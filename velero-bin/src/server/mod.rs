@@ -20,6 +20,7 @@ mod download;
 mod http;
 mod location;
 mod metrics;
+mod metrics_of_backups;
 mod objects;
 mod progress;
 mod restore;
@@ -28,6 +29,7 @@ mod startup;
 mod stores;
 mod sync;
 mod tracker;
+mod unbuilt;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,15 +37,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kube::Client;
 use tokio::task::JoinSet;
-use velero_cluster::Cluster;
+use velero_cluster::{Cluster, ClusterOptions, LimiterOptions};
 use velero_core::CancellationToken;
 
 pub use args::{LogLevel, ServerArgs};
 pub use http::Readiness;
-pub use metrics::{Count, Metrics};
+pub use metrics::{BackupEnd, Count, Metrics};
 pub use objects::ApiError;
 pub use settings::{Settings, SettingsError};
 pub use stores::StoreError;
+pub use unbuilt::UnbuiltArgs;
 
 use crate::features::Features;
 use crate::logfile::RunLogs;
@@ -68,7 +71,7 @@ impl Server {
     /// When the API server does not answer, the namespace or a definition is missing, or the address for metrics
     /// cannot be taken.
     pub async fn start(client: Client, settings: Settings, logs: RunLogs) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect(client.clone())
+        let cluster = Cluster::connect_with(client.clone(), cluster_options(&settings))
             .await
             .context("cannot reach the API server")?;
         let (metrics, ready, stopping) = (
@@ -193,6 +196,15 @@ impl Server {
         self.tasks.abort_all();
         clean
     }
+}
+
+fn cluster_options(settings: &Settings) -> ClusterOptions {
+    let Some(calls) = settings.max_calls else {
+        return ClusterOptions::default();
+    };
+    let limiter = LimiterOptions::default();
+    let start = limiter.start.min(calls.max(1));
+    ClusterOptions::default().limiter(limiter.start(start).max(calls))
 }
 
 /// Runs `velero server` until SIGTERM or SIGINT.

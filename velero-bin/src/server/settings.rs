@@ -1,5 +1,6 @@
 //! What the operator goes by.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +34,10 @@ pub struct Settings {
     pub store_validation_frequency: GoDuration,
     /// Location of backups that name none, where none is marked as the default. Default `default`.
     pub default_location: String,
+    /// Volume snapshot locations of backups that name none, by provider, where a provider has several. Default none.
+    pub default_snapshot_locations: BTreeMap<String, String>,
+    /// Most calls of the API server at the same time; as many as it takes well below 128 without it. Default none.
+    pub max_calls: Option<usize>,
     /// Which kinds restores begin and end with. Default the peer's.
     pub restore_priorities: Priorities,
     /// Objects in a page of a list. Default 500.
@@ -73,6 +78,8 @@ impl Default for Settings {
             backup_sync_period: GoDuration::from_mins(1),
             store_validation_frequency: GoDuration::from_mins(1),
             default_location: "default".to_owned(),
+            default_snapshot_locations: BTreeMap::new(),
+            max_calls: None,
             restore_priorities: Priorities::default(),
             page_size: 500,
             item_operation_sync_frequency: Duration::from_secs(10),

@@ -142,6 +142,15 @@ async fn config_of(
     })
 }
 
+/// Looks whether a secret that something points to is there, with its key.
+pub(super) async fn check_secret(
+    objects: &Objects,
+    field: &'static str,
+    selector: &SecretKeySelector,
+) -> Result<(), StoreError> {
+    read_secret(objects, field, selector).await.map(drop)
+}
+
 async fn read_secret(
     objects: &Objects,
     field: &'static str,

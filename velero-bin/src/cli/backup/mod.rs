@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod get;
 mod show;
+mod template;
 
 pub(super) use create::CreateBackup;
 pub(super) use delete::DeleteBackup;

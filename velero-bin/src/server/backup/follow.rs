@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use velero_core::GoDuration;
 use velero_core::api::{Backup, BackupStorageLocation, VeleroKind as _};
-use velero_persistence::ErrorKind;
+use velero_persistence::{BackupStore, ErrorKind};
 
 use super::run::{backup_options, count};
 use crate::runs::{Follow, FollowRun, RunError};
@@ -74,11 +74,18 @@ enum Stop {
     Later(String),
     /// Never.
     Never(String),
+    /// Somebody else does it.
+    Elsewhere(String),
 }
 
 impl From<RunError> for Stop {
     fn from(error: RunError) -> Self {
         let passes = match &error {
+            RunError::ClaimLost(_)
+            | RunError::Store {
+                source: velero_persistence::Error::BackupReserved { .. },
+                ..
+            } => return Self::Elsewhere(error.chain()),
             // A bucket, a credential or a mount can come back; a file that is missing or damaged does not mend itself.
             RunError::Store { source, .. } => {
                 !matches!(source.kind(), ErrorKind::NotFound | ErrorKind::Corrupt)
@@ -100,29 +107,60 @@ struct Task {
     due: Timestamp,
 }
 
+/// What a task has of a backup.
+#[derive(Default)]
+struct Hold {
+    follow: Option<Follow>,
+    /// The last step has failed: the store may have other credentials by now.
+    stale: bool,
+}
+
+impl Hold {
+    /// Gives the claim on the backup back, if there is one.
+    async fn release(&mut self) {
+        if let Some(follow) = self.follow.take() {
+            follow.close().await;
+        }
+    }
+}
+
 impl Task {
     /// Goes on until the backup has ended, is gone, or the server stops. `running` keeps its place until then.
-    async fn run(self, mut backup: Backup, running: Running) {
+    async fn run(self, backup: Backup, running: Running) {
+        let mut hold = Hold::default();
+        self.go(&mut hold, backup).await;
+        hold.release().await;
+        drop(running);
+    }
+
+    /// As [`Task::run`]; the claim is given back before the resource says that the backup has ended.
+    async fn go(&self, hold: &mut Hold, mut backup: Backup) {
         let name = backup.metadata.name.clone().unwrap_or_default();
-        let mut followed = None;
         let mut failures = 0u32;
         while !self.cancel.is_cancelled() && !backup.phase().is_terminal() {
             if !self.is_there(&backup).await {
                 return;
             }
-            let pause = match self.step(&mut followed, &backup).await {
+            let pause = match self.step(hold, &backup).await {
                 Ok(next) => {
-                    failures = 0;
+                    (failures, hold.stale) = (0, false);
+                    if next.phase().is_terminal() {
+                        hold.release().await;
+                    }
                     match self.write(&backup, next).await {
                         Some(written) => backup = written,
                         None => return,
                     }
-                    match &followed {
+                    match &hold.follow {
                         Some(follow) if follow.is_finalizing() => Duration::ZERO,
                         _ => self.period(),
                     }
                 }
                 Err(_) if self.cancel.is_cancelled() => return,
+                Err(Stop::Elsewhere(reason)) => {
+                    tracing::debug!(backup = name, reason, "another server follows the backup");
+                    return;
+                }
                 Err(Stop::Later(reason)) if self.context.now() < self.due => {
                     tracing::warn!(
                         backup = name,
@@ -130,14 +168,12 @@ impl Task {
                         "the operations of the backup cannot be looked after; will try again"
                     );
                     failures += 1;
-                    // The store may have other credentials by then.
-                    followed = None;
-                    self.period()
-                        .saturating_mul(1 << failures.min(6))
-                        .min(LONGEST_PAUSE.max(self.period()))
+                    hold.stale = true;
+                    self.pause_after(failures)
                 }
                 Err(Stop::Later(reason) | Stop::Never(reason)) => {
-                    let ended = self.give_up(&mut followed, &backup, &reason).await;
+                    let ended = self.give_up(hold, &backup, &reason).await;
+                    hold.release().await;
                     self.write(&backup, ended).await;
                     return;
                 }
@@ -147,7 +183,12 @@ impl Task {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        drop(running);
+    }
+
+    fn pause_after(&self, failures: u32) -> Duration {
+        self.period()
+            .saturating_mul(1 << failures.min(6))
+            .min(LONGEST_PAUSE.max(self.period()))
     }
 
     /// Whether the resource is still there; nobody waits for the end of one that is not.
@@ -165,12 +206,22 @@ impl Task {
     }
 
     /// One look, or the end; gives the backup as it should be then.
-    async fn step(&self, followed: &mut Option<Follow>, backup: &Backup) -> Result<Backup, Stop> {
+    async fn step(&self, hold: &mut Hold, backup: &Backup) -> Result<Backup, Stop> {
         self.check_location(backup).await?;
-        let follow = match followed {
-            Some(follow) => follow,
-            None => followed.insert(self.open(backup).await?),
+        let follow = match &mut hold.follow {
+            Some(follow) => {
+                if hold.stale {
+                    follow.use_store(self.store(backup).await?).await?;
+                    hold.stale = false;
+                }
+                follow
+            }
+            none => none.insert(self.open(backup).await?),
         };
+        // A server before this one may have got as far as that.
+        if follow.backup().phase().is_terminal() {
+            return Ok(follow.backup().clone());
+        }
         let next = if follow.is_finalizing() {
             // What the cluster serves may have changed since the items were read.
             let refreshed = self.context.cluster.refresh().await;
@@ -200,19 +251,22 @@ impl Task {
         }
     }
 
-    async fn open(&self, backup: &Backup) -> Result<Follow, Stop> {
+    async fn store(&self, backup: &Backup) -> Result<BackupStore, Stop> {
         let location = self.check_location(backup).await?;
         let store = stores::open(&self.context.objects, &location).await;
-        let store =
-            store.map_err(|error: StoreError| Stop::Later(velero_core::result::chain(&error)))?;
+        store.map_err(|error: StoreError| Stop::Later(velero_core::result::chain(&error)))
+    }
+
+    async fn open(&self, backup: &Backup) -> Result<Follow, Stop> {
         let settings = &self.context.settings;
         Ok(Follow::open(FollowRun {
             cluster: self.context.cluster.clone(),
-            store,
+            store: self.store(backup).await?,
             backup: backup.clone(),
             actions: settings.backup_actions.clone(),
             options: backup_options(&self.context),
             logs: self.context.logs.clone(),
+            writer: self.context.writer.to_string(),
             cancel: self.cancel.clone(),
             clock: settings.clock.clone(),
         })
@@ -220,14 +274,9 @@ impl Task {
     }
 
     /// Ends a backup that cannot be followed any more.
-    async fn give_up(
-        &self,
-        followed: &mut Option<Follow>,
-        backup: &Backup,
-        reason: &str,
-    ) -> Backup {
+    async fn give_up(&self, hold: &mut Hold, backup: &Backup, reason: &str) -> Backup {
         let reason = format!("the backup could not be finalized: {reason}");
-        if let Some(follow) = followed {
+        if let Some(follow) = &mut hold.follow {
             return follow.give_up(&reason).await.clone();
         }
         let mut ended = backup.clone();

@@ -14,5 +14,6 @@ mod queue;
 mod reconcile;
 mod recover;
 mod run;
+mod snapshot_locations;
 
 pub(super) use reconcile::BackupReconciler;

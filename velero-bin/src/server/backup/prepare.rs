@@ -1,12 +1,10 @@
 //! From the spec that a user wrote to the one that is run, without IO.
-//!
-//! Volume snapshot locations are not chosen here: they belong to native snapshots, which this version does not take.
 
 use jiff::Timestamp;
-use velero_backup::PrepareDefaults;
+use velero_backup::{LiveNamespaces, PrepareDefaults};
 use velero_cluster::ServerVersion;
+use velero_core::GoDuration;
 use velero_core::api::{Backup, BackupPhase, BackupSpec, BackupStorageLocation};
-use velero_core::{GoDuration, ItemHead};
 
 use crate::server::context::stamp;
 use crate::server::location::default_location;
@@ -16,8 +14,10 @@ use crate::server::settings::Settings;
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
     pub(super) locations: Vec<BackupStorageLocation>,
+    /// The volume snapshot locations that the backup is to use, or what is wrong about them.
+    pub(super) snapshot_locations: Result<Vec<String>, Vec<String>>,
     /// The namespaces, or why they may not be listed.
-    pub(super) namespaces: Result<Vec<ItemHead>, String>,
+    pub(super) namespaces: Result<LiveNamespaces, String>,
     pub(super) server_version: ServerVersion,
 }
 
@@ -45,8 +45,12 @@ pub(super) fn check(
         around,
         settings,
     ));
+    match &around.snapshot_locations {
+        Ok(chosen) => checked.spec.volume_snapshot_locations.clone_from(chosen),
+        Err(faults) => errors.extend(faults.iter().cloned()),
+    }
     let live = match &around.namespaces {
-        Ok(live) => live.as_slice(),
+        Ok(live) => live.heads(),
         Err(error) => {
             errors.push(format!("the namespaces cannot be listed: {error}"));
             &[]
@@ -128,6 +132,7 @@ fn location_fault(
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use velero_core::ItemHead;
     use velero_core::api::{
         BackupStorageLocationAccessMode, BackupStorageLocationPhase, BackupStorageLocationSpec,
     };
@@ -148,7 +153,8 @@ mod tests {
         server_version.minor = "36".into();
         Surroundings {
             locations: vec![location("default"), location("other")],
-            namespaces: Ok(Vec::new()),
+            snapshot_locations: Ok(Vec::new()),
+            namespaces: Ok(LiveNamespaces::default()),
             server_version,
         }
     }
@@ -285,7 +291,7 @@ mod tests {
             velero_core::names::labels::EXCLUDE_FROM_BACKUP.into(),
             "true".into(),
         );
-        world.namespaces = Ok(vec![hidden]);
+        world.namespaces = Ok(vec![hidden].into());
         let done = check(&backup, &world, Vec::new(), &Settings::default(), now());
         assert_eq!(done.status.validation_errors, Vec::<String>::new());
         assert_eq!(done.spec.excluded_namespaces, ["hidden"]);

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use kube::runtime::controller::Action;
 use tokio::sync::{Mutex, Notify};
-use velero_backup::{BackupRequest, RequestInputs};
-use velero_cluster::{ListOptions, ListScope};
+use velero_backup::{BackupRequest, LiveNamespaces, RequestInputs, live_namespaces};
+use velero_cluster::ListOptions;
 use velero_core::api::{Backup, BackupPhase};
 use velero_core::policy::ResourcePolicies;
-use velero_core::{GroupResource, ItemHead};
 
 use super::follow::follow;
 use super::prepare::{Surroundings, check};
 use super::queue::{Step, next, renumbered};
-use super::recover::recover;
+use super::recover::{Patience, recover};
 use super::run::{schedule_of, start};
+use super::snapshot_locations;
 use crate::runs::{RunError, read_policies};
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
@@ -27,6 +27,7 @@ use crate::server::tracker::RunKind;
 pub(in crate::server) struct BackupReconciler {
     /// Held while the queue is looked at and changed, so that no two backups get one place.
     queue: Arc<Mutex<()>>,
+    patience: Patience,
 }
 
 impl Reconciler for BackupReconciler {
@@ -41,7 +42,7 @@ impl Reconciler for BackupReconciler {
     }
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
-        let _turn = self.queue.lock().await;
+        let turn = self.queue.lock().await;
         let tracked = context.tracker.contains(RunKind::Backup, name)
             || context.tracker.contains(RunKind::Operations, name);
         // A run writes its progress every second: there is no need to look at all others each time.
@@ -76,7 +77,11 @@ impl Reconciler for BackupReconciler {
                 follow(context, backup);
                 return Ok(Action::await_change());
             }
-            Step::Recover => recover(context, backup).await,
+            Step::Recover => {
+                // It changes nothing of the queue, and a store may take long to answer.
+                drop(turn);
+                recover(context, backup, &self.patience).await
+            }
         };
         match outcome {
             // What changed has brought it back here already.
@@ -130,14 +135,14 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
 /// Checks a backup and begins its run.
 async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
-    let around = surroundings(context).await?;
+    let around = surroundings(context, backup).await?;
     let (policies, mut spec_faults) = policies(context, backup).await?;
     if let Ok(live) = &around.namespaces {
         // Where the policies are at fault, empty ones stand in for them, so that all other faults are found too.
         let stand_in = || (!spec_faults.is_empty()).then(ResourcePolicies::default);
         let inputs = RequestInputs::default().policies(policies.clone().or_else(stand_in));
         let catalog = context.cluster.catalog();
-        let more = BackupRequest::resolve_with(backup, &catalog, live, &inputs).err();
+        let more = BackupRequest::resolve_with(backup, &catalog, live.heads(), &inputs).err();
         spec_faults.extend(more.unwrap_or_default());
     }
     let checked = check(
@@ -171,7 +176,14 @@ async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
         .objects
         .patch(backup, &checked, Lock::Unchanged)
         .await?;
-    start(context, running, begun, policies, cancel);
+    start(
+        context,
+        running,
+        begun,
+        policies,
+        around.namespaces.ok(),
+        cancel,
+    );
     Ok(())
 }
 
@@ -187,10 +199,11 @@ async fn policies(
     }
 }
 
-async fn surroundings(context: &Context) -> Result<Surroundings, Retry> {
+async fn surroundings(context: &Context, backup: &Backup) -> Result<Surroundings, Retry> {
     Ok(Surroundings {
         locations: context.objects.list().await?,
-        namespaces: namespaces(context).await?,
+        snapshot_locations: snapshot_locations::of(context, backup).await?,
+        namespaces: namespaces(context, backup).await?,
         server_version: context
             .cluster
             .server_version()
@@ -200,27 +213,17 @@ async fn surroundings(context: &Context) -> Result<Surroundings, Retry> {
 }
 
 /// The namespaces of the cluster, or why they may not be listed.
-async fn namespaces(context: &Context) -> Result<Result<Vec<ItemHead>, String>, Retry> {
-    let catalog = context
-        .cluster
-        .refresh()
-        .await
-        .map_err(anyhow::Error::from)?;
-    let Some(resource) = catalog.get(&GroupResource::from("namespaces")) else {
-        return Ok(Err("the cluster serves no namespaces".to_owned()));
-    };
-    let mut pages = context
-        .cluster
-        .pages(resource, ListScope::all(), ListOptions::default());
-    let mut heads = Vec::new();
-    loop {
-        match pages.next().await {
-            Ok(Some(page)) => heads.extend(page.items.iter().map(|item| item.head().clone())),
-            Ok(None) => return Ok(Ok(heads)),
-            Err(error) if error.kind().is_retryable() => {
-                return Err(anyhow::Error::from(error).into());
-            }
-            Err(error) => return Ok(Err(error.to_string())),
-        }
+async fn namespaces(
+    context: &Context,
+    backup: &Backup,
+) -> Result<Result<LiveNamespaces, String>, Retry> {
+    let refreshed = context.cluster.refresh().await;
+    refreshed.map_err(anyhow::Error::from)?;
+    let options = ListOptions::default().page_size(context.settings.page_size);
+    let included = &backup.spec.included_namespaces;
+    match live_namespaces(&context.cluster, &options, included).await {
+        Ok(live) => Ok(Ok(live)),
+        Err(error) if error.is_retryable() => Err(anyhow::Error::from(error).into()),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }

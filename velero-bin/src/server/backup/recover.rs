@@ -1,27 +1,82 @@
 //! Backups that a server left behind.
 
-use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
-use velero_persistence::{BackupStore, Claimant, ErrorKind};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
+use velero_persistence::{BackupStore, Claimant, Error, ErrorKind, Reservation};
+
+use super::run::BEGINNING;
 use crate::logfile::LogFile;
-use crate::runs::{Failure, store_failure};
-use crate::server::context::{Context, stamp};
+use crate::runs::{Failure, LEASE, holder, is_run_of, store_failure};
+use crate::server::context::{Context, after, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
 use crate::server::stores;
 
-/// Ends a backup that nobody works on any more.
+/// Since when backups cannot be looked after. A cheap clone; clones share what is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Patience {
+    since: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Patience {
+    /// Notes a failure; whether the first one in a row was longer ago than `limit`.
+    fn is_over(&self, backup: &str, limit: Duration) -> bool {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = since.entry(backup.to_owned()).or_insert_with(Instant::now);
+        first.elapsed() >= limit
+    }
+
+    fn forget(&self, backup: &str) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.remove(backup);
+    }
+}
+
+/// What there is of a backup that this server does not run, but whose resource says that it runs.
+#[derive(Debug)]
+enum Found {
+    /// Somebody works on it.
+    Alive,
+    /// This is how it has ended in its store, whole or failed; its server may be about to say so.
+    Ended(Box<Backup>),
+    /// It was left behind, and has failed in its store by now.
+    Failed(Box<Backup>),
+    /// It has no place in its store.
+    Nothing,
+}
+
+/// Ends a backup that nobody works on any more. One that another server works on is left alone.
 ///
 /// Its metadata is the last thing that a run writes into the store. If it is there, the backup is whole and only the
-/// write to the resource is missing. If not, the backup has failed: what there is of it in the store makes room for the
-/// metadata and the results of a failed one.
-pub(super) async fn recover(context: &Context, backup: &Backup) -> Result<(), Retry> {
+/// write to the resource is missing. If not, and the claim on the name gives no signs of life, the backup has failed:
+/// what there is of it in the store makes room for the metadata and the results of a failed one. A store that cannot be
+/// looked into is tried again for as long as the resource timeout.
+pub(super) async fn recover(
+    context: &Context,
+    backup: &Backup,
+    patience: &Patience,
+) -> Result<(), Retry> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
+    let key = backup.metadata.uid.as_deref().unwrap_or(name);
     let reason = format!("the server stopped while the backup was {}", backup.phase());
     let mut ended = backup.clone();
-    match look(context, backup, name, &reason).await {
-        Ok(Some(found)) => ended.status = found.status,
-        Ok(None) => fail(context, &mut ended, reason),
+    let found = look(context, backup, name, &reason).await;
+    let was_stored = matches!(found, Ok(Found::Ended(_)));
+    match found {
+        Ok(Found::Alive) => {
+            patience.forget(key);
+            tracing::debug!(backup = name, "another server works on the backup");
+            return Ok(());
+        }
+        Ok(Found::Ended(found) | Found::Failed(found)) => ended.status = found.status,
+        Ok(Found::Nothing) => fail(context, &mut ended, reason),
+        Err(error) if !patience.is_over(key, context.settings.resource_timeout) => {
+            return Err(error);
+        }
         Err(error) => fail(
             context,
             &mut ended,
@@ -31,11 +86,17 @@ pub(super) async fn recover(context: &Context, backup: &Backup) -> Result<(), Re
             ),
         ),
     }
+    patience.forget(key);
     context
         .objects
         .patch(backup, &ended, Lock::SameObject)
         .await?;
-    tracing::warn!(backup = name, phase = %ended.phase(), "the backup was left behind by a server that has stopped");
+    let phase = ended.phase();
+    if was_stored {
+        tracing::info!(backup = name, %phase, "the backup has ended in its store");
+    } else {
+        tracing::warn!(backup = name, %phase, "the backup was left behind by a server that has stopped");
+    }
     Ok(())
 }
 
@@ -45,19 +106,18 @@ fn fail(context: &Context, ended: &mut Backup, reason: String) {
     ended.status.completion_timestamp = stamp(context.now());
 }
 
-/// The backup as its store has it, whole or failed; `None` when it has no place there.
 async fn look(
     context: &Context,
     backup: &Backup,
     name: &str,
     reason: &str,
-) -> Result<Option<Backup>, Retry> {
+) -> Result<Found, Retry> {
     let Some(location) = context
         .objects
         .get::<BackupStorageLocation>(&backup.spec.storage_location)
         .await?
     else {
-        return Ok(None);
+        return Ok(Found::Nothing);
     };
     let store = stores::open(&context.objects, &location).await?;
     match store.get_metadata(name).await {
@@ -72,33 +132,77 @@ async fn look(
                     BackupPhase::WaitingForPluginOperations
                         | BackupPhase::WaitingForPluginOperationsPartiallyFailed
                 );
-            let whole = metadata.metadata.uid == backup.metadata.uid && known;
-            Ok(whole.then_some(metadata))
+            if metadata.metadata.uid == backup.metadata.uid && known {
+                Ok(Found::Ended(Box::new(metadata)))
+            } else {
+                Ok(Found::Nothing)
+            }
         }
         Err(error) if error.is_not_found() => {
-            leave_failure(context, &store, backup, name, reason).await
+            let Some(uid) = backup.metadata.uid.as_deref() else {
+                return Ok(Found::Nothing);
+            };
+            match claim(context, &store, backup, name, uid).await? {
+                Claimed::Ours(claim) => {
+                    leave_failure(context, &store, backup, name, reason, claim).await
+                }
+                Claimed::Alive => Ok(Found::Alive),
+                Claimed::ByAnother => Ok(Found::Nothing),
+            }
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Puts a failed backup in the place of the files of a run that held the name; those of any other writer stay.
+/// Who holds the name of a backup that is not in its store.
+enum Claimed {
+    /// This server, from now on.
+    Ours(Reservation),
+    /// A run of this backup that gives signs of life, or has only just begun.
+    Alive,
+    /// The run of another backup.
+    ByAnother,
+}
+
+/// Takes the name over from a run that gives no sign of life.
+async fn claim(
+    context: &Context,
+    store: &BackupStore,
+    backup: &Backup,
+    name: &str,
+    uid: &str,
+) -> Result<Claimed, Retry> {
+    let now = context.now();
+    if store.reservation(name).await?.is_none() && is_beginning(backup, now) {
+        return Ok(Claimed::Alive);
+    }
+    let claimant = Claimant::new(holder(uid, &context.writer)).lease(LEASE);
+    match store.reserve(name, &claimant, now).await {
+        Ok(claim) => Ok(Claimed::Ours(claim)),
+        Err(Error::BackupReserved { holder, .. }) if is_run_of(&holder, uid) => Ok(Claimed::Alive),
+        // It was stored between the two looks: the next one finds it.
+        Err(Error::BackupExists { .. }) => Ok(Claimed::Alive),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Claimed::ByAnother),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a run may not have come to its claim yet.
+fn is_beginning(backup: &Backup, now: jiff::Timestamp) -> bool {
+    let nanos = i64::try_from(BEGINNING.as_nanos()).unwrap_or(i64::MAX);
+    let started = backup.status.start_timestamp.as_ref();
+    started.is_some_and(|started| now < after(started.0, nanos))
+}
+
+/// Puts a failed backup in the place of the files of a run that held the name.
 async fn leave_failure(
     context: &Context,
     store: &BackupStore,
     backup: &Backup,
     name: &str,
     reason: &str,
-) -> Result<Option<Backup>, Retry> {
-    let Some(uid) = backup.metadata.uid.as_deref() else {
-        return Ok(None);
-    };
-    let claimant = Claimant::new(uid);
-    let claim = match store.reserve(name, &claimant, context.now()).await {
-        Ok(claim) => claim,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    claim: Reservation,
+) -> Result<Found, Retry> {
     let key = format!("{}/{name}", context.objects.namespace());
     let log = context.logs.begin("backup", &key);
     log.span()
@@ -120,5 +224,44 @@ async fn leave_failure(
     )
     .await?;
     claim.release(context.now()).await?;
-    Ok(Some(failed))
+    Ok(Found::Failed(Box::new(failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use velero_core::api::Time;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_counts_from_the_first_failure_in_a_row() {
+        let (patience, limit) = (Patience::default(), Duration::from_secs(600));
+        assert!(!patience.is_over("a", limit));
+        tokio::time::advance(limit / 2).await;
+        assert!(!patience.is_over("a", limit) && !patience.is_over("b", limit));
+        tokio::time::advance(limit / 2).await;
+        assert!(patience.is_over("a", limit) && !patience.is_over("b", limit));
+        patience.forget("a");
+        assert!(!patience.is_over("a", limit));
+        assert!(patience.is_over("c", Duration::ZERO));
+    }
+
+    #[test]
+    fn runs_that_have_just_begun_may_have_no_claim() {
+        let at = |seconds: i64| jiff::Timestamp::from_second(1_000_000 + seconds).unwrap();
+        for (started, now, expected) in [
+            (Some(0), 59, true),
+            (Some(0), 60, false),
+            (Some(9), 0, true),
+            (None, 0, false),
+        ] {
+            let mut backup = Backup::default();
+            backup.status.start_timestamp = started.map(|s| Time(at(s)));
+            assert_eq!(
+                is_beginning(&backup, at(now)),
+                expected,
+                "{started:?} {now}"
+            );
+        }
+    }
 }

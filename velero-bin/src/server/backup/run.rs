@@ -1,21 +1,27 @@
 //! A backup from `InProgress` to its end.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures::FutureExt as _;
-use velero_backup::BackupOptions;
+use velero_backup::{BackupOptions, LiveNamespaces};
 use velero_core::api::{Backup, BackupPhase, BackupProgress, BackupStorageLocation};
 use velero_core::names::labels;
 use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, ProgressUpdate};
+use velero_persistence::BackupStore;
 
 use crate::runs::{BackupFailure, BackupRun, CancelledBy, RunErrorKind, run_backup};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
-use crate::server::metrics::Count;
+use crate::server::metrics::{BackupEnd, Count};
 use crate::server::progress::ProgressWriter;
 use crate::server::stores;
 use crate::server::tracker::Running;
+
+/// Longest time between the start of a backup and its claim on the name in the store, by which others see that somebody
+/// works on it.
+pub(super) const BEGINNING: Duration = Duration::from_secs(60);
 
 /// What ends runs when the server stops.
 const SHUTDOWN: &str = "the server's shutdown";
@@ -26,6 +32,7 @@ pub(super) fn start(
     running: Running,
     backup: Backup,
     policies: Option<ResourcePolicies>,
+    namespaces: Option<LiveNamespaces>,
     cancel: CancellationToken,
 ) {
     let context = context.clone();
@@ -34,7 +41,8 @@ pub(super) fn start(
             .metrics
             .count(Count::BackupAttempt, schedule_of(&backup));
         let writer = ProgressWriter::start(&context, &backup, cancel.clone(), write_progress);
-        let run = execute(&context, &backup, policies, writer.progress(), cancel);
+        let progress = writer.progress();
+        let run = execute(&context, &backup, policies, namespaces, progress, cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref()))),
@@ -74,29 +82,18 @@ async fn execute(
     context: &Context,
     backup: &Backup,
     policies: Option<ResourcePolicies>,
+    namespaces: Option<LiveNamespaces>,
     progress: std::sync::Arc<dyn velero_core::Progress>,
     cancel: CancellationToken,
 ) -> Result<Backup, String> {
     let name = backup.metadata.name.clone().unwrap_or_default();
-    let location: Option<BackupStorageLocation> = context
-        .objects
-        .get(&backup.spec.storage_location)
-        .await
-        .map_err(|error| error.to_string())?;
-    let location = location.ok_or_else(|| {
-        format!(
-            "backup storage location {:?} is gone",
-            backup.spec.storage_location
-        )
-    })?;
-    let store = stores::open(&context.objects, &location)
-        .await
-        .map_err(|error| velero_core::result::chain(&error))?;
-    context
-        .cluster
-        .refresh()
-        .await
-        .map_err(|error| velero_core::result::chain(&error))?;
+    // What comes until the claim needs some of the time as well.
+    let limit = BEGINNING / 4 * 3;
+    let opened = tokio::time::timeout(limit, open(context, backup)).await;
+    let store = opened.map_err(|_| {
+        let seconds = limit.as_secs();
+        format!("the store and the API server were not ready for the backup within {seconds} s")
+    })??;
     let log = context
         .logs
         .begin("backup", &format!("{}/{name}", context.objects.namespace()));
@@ -105,17 +102,24 @@ async fn execute(
         store,
         backup: backup.clone(),
         policies,
+        namespaces,
         actions: context.settings.backup_actions.clone(),
         options: backup_options(context),
         log,
         progress,
         cancel,
         cancelled_by: canceller(context),
+        writer: context.writer.to_string(),
         replace_failed: false,
         clock: context.settings.clock.clone(),
     };
     match run_backup(run).await {
-        Ok(done) => Ok(done.backup),
+        Ok(done) => {
+            let schedule = schedule_of(&done.backup);
+            let bytes = done.result.archive_bytes;
+            context.metrics.set_archive_size(schedule, bytes);
+            Ok(done.backup)
+        }
         // As it lies in the store.
         Err(BackupFailure {
             backup: Some(failed),
@@ -129,6 +133,23 @@ async fn execute(
             _ => failure.error.chain(),
         }),
     }
+}
+
+/// Opens the store of a backup, and looks at what the cluster serves by now.
+async fn open(context: &Context, backup: &Backup) -> Result<BackupStore, String> {
+    let name = &backup.spec.storage_location;
+    let location: Option<BackupStorageLocation> = context
+        .objects
+        .get(name)
+        .await
+        .map_err(|error| error.to_string())?;
+    let location = location.ok_or_else(|| format!("backup storage location {name:?} is gone"))?;
+    let store = stores::open(&context.objects, &location)
+        .await
+        .map_err(|error| velero_core::result::chain(&error))?;
+    let refreshed = context.cluster.refresh().await;
+    refreshed.map_err(|error| velero_core::result::chain(&error))?;
+    Ok(store)
 }
 
 /// How the engine runs, by the server's flags.
@@ -173,6 +194,7 @@ pub(super) fn count(context: &Context, ended: &Backup) {
         _ => Count::BackupFailure,
     };
     context.metrics.count(outcome, schedule);
+    context.metrics.set_backup_end(schedule, &end_of(ended));
     if ended.status.warnings > 0 {
         context.metrics.count(Count::BackupWarning, schedule);
     }
@@ -182,6 +204,27 @@ pub(super) fn count(context: &Context, ended: &Backup) {
         context
             .metrics
             .set_last_success(schedule, time.0.as_second());
+    }
+}
+
+/// What is measured of a backup that has ended.
+fn end_of(ended: &Backup) -> BackupEnd {
+    let status = &ended.status;
+    let times = status
+        .start_timestamp
+        .as_ref()
+        .zip(status.completion_timestamp.as_ref());
+    BackupEnd {
+        seconds: times.map_or(0.0, |(start, end)| {
+            end.0.duration_since(start.0).as_secs_f64()
+        }),
+        items: status.progress.as_ref().map_or(0, |p| p.total_items),
+        errors: status.errors,
+        good: *ended.phase() == BackupPhase::Completed,
+        snapshots: (
+            status.volume_snapshots_attempted,
+            status.volume_snapshots_completed,
+        ),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use velero_core::api::{
-    Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
+    Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
 };
 
 use crate::server::context::{after, until};
@@ -46,6 +46,19 @@ pub(super) fn next(request: &DeleteBackupRequest, now: Timestamp) -> Step {
         }
         _ => Step::Rest,
     }
+}
+
+/// Whether somebody works on a backup, here or in another server, or will when what a killed server left is taken up.
+pub(super) fn is_under_way(backup: &Backup) -> bool {
+    use BackupPhase::*;
+    matches!(
+        backup.phase(),
+        InProgress
+            | WaitingForPluginOperations
+            | WaitingForPluginOperationsPartiallyFailed
+            | Finalizing
+            | FinalizingPartiallyFailed
+    )
 }
 
 /// Why a backup cannot be deleted now; such a request is not tried again.

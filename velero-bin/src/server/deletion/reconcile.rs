@@ -11,7 +11,7 @@ use velero_core::names::{labels, valid_label_name};
 use velero_core::result::chain;
 use velero_persistence::BackupStore;
 
-use super::decide::{Step, is_same_run, next, refusal};
+use super::decide::{Step, is_same_run, is_under_way, next, refusal};
 use super::volumes::{VolumeData, undeletable};
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
@@ -63,7 +63,8 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         _ => None,
     };
     let running = context.tracker.contains(RunKind::Backup, name)
-        || context.tracker.contains(RunKind::Operations, name);
+        || context.tracker.contains(RunKind::Operations, name)
+        || backup.as_ref().is_some_and(is_under_way);
     let refused = refusal(name, backup.as_ref(), running, location.as_ref());
     let (Some(backup), Some(location), None) = (backup, location, &refused) else {
         return finish(context, request, refused.into_iter().collect()).await;

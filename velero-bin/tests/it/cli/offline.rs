@@ -109,6 +109,70 @@ async fn flags_about_volumes_go_into_the_spec() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn backups_are_made_from_the_template_of_a_schedule() {
+    let cluster = Cluster::start().await;
+    cluster.velero("install --crds-only").await.exits(0);
+    cluster
+        .server
+        .store()
+        .seed(
+            "{apiVersion: velero.io/v1, kind: Schedule, metadata: {name: nightly, namespace: velero, uid: u1, labels: {of: schedule}, \
+             annotations: {note: x}}, spec: {schedule: '@daily', paused: true, useOwnerReferencesInBackup: true, \
+             template: {includedNamespaces: [shop], ttl: 1h0m0s}}}",
+        )
+        .unwrap();
+    let ran = cluster
+        .velero("create backup --from-schedule nightly --include-namespaces other --labels a=b,of=me -o json")
+        .await;
+    assert_eq!(
+        ran.stderr,
+        "the backup is made from the template of schedule \"nightly\"; filters and options of the command line do not count\n"
+    );
+    let backup: Value = serde_json::from_str(&ran.exits(0)).unwrap();
+    let name = backup["metadata"]["name"].as_str().unwrap();
+    let time = name.strip_prefix("nightly-").unwrap();
+    assert!(
+        time.len() == 14 && time.bytes().all(|b| b.is_ascii_digit()),
+        "{name}"
+    );
+    assert_eq!(
+        backup["metadata"]["labels"],
+        serde_json::json!({"a": "b", "of": "me", "velero.io/schedule-name": "nightly"})
+    );
+    assert_eq!(backup["metadata"]["annotations"]["note"], "x");
+    assert_eq!(backup["metadata"]["ownerReferences"][0]["uid"], "u1");
+    assert_eq!(
+        (
+            &backup["spec"]["includedNamespaces"],
+            &backup["spec"]["ttl"]
+        ),
+        (&serde_json::json!(["shop"]), &Value::from("1h0m0s"))
+    );
+    let line = "backup create mine --from-schedule nightly";
+    let text = cluster.velero(line).await.exits(0);
+    assert!(
+        text.starts_with("Backup request \"mine\" submitted"),
+        "{text}"
+    );
+    for (line, missing) in [
+        (
+            "backup create --from-schedule weekly",
+            "schedules.velero.io \"weekly\"",
+        ),
+        (
+            "backup create b --volume-snapshot-locations aws",
+            "volumesnapshotlocations.velero.io \"aws\"",
+        ),
+    ] {
+        let message = cluster.velero(line).await.fails();
+        assert_eq!(
+            message,
+            format!("{missing} not found in namespace \"velero\"")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_not_there_is_named() {
     let home = TempDir::new().unwrap();
     let cluster = Cluster::start().await;
@@ -213,21 +277,10 @@ async fn bad_words_are_usage_and_exit_with_one() {
             "exactly one of names, --all and --selector",
         ),
         ("backup get", "no kubeconfig was found"),
+        ("backup create --from-schedule \t", "names no schedule"),
         (
-            "backup create b --data-mover mine --parallel-files-upload 4",
-            "not supported yet: --data-mover, --parallel-files-upload",
-        ),
-        (
-            "backup create b --volume-snapshot-locations v",
-            "not supported yet: --volume-snapshot-locations",
-        ),
-        (
-            "backup create b --parallel-files-upload 4",
-            "not supported yet: --parallel-files-upload",
-        ),
-        (
-            "backup create --from-schedule s",
-            "not supported yet: --from-schedule",
+            "backup create b --from-schedule s -l a=b --or-selector c=d",
+            "--selector and --or-selector cannot be used together",
         ),
         (
             "restore create --from-backup b --resource-modifier-configmap m",

@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use velero_bin::logfile::{LogOptions, RunLogs};
 use velero_bin::server::{Server, Settings};
 
+use velero_testkit::{Fault, FaultAction};
+
 use crate::program::Cluster;
 
 /// A cluster with an operator and a folder as its location.
@@ -105,6 +107,42 @@ async fn a_backup_and_a_restore_from_the_command_line() {
         serde_json::from_str(&world.velero("describe backup first -o json").await.exits(0))
             .unwrap();
     assert_eq!(described["spec"]["namespaces"]["included"], "shop");
+    assert!(described.get("coverage").is_none());
+    // A key of our own beside the peer's, where the details are asked for.
+    let mut detailed: Value = serde_json::from_str(
+        &world
+            .velero("describe backup first --details -o json")
+            .await
+            .exits(0),
+    )
+    .unwrap();
+    let kinds = detailed
+        .as_object_mut()
+        .unwrap()
+        .remove("coverage")
+        .unwrap();
+    let maps = kinds
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|kind| kind["resource"] == "configmaps")
+        .unwrap();
+    assert_eq!(
+        [
+            &maps["reading"],
+            &maps["failed"],
+            &maps["leftOut"]["labelSelector"]
+        ],
+        [&json!("by namespace"), &json!(0), &json!(0)]
+    );
+    assert!(
+        detailed["status"]
+            .as_object_mut()
+            .unwrap()
+            .remove("resourceList")
+            .is_some()
+    );
+    assert_eq!(detailed, described);
     let log = world.velero("backup logs first").await.exits(0);
     assert!(
         log.contains("msg=\"backup completed\" backup=velero/first"),
@@ -223,6 +261,62 @@ async fn waiting_tells_how_it_ended() {
         message.starts_with("backup \"refused\" was refused and has no log: "),
         "{message}"
     );
+}
+
+/// What is asked for and not built is refused by the name of its field.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_refused_by_its_field() {
+    let world = Operated::start().await;
+    let location = json!({"apiVersion": "velero.io/v1", "kind": "VolumeSnapshotLocation",
+        "metadata": {"name": "aws", "namespace": "velero"}, "spec": {"provider": "aws"}});
+    world.cluster.server.store().seed_value(location).unwrap();
+    for (at, (flag, field)) in [
+        ("--data-mover=mine", "spec.datamover: "),
+        ("--parallel-files-upload=4", "spec.uploaderConfig: "),
+        (
+            "--volume-snapshot-locations=aws",
+            "spec.volumeSnapshotLocations: ",
+        ),
+        ("--snapshot-move-data", "spec.snapshotMoveData: "),
+        (
+            "--default-volumes-to-fs-backup",
+            "spec.defaultVolumesToFsBackup: ",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = format!("backup create b{at} {flag} --wait");
+        let ran = world.velero(&line).await;
+        assert_eq!(ran.code, 1, "{flag}: {}", ran.stdout);
+        assert!(
+            ran.stderr.contains(&format!("was refused: {field}")),
+            "{flag}: {}",
+            ran.stderr
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_failed_backup_is_printed() {
+    let world = Operated::start().await;
+    let faults = world.cluster.server.faults();
+    faults.add(
+        Fault::new(FaultAction::Unauthorized)
+            .verb("list")
+            .resource("secrets")
+            .times(u64::MAX),
+    );
+    let line = "backup create b --include-namespaces shop --wait";
+    let text = world.velero(line).await.exits(1);
+    assert!(text.contains("completed with status: Failed."), "{text}");
+    let log = world.velero("backup logs b").await.exits(0);
+    assert!(
+        log.contains("starting the backup") && log.contains("the backup has failed: "),
+        "{log}"
+    );
+    let text = world.velero("backup get").await.exits(0);
+    assert!(text.contains("Failed") && text.contains("29d"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,10 +141,6 @@ async fn names_and_flags_that_are_wrong_are_refused_before_anything_is_done() {
             "cannot be used together",
         ),
         (
-            vec!["direct", "backup", "b", "--data-mover", "mine"],
-            "not supported yet: --data-mover",
-        ),
-        (
             vec![
                 "direct",
                 "backup",

@@ -1,9 +1,12 @@
 //! Direct mode.
 
+mod coverage;
 mod faults;
 mod peer;
 mod policies;
+mod random_points;
 mod round_trip;
 mod s3;
 mod selection;
 mod store_faults;
+mod volumes;

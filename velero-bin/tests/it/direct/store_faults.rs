@@ -31,7 +31,7 @@ const ARCHIVE: &str = "backups/b/b.tar.gz";
 
 /// What happens to uploads of a store, and when.
 #[derive(Debug, Clone)]
-enum Plan {
+pub(super) enum Plan {
     /// Uploads of the archive fail when they pass this byte; beyond all bytes, when they are closed.
     FailsAt(u64),
     /// The run is cancelled at this call of the store.
@@ -156,10 +156,10 @@ impl UploadBackend for WatchedUpload {
 }
 
 /// Numbers that look random, the same for the same seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -168,11 +168,11 @@ impl Random {
     }
 }
 
-/// Some maps whose content does not compress: the archive leaves in several chunks.
-fn noisy() -> ApiServer {
+/// Some maps whose content does not compress, of so many times 16 bytes: the archive leaves in several chunks.
+pub(super) fn noisy(maps: usize, words: usize) -> ApiServer {
     let (server, mut noise) = (ApiServer::new(), Random(7));
-    for at in 0..400 {
-        let text: String = (0..240)
+    for at in 0..maps {
+        let text: String = (0..words)
             .map(|_| format!("{:016x}", noise.below(u64::MAX)))
             .collect();
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -182,7 +182,7 @@ fn noisy() -> ApiServer {
     server
 }
 
-struct Bench {
+pub(super) struct Bench {
     cluster: Cluster,
     folder: TempDir,
     logs: RunLogs,
@@ -190,8 +190,12 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::of(noisy(400, 240)).await
+    }
+
+    pub(super) async fn of(server: ApiServer) -> Self {
         Self {
-            cluster: Cluster::connect(noisy().client()).await.unwrap(),
+            cluster: Cluster::connect(server.client()).await.unwrap(),
             folder: TempDir::new().unwrap(),
             logs: RunLogs::install(&LogOptions::default()),
         }
@@ -203,14 +207,35 @@ impl Bench {
         plan: Plan,
         cancel: CancellationToken,
     ) -> (std::result::Result<BackupDone, BackupFailure>, u64) {
-        let url = format!("file://{}", self.folder.path().display());
-        let location = Location::from_url(&url).unwrap();
-        let plain = BackupStore::open(&location).await.unwrap();
         let calls = Arc::new(AtomicU64::new(0));
+        let run = self.prepare(&self.location(), plan, cancel, &calls).await;
+        let began = Instant::now();
+        let ended = tokio::time::timeout(DEADLINE, run)
+            .await
+            .expect("the run ends within its deadline");
+        assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
+        (ended, calls.load(Ordering::SeqCst))
+    }
+
+    /// The folder as a location.
+    pub(super) fn location(&self) -> Location {
+        let url = format!("file://{}", self.folder.path().display());
+        Location::from_url(&url).unwrap()
+    }
+
+    /// A backup of that name into a location, which has not begun. The calls that the store gets are counted.
+    pub(super) async fn prepare(
+        &self,
+        location: &Location,
+        plan: Plan,
+        cancel: CancellationToken,
+        calls: &Arc<AtomicU64>,
+    ) -> impl Future<Output = std::result::Result<BackupDone, BackupFailure>> + use<> {
+        let plain = BackupStore::open(location).await.unwrap();
         let watched = Watched {
             inner: Arc::clone(plain.store().backend()),
             plan,
-            calls: Arc::clone(&calls),
+            calls: Arc::clone(calls),
         };
         let store = BackupStore::new(ObjectStore::new(Arc::new(watched), "").unwrap());
         let backup: Backup = serde_json::from_value(json!({
@@ -218,27 +243,23 @@ impl Bench {
             "spec": {"includedNamespaces": ["shop"], "ttl": "1h0m0s"},
         }))
         .unwrap();
-        let run = run_backup(BackupRun {
+        run_backup(BackupRun {
             cluster: self.cluster.clone(),
             store,
             backup,
             policies: None,
+            namespaces: None,
             actions: Vec::new(),
             options: Default::default(),
             log: self.logs.begin("backup", "velero/b"),
             progress: Arc::new(velero_core::NoProgress),
             cancel,
             cancelled_by: cancelled_by("the user"),
+            writer: "test".to_owned(),
             replace_failed: true,
             // The archive holds the time: with another one it may have another size.
             clock: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
-        });
-        let began = Instant::now();
-        let ended = tokio::time::timeout(DEADLINE, run)
-            .await
-            .expect("the run ends within its deadline");
-        assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
-        (ended, calls.load(Ordering::SeqCst))
+        })
     }
 
     /// What a failed run has left: log, results and metadata that say why, and nothing else.

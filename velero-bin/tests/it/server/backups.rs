@@ -191,6 +191,49 @@ async fn backups_queue_up() {
     }
 }
 
+/// However fast items are stored, the resource is written once a period and at the steps of the run.
+#[tokio::test]
+async fn progress_is_written_once_a_period() {
+    let folder = folder();
+    let mut world = World::empty();
+    let period = Duration::from_millis(200);
+    world
+        .start(velero_bin::server::Settings {
+            progress_period: period,
+            ..settings()
+        })
+        .await;
+    world.add_folder("default", folder.path()).await;
+    world
+        .wait::<BackupStorageLocation>(
+            "default",
+            "is available",
+            BackupStorageLocation::is_available,
+        )
+        .await;
+    for namespace in 0..150 {
+        world.seed_shop(&format!("n{namespace}"));
+    }
+    hold(&world, Duration::from_millis(900));
+    let calls = world.api.calls();
+    calls.reset();
+    let began = std::time::Instant::now();
+    let backup = world.back_up("b", &["*"]).await;
+    let periods = began.elapsed().as_millis() / period.as_millis();
+    let stored = backup.status.progress.unwrap().items_backed_up;
+    assert!(stored >= 1050, "{stored}");
+    let writes = calls.writes();
+    let patches = writes
+        .iter()
+        .filter(|call| call.verb == "patch" && call.resource == "backups")
+        .count();
+    // Queued, ReadyToStart, InProgress and the end.
+    assert!(
+        patches >= 5 && patches as u128 <= periods + 5,
+        "{patches} patches in {periods} periods"
+    );
+}
+
 #[tokio::test]
 async fn a_taken_name_fails_and_leaves_the_store_alone() {
     let folder = folder();
@@ -395,7 +438,8 @@ async fn what_a_killed_server_left_is_ended() {
     let dir = folder.path().join("bucket/backups/half");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("half.tar.gz"), "half").unwrap();
-    let mark = json!({"holder": half.metadata.uid.clone().unwrap()});
+    let holder = format!("{}/another server", half.metadata.uid.clone().unwrap());
+    let mark = json!({"holder": holder, "renewed": "2020-01-01T00:00:00Z", "leaseSeconds": 600});
     std::fs::write(dir.join("x-velero-reservation.json"), mark.to_string()).unwrap();
     // Killed just before it began.
     world.create::<Backup>(json!({"metadata": {"name": "ready"}, "spec": spec, "status": {"phase": "ReadyToStart"}})).await;

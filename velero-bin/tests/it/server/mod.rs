@@ -3,12 +3,17 @@
 mod backups;
 mod deletions;
 mod downloads;
+mod edges;
+mod finalizing;
+mod lists;
 mod locations;
 mod operations;
 mod policies;
 mod restores;
 mod s3;
+mod snapshot_locations;
 mod sync;
+mod two_servers;
 mod world;
 
 pub(crate) use world::gunzip;

@@ -1,0 +1,75 @@
+//! Volumes whose data is not in a backup: they are told, wherever somebody could think otherwise.
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::program::Cluster;
+
+fn claim(cluster: &Cluster, name: &str) {
+    let volume = format!("pv-{name}");
+    let store = cluster.server.store();
+    for object in [
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Delete",
+                "csi": {"driver": "d.example.com", "volumeHandle": name},
+                "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "shop", "name": name}},
+            "status": {"phase": "Bound"}}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"volumeName": volume, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            "status": {"phase": "Bound"}}),
+    ] {
+        store.seed_value(object).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_without_data_are_told() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!("direct backup none --store {store} --include-namespaces shop");
+    let text = source.velero(&line).await.exits(0);
+    assert!(!text.contains("no data"), "{text}");
+
+    claim(&source, "data");
+    claim(&source, "more");
+    let told = "2 volumes have no data in the backup, their objects alone are stored: shop/data, shop/more";
+    let line = format!("direct backup b --store {store} --include-namespaces shop");
+    let text = source.velero(&line).await.exits(0);
+    assert!(text.lines().any(|line| line == told), "{text}");
+
+    let ran = source.velero(&format!("direct ls b --store {store}")).await;
+    assert_eq!((ran.code, ran.stderr.trim_end()), (0, told));
+    let ran = source
+        .velero(&format!("direct ls b --store {store} -o json"))
+        .await;
+    assert!(serde_json::from_str::<serde_json::Value>(&ran.stdout).is_ok());
+
+    let target = Cluster::start().await;
+    let line = format!("direct restore b --store {store} --namespace-mappings shop:copy");
+    let text = target.velero(&line).await.exits(0);
+    assert!(text.lines().any(|line| line == told), "{text}");
+    // Nothing is made, so nothing is without its data.
+    let line = format!("direct restore b --store {store} --include-resources configmaps");
+    let text = target.velero(&line).await.exits(0);
+    assert!(!text.contains("no data"), "{text}");
+}
+
+/// Flags about the data of volumes reach the same rule as with an operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_stored_is_refused_by_its_field() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    for (flag, field) in [
+        ("--data-mover=mine", "spec.datamover: "),
+        ("--parallel-files-upload=4", "spec.uploaderConfig: "),
+        (
+            "--volume-snapshot-locations=aws",
+            "spec.volumeSnapshotLocations: ",
+        ),
+    ] {
+        let line = format!("direct backup b --store {store} {flag}");
+        let message = source.velero(&line).await.fails();
+        assert!(message.contains(field), "{flag}: {message}");
+    }
+    assert!(crate::program::files(folder.path()).is_empty());
+}
