@@ -27,12 +27,10 @@ impl Archive {
         }
     }
 
-    /// The archive's entries: path and content.
+    /// The archive's entries: path and content; of two with the same path, the later one.
     pub(crate) fn entries(&self) -> Result<BTreeMap<String, Vec<u8>>> {
-        let path = self.file(".tar.gz");
-        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut entries = BTreeMap::new();
-        for entry in tar::Archive::new(MultiGzDecoder::new(file)).entries()? {
+        for entry in self.open()?.entries()? {
             let mut entry = entry?;
             let name = entry.path()?.display().to_string();
             let mut content = Vec::new();
@@ -40,6 +38,21 @@ impl Archive {
             entries.insert(name, content);
         }
         Ok(entries)
+    }
+
+    /// The paths of the archive's entries, in their order.
+    pub(crate) fn paths(&self) -> Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for entry in self.open()?.entries()? {
+            paths.push(entry?.path()?.display().to_string());
+        }
+        Ok(paths)
+    }
+
+    fn open(&self) -> Result<tar::Archive<MultiGzDecoder<File>>> {
+        let path = self.file(".tar.gz");
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(tar::Archive::new(MultiGzDecoder::new(file)))
     }
 
     /// `velero-backup.json`.
@@ -81,7 +94,8 @@ impl Archive {
         Ok(names)
     }
 
-    fn file(&self, suffix: &str) -> PathBuf {
+    /// Path of the file with a suffix, such as `.tar.gz`.
+    pub(crate) fn file(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}{suffix}", self.name))
     }
 }

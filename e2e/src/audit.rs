@@ -106,6 +106,15 @@ impl AuditFilter {
         }
     }
 
+    /// All calls of a user.
+    #[must_use]
+    pub fn of_user(username: &str) -> Self {
+        Self {
+            username: username.to_owned(),
+            ..Self::default()
+        }
+    }
+
     fn matches(&self, event: &AuditEvent) -> bool {
         event.user_agent.starts_with(&self.user_agent)
             && (self.username.is_empty() || self.username == event.user.username)

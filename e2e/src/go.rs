@@ -1,4 +1,4 @@
-//! Go programs of ours that use the peer's packages, built once.
+//! Go programs of ours that use packages of the peer and of Kubernetes, built once.
 
 use std::{
     fs::{self, File},
@@ -11,16 +11,41 @@ use sha2::{Digest, Sha256};
 
 use crate::controlplane::cache_dir;
 
-/// Finds a program of the module in `go/`, or builds it once; a first build takes a few minutes.
+/// A program, and where its source lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program {
+    name: &'static str,
+    /// Folder of the module beside `src/`.
+    module: &'static str,
+    /// Its package in the module.
+    package: &'static str,
+}
+
+/// Reads a backup with the peer's own code.
+pub(crate) const PEER_READS: Program = Program {
+    name: "peer-reads",
+    module: "go",
+    package: "./peer-reads",
+};
+
+/// Runs commands as a kubelet does.
+pub(crate) const KUBELET: Program = Program {
+    name: "kubelet",
+    module: "kubelet",
+    package: ".",
+};
+
+/// Finds a program, or builds it once; a first build takes a few minutes.
 ///
 /// The cache is `velero-rs/go/<hash of the sources>` in `$XDG_CACHE_HOME` or `~/.cache`; a lock file keeps two builds
 /// apart.
-pub(crate) async fn program(name: &'static str) -> Result<PathBuf> {
-    tokio::task::spawn_blocking(move || find_or_build(name)).await?
+pub(crate) async fn program(program: Program) -> Result<PathBuf> {
+    tokio::task::spawn_blocking(move || find_or_build(program)).await?
 }
 
-fn find_or_build(name: &str) -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("go");
+fn find_or_build(wanted: Program) -> Result<PathBuf> {
+    let name = wanted.name;
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(wanted.module);
     let dir = cache_dir("go")?.join(hash(&module)?);
     let program = dir.join(name);
     if program.is_file() {
@@ -39,14 +64,18 @@ fn find_or_build(name: &str) -> Result<PathBuf> {
     let status = Command::new("go")
         .args(["build", "-ldflags", "-s -w", "-o"])
         .arg(&unfinished)
-        .arg(format!("./{name}"))
+        .arg(wanted.package)
         .current_dir(&module)
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .status()
         .context("cannot run go; install Go 1.26")?;
     if !status.success() {
-        bail!("go build ./{name} in {} failed: {status}", module.display());
+        bail!(
+            "go build {} in {} failed: {status}",
+            wanted.package,
+            module.display()
+        );
     }
     fs::rename(&unfinished, &program).context("the build gave no binary")?;
     Ok(program)

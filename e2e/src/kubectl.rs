@@ -36,6 +36,17 @@ impl Kubectl {
         }
     }
 
+    /// How a shell calls it.
+    #[must_use]
+    pub(crate) fn command(&self) -> String {
+        format!(
+            "{} --kubeconfig {} --cache-dir {}",
+            self.program.display(),
+            self.kubeconfig.display(),
+            self.kubeconfig.with_extension("cache").display()
+        )
+    }
+
     /// Runs a command that must succeed, and gives what it printed.
     pub async fn ok(&self, args: &[&str]) -> Result<String> {
         self.ok_with(args, "").await

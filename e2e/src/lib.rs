@@ -20,6 +20,7 @@ mod audit;
 mod controlplane;
 mod go;
 mod kubectl;
+mod kubelet;
 mod peer;
 mod plugged;
 mod s3server;

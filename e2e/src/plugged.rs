@@ -9,7 +9,7 @@ use velero_backup::velero_core::{
         ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome,
         OperationProgress, ResourceSelector,
     },
-    api::{Backup, DataMovePhase, PodVolumeBackup},
+    api::{Backup, BackupPhase, DataMovePhase, PodVolumeBackup},
     volume::{PodVolume, PodVolumeBackups, VolumeProperties, VolumeSnapshotter},
 };
 
@@ -97,7 +97,10 @@ fn whole(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Leaves an operation behind at each ConfigMap, and changes and fails some.
+/// The annotation of what is stored once more, after the operations.
+pub(crate) const AGAIN: &str = "example.com/again";
+
+/// Leaves an operation behind at each ConfigMap, and changes and fails some. Marks what it sees after the operations.
 pub(crate) struct Operator;
 
 #[async_trait::async_trait]
@@ -113,8 +116,15 @@ impl BackupItemAction for Operator {
     async fn execute(
         &self,
         mut item: ItemTree,
-        _: &ActionContext<'_, Backup>,
+        cx: &ActionContext<'_, Backup>,
     ) -> Result<BackupOutcome, ActionError> {
+        if matches!(
+            cx.run.phase(),
+            BackupPhase::Finalizing | BackupPhase::FinalizingPartiallyFailed
+        ) {
+            item.set_annotation(AGAIN, "yes");
+            return Ok(BackupOutcome::changed(item));
+        }
         if item.name() == "kube-root-ca.crt" {
             return Err(ActionError::new("certificates are <none> of its business"));
         }

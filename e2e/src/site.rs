@@ -12,8 +12,10 @@ use crate::{
 
 /// Namespace of the operator.
 pub(crate) const NAMESPACE: &str = "velero";
-/// User that the operator and the command line are; all that it calls is ours.
+/// User that the command line is, and the operator when it is no ServiceAccount; all that it calls is ours.
 const USER: &str = "velero-user";
+/// The ServiceAccount that the peer's installer makes for the operator, as the API server calls it.
+pub(crate) const ACCOUNT: &str = "system:serviceaccount:velero:velero";
 /// How our user agent begins.
 const AGENT: &str = "velero/";
 /// How long single steps of the operator may take.
@@ -40,13 +42,25 @@ impl Site {
         Self::install(cx, name, plane, store, bucket).await
     }
 
-    /// Installs Velero on a control plane, with `bucket` as its default location.
+    /// Installs Velero on a control plane, with `bucket` as its default location. The operator may do everything.
     pub async fn install(
         cx: &Context,
         name: &str,
         plane: ControlPlane,
         store: &S3Server,
         bucket: &str,
+    ) -> Result<Self> {
+        Self::install_as(cx, name, plane, store, bucket, Identity::Administrator).await
+    }
+
+    /// The same with an operator of another identity.
+    pub(crate) async fn install_as(
+        cx: &Context,
+        name: &str,
+        plane: ControlPlane,
+        store: &S3Server,
+        bucket: &str,
+        identity: Identity,
     ) -> Result<Self> {
         let user = plane.kubeconfig_for(USER, Some("system:masters"))?;
         let velero = Velero::new(cx.velero()?, &user, cx.scratch());
@@ -56,7 +70,16 @@ impl Site {
             vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})];
         objects.extend(location("default", store, bucket));
         kubectl.apply(&objects, &[]).await?;
-        let operator = Background::operator(&velero, log(cx, name), FLAGS).await?;
+        let server = match identity {
+            Identity::Administrator => velero.clone(),
+            Identity::ServiceAccount => {
+                let token = account(&kubectl).await?;
+                velero
+                    .clone()
+                    .kubeconfig(&plane.kubeconfig_with_token(&token)?)
+            }
+        };
+        let operator = Background::operator(&server, log(cx, name), FLAGS).await?;
         let site = Self {
             client: plane.client().await?,
             velero,
@@ -77,23 +100,24 @@ impl Site {
     /// Checks that each call of ours carries our user agent and each write a field manager; gives the number of writes.
     pub fn check_writes(&self) -> Result<usize> {
         let audit = self.plane.audit().context("no audit log")?;
-        let all = AuditFilter {
-            username: USER.to_owned(),
-            ..AuditFilter::default()
-        };
-        let calls = audit.events(&all)?;
-        if let Some(other) = calls
-            .iter()
-            .find(|call| !call.user_agent.starts_with(AGENT))
-        {
-            bail!("a call of ours does not call itself {AGENT}...: {other:?}");
+        let mut writes = 0;
+        for user in [USER, ACCOUNT] {
+            let all = AuditFilter::of_user(user);
+            let calls = audit.events(&all)?;
+            if let Some(other) = calls
+                .iter()
+                .find(|call| !call.user_agent.starts_with(AGENT))
+            {
+                bail!("a call of ours does not call itself {AGENT}...: {other:?}");
+            }
+            let nameless = audit.writes_without_field_manager(&all)?;
+            ensure!(
+                nameless.is_empty(),
+                "writes without a field manager: {nameless:?}"
+            );
+            writes += calls.iter().filter(|call| call.is_write()).count();
         }
-        let nameless = audit.writes_without_field_manager(&all)?;
-        ensure!(
-            nameless.is_empty(),
-            "writes without a field manager: {nameless:?}"
-        );
-        Ok(calls.iter().filter(|call| call.is_write()).count())
+        Ok(writes)
     }
 
     /// Waits until the operator calls a location available.
@@ -182,6 +206,31 @@ impl Site {
         self.plane.stop().await;
         Ok(())
     }
+}
+
+/// Who the operator is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// A user to whom the API server forbids nothing.
+    Administrator,
+    /// The ServiceAccount `velero` with the rights that the peer's installer gives it, by its token.
+    ServiceAccount,
+}
+
+/// Makes the operator's ServiceAccount with its rights; gives a token of it.
+async fn account(kubectl: &Kubectl) -> Result<String> {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "velero", "namespace": NAMESPACE, "labels": {"component": "velero"}}}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "velero", "labels": {"component": "velero"}},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "name": "velero", "namespace": NAMESPACE}]}),
+    ];
+    kubectl.apply(&objects, &[]).await?;
+    let create = ["create", "token", "velero", "-n", NAMESPACE];
+    let token = kubectl.ok(&create).await?;
+    Ok(token.trim().to_owned())
 }
 
 /// Short periods, so that no scenario waits for a minute.

@@ -31,7 +31,8 @@ pub(crate) async fn create(kubectl: &Kubectl, teams: usize) -> Result<usize> {
             vec![space(&namespace)],
             data(&namespace),
             access(&namespace),
-            workloads(&namespace, team),
+            workloads(&namespace),
+            around_workloads(&namespace, team),
             network(&namespace, team),
             books(&namespace),
         ]
@@ -253,17 +254,14 @@ fn template(app: &str, mut spec: Value) -> Value {
     json!({"metadata": {"labels": {"app": app}}, "spec": spec})
 }
 
-fn workloads(ns: &str, team: usize) -> Vec<Value> {
-    let select = |app: &str| json!({"matchLabels": {"app": app}});
+fn select(app: &str) -> Value {
+    json!({"matchLabels": {"app": app}})
+}
+
+fn workloads(ns: &str) -> Vec<Value> {
     let claim = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     let storage = json!([{"metadata": {"name": "disk"}, "spec": {
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}}]);
-    let job = |spec: Value| json!({"template": template("job", spec)});
-    let once = json!({"restartPolicy": "Never"});
-    let mut pod = template("lone", json!({"nodeSelector": {"type": "kwok"}}));
-    let mut suspended = job(once.clone());
-    suspended["suspend"] = json!(true);
-    pod["metadata"]["labels"]["team"] = json!(team.to_string());
     vec![
         object(
             "apps/v1",
@@ -298,6 +296,18 @@ fn workloads(ns: &str, team: usize) -> Vec<Value> {
             "agent",
             json!({"spec": {"selector": select("agent"), "template": template("agent", json!({}))}}),
         ),
+    ]
+}
+
+/// A pod that nobody looks after, jobs, and what others say about workloads.
+fn around_workloads(ns: &str, team: usize) -> Vec<Value> {
+    let job = |spec: Value| json!({"template": template("job", spec)});
+    let once = json!({"restartPolicy": "Never"});
+    let mut pod = template("lone", json!({"nodeSelector": {"type": "kwok"}}));
+    pod["metadata"]["labels"]["team"] = json!(team.to_string());
+    let mut suspended = job(once.clone());
+    suspended["suspend"] = json!(true);
+    vec![
         object("v1", "Pod", ns, "lone", pod),
         object("batch/v1", "Job", ns, "later", json!({"spec": suspended})),
         object(

@@ -17,7 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-const preferredSuffix = "-preferredversion"
+const (
+	preferredSuffix = "-preferredversion"
+	// againKey is the annotation that our action gives to what is stored once more.
+	againKey = "example.com/again"
+)
 
 // readArchive extracts an archive with the peer's extractor and goes through all of it with the peer's parser.
 func readArchive(r *report, logger logrus.FieldLogger, contents io.Reader) error {
@@ -158,13 +162,20 @@ func (t *tree) version(resource, version string) error {
 
 // object reads one item as the peer does, checks that it is what its path says, and gives its version.
 func (t *tree) object(path, namespace, name string) string {
-	if relative, err := filepath.Rel(t.root, path); err == nil {
-		t.seen[filepath.ToSlash(relative)] = true
+	relative, err := filepath.Rel(t.root, path)
+	if err != nil {
+		t.report.problem("%v", err)
 	}
+	relative = filepath.ToSlash(relative)
+	first := !t.seen[relative]
+	t.seen[relative] = true
 	object, err := archive.Unmarshal(t.files, path)
 	if err != nil {
 		t.report.problem("%s: %v", path, err)
 		return ""
+	}
+	if _, again := object.GetAnnotations()[againKey]; again && first {
+		t.report.Again = append(t.report.Again, relative)
 	}
 	if object.GetName() != name || object.GetNamespace() != namespace {
 		t.report.problem("%s holds %s/%s", path, object.GetNamespace(), object.GetName())

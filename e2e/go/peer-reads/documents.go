@@ -16,42 +16,46 @@ import (
 )
 
 // readDocuments reads the JSON documents of a backup twice: by the peer's store, which forgives much, and strictly
-// into the types that the store returns.
+// into the types that the store returns. Of a backup that has failed, three documents are there and no archive.
 func readDocuments(r *report, store persistence.BackupStore, bucket, backup string) {
 	d := documents{report: r, folder: filepath.Join(bucket, "backups", backup)}
 	tarball, named := backup+".tar.gz", map[string]bool{}
 	for _, document := range []struct {
-		file  string
-		check func(string) (int, error)
+		file     string
+		ofFailed bool
+		check    func(string) (int, error)
 	}{
-		{"velero-backup.json", func(file string) (int, error) {
+		{"velero-backup.json", true, func(file string) (int, error) {
 			return checkStored(d, file, func() (any, error) { return store.GetBackupMetadata(backup) },
 				like(persistence.BackupStore.GetBackupMetadata))
 		}},
-		{backup + "-podvolumebackups.json.gz", func(file string) (int, error) {
+		{backup + "-podvolumebackups.json.gz", false, func(file string) (int, error) {
 			return checkStored(d, file, func() (any, error) { return store.GetPodVolumeBackups(backup) },
 				like(persistence.BackupStore.GetPodVolumeBackups))
 		}},
-		{backup + "-volumesnapshots.json.gz", func(file string) (int, error) {
+		{backup + "-volumesnapshots.json.gz", false, func(file string) (int, error) {
 			return checkStored(d, file, func() (any, error) { return store.GetBackupVolumeSnapshots(backup) },
 				like(persistence.BackupStore.GetBackupVolumeSnapshots))
 		}},
-		{backup + "-itemoperations.json.gz", func(file string) (int, error) {
+		{backup + "-itemoperations.json.gz", false, func(file string) (int, error) {
 			return checkStored(d, file, func() (any, error) { return store.GetBackupItemOperations(backup) },
 				like(persistence.BackupStore.GetBackupItemOperations))
 		}},
-		{backup + "-volumeinfo.json.gz", func(file string) (int, error) {
+		{backup + "-volumeinfo.json.gz", false, func(file string) (int, error) {
 			return checkStored(d, file, func() (any, error) { return store.GetBackupVolumeInfos(backup) },
 				like(persistence.BackupStore.GetBackupVolumeInfos))
 		}},
-		{backup + "-results.gz", func(file string) (int, error) {
+		{backup + "-results.gz", true, func(file string) (int, error) {
 			return d.strict(file, new(map[string]results.Result))
 		}},
-		{backup + "-resource-list.json.gz", func(file string) (int, error) {
+		{backup + "-resource-list.json.gz", false, func(file string) (int, error) {
 			return d.strict(file, new(map[string][]string))
 		}},
-		{backup + "-logs.gz", d.lines},
+		{backup + "-logs.gz", true, d.lines},
 	} {
+		if r.Failed && !document.ofFailed {
+			continue
+		}
 		named[document.file] = true
 		records, err := document.check(document.file)
 		if err != nil {
@@ -64,8 +68,8 @@ func readDocuments(r *report, store persistence.BackupStore, bucket, backup stri
 		r.problem("%v", err)
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); !named[name] && name != tarball {
-			r.problem("%s: the peer knows no such file", name)
+		if name := entry.Name(); !named[name] && (name != tarball || r.Failed) {
+			r.problem("%s: the peer knows no such file there", name)
 		}
 	}
 }

@@ -10,18 +10,23 @@ import (
 	"os"
 
 	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 )
 
 // report is what the program prints.
 type report struct {
 	// Backups are the names of all backups that the peer lists in the bucket.
 	Backups []string `json:"backups"`
+	// Failed says that the backup has failed, by its metadata: it has no archive.
+	Failed bool `json:"failed"`
 	// Version is the content of metadata/version.
 	Version string `json:"version"`
 	// Items are the items without a version in their path, as resource/namespace/name or resource//name.
 	Items []string `json:"items"`
 	// Versions are the versions of each resource; the preferred one comes first and is marked with a star.
 	Versions map[string][]string `json:"versions"`
+	// Again are the files of items that were stored once more after their operations, as an annotation tells.
+	Again []string `json:"again"`
 	// Documents says how many records each document holds.
 	Documents map[string]int `json:"documents"`
 	// Problems is empty when the peer can read everything.
@@ -39,7 +44,8 @@ func main() {
 	}
 	logger := logrus.New()
 	logger.SetOutput(os.Stderr)
-	r := &report{Items: []string{}, Versions: map[string][]string{}, Documents: map[string]int{}, Problems: []string{}}
+	r := &report{Items: []string{}, Again: []string{}, Versions: map[string][]string{},
+		Documents: map[string]int{}, Problems: []string{}}
 	hook := &complaints{report: r}
 	logger.AddHook(hook)
 	if err := read(r, logger, os.Args[1], os.Args[2]); err != nil {
@@ -64,7 +70,15 @@ func read(r *report, logger logrus.FieldLogger, bucket, backup string) error {
 	if r.Backups, err = store.ListBackups(); err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}
+	metadata, err := store.GetBackupMetadata(backup)
+	if err != nil {
+		return fmt.Errorf("reading the metadata: %w", err)
+	}
+	r.Failed = metadata.Status.Phase == velerov1.BackupPhaseFailed
 	readDocuments(r, store, bucket, backup)
+	if r.Failed {
+		return nil
+	}
 	contents, err := store.GetBackupContents(backup)
 	if err != nil {
 		return fmt.Errorf("opening the archive: %w", err)

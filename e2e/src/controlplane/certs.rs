@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Names under which the API server answers; 10.0.0.1 is the `kubernetes` Service.
 const SERVER_NAMES: [&str; 6] = [
@@ -88,6 +88,19 @@ impl Authority {
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let (certificate, key) = self.sign(&params)?;
+        let credentials = json!({
+            "client-certificate-data": STANDARD.encode(certificate),
+            "client-key-data": STANDARD.encode(key),
+        });
+        self.config(server, user, &credentials)
+    }
+
+    /// A kubeconfig for the bearer of a token.
+    pub(super) fn kubeconfig_with_token(&self, server: &str, token: &str) -> Result<String> {
+        self.config(server, "bearer", &json!({"token": token}))
+    }
+
+    fn config(&self, server: &str, user: &str, credentials: &Value) -> Result<String> {
         // JSON is YAML: every reader of kubeconfigs takes it.
         let config = json!({
             "apiVersion": "v1",
@@ -96,10 +109,7 @@ impl Authority {
                 "server": server,
                 "certificate-authority-data": STANDARD.encode(&self.certificate),
             }}],
-            "users": [{"name": user, "user": {
-                "client-certificate-data": STANDARD.encode(certificate),
-                "client-key-data": STANDARD.encode(key),
-            }}],
+            "users": [{"name": user, "user": credentials}],
             "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
             "current-context": "e2e",
         });

@@ -197,8 +197,15 @@ impl ControlPlane {
     ///
     /// RBAC is real: without a binding the user may do nothing.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
-        let n = self.next_user.fetch_add(1, Ordering::Relaxed);
-        self.write_kubeconfig(&format!("user-{n}.kubeconfig"), user, group)
+        self.write_kubeconfig(&self.next_kubeconfig(), user, group)
+    }
+
+    /// Writes a kubeconfig for the bearer of a token, such as that of a ServiceAccount, and returns its path.
+    pub fn kubeconfig_with_token(&self, token: &str) -> Result<PathBuf> {
+        let text = self
+            .authority
+            .kubeconfig_with_token(&self.server(), token)?;
+        self.write(&self.next_kubeconfig(), &text)
     }
 
     /// The audit log; `None` when [`Options::audit`] is off.
@@ -258,9 +265,18 @@ impl ControlPlane {
         Ok(())
     }
 
+    fn next_kubeconfig(&self) -> String {
+        let n = self.next_user.fetch_add(1, Ordering::Relaxed);
+        format!("user-{n}.kubeconfig")
+    }
+
     fn write_kubeconfig(&self, file: &str, user: &str, group: Option<&str>) -> Result<PathBuf> {
-        let path = self.dir.join(file);
         let text = self.authority.kubeconfig(&self.server(), user, group)?;
+        self.write(file, &text)
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<PathBuf> {
+        let path = self.dir.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }

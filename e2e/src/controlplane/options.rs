@@ -95,6 +95,15 @@ pub enum Component {
 }
 
 impl Component {
+    /// All components.
+    pub const ALL: [Self; 5] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kwok,
+    ];
+
     /// Name of the binary.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -254,48 +254,15 @@ impl Faults<'_> {
 
     /// Priority and fairness refuses calls for some seconds, while others use up what the user may have.
     async fn refusals(&self, whole: &Taken) -> Result<()> {
-        let api = "flowcontrol.apiserver.k8s.io/v1";
-        let objects = [
-            json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "narrow"},
-                "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
-                    "limitResponse": {"type": "Reject"}}}}),
-            json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
-                "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
-                    "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
-                        "resourceRules": [{"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "narrow"}]}),
-        ];
         // Without a share, one call passes at a time, and the others are refused.
-        self.kubectl.apply(&objects, &[]).await?;
+        self.kubectl.apply(&narrow(), &[]).await?;
         let client = client(&self.plane.kubeconfig_for("narrow", None)?).await?;
         let refused = || async {
             let list = Request::get(format!("{MAPS}limit=1")).body(Body::empty())?;
             Ok((client.send(list).await?.status() == StatusCode::OK).then_some(()))
         };
         eventually("the user may list", SOON, refused).await?;
-        let crowd: Vec<_> = (0..12)
-            .map(|_| {
-                let client = client.clone();
-                tokio::spawn(async move {
-                    loop {
-                        let list = Request::get(MAPS.trim_end_matches('?')).body(Body::empty());
-                        if let Ok(list) = list
-                            && let Ok(response) = client.send(list).await
-                        {
-                            let _read = response.into_body().collect_bytes().await;
-                        }
-                    }
-                })
-            })
-            .collect();
-        let ends = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(6)).await;
-            for one in crowd {
-                one.abort();
-            }
-        });
+        let ends = tokio::spawn(crowd(client.clone()));
         let taken = self.back_up("refused", &client, none(), 429).await;
         ends.await?;
         let taken = taken?;
@@ -394,6 +361,39 @@ impl Faults<'_> {
             "parts.faults.example.com",
         )
     }
+}
+
+/// A user whose lists the API server refuses when there are two at a time.
+fn narrow() -> [Value; 3] {
+    let api = "flowcontrol.apiserver.k8s.io/v1";
+    [
+        json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "narrow"},
+            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
+                "limitResponse": {"type": "Reject"}}}}),
+        json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
+            "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
+                "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
+                    "resourceRules": [{"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "narrow"}]}),
+    ]
+}
+
+/// Twelve that list all the time, for six seconds.
+async fn crowd(client: Client) {
+    let one = || async {
+        loop {
+            let list = Request::get(MAPS.trim_end_matches('?')).body(Body::empty());
+            if let Ok(list) = list
+                && let Ok(response) = client.send(list).await
+            {
+                let _read = response.into_body().collect_bytes().await;
+            }
+        }
+    };
+    let all = join_all((0..12).map(|_| one()));
+    let _over: Result<Vec<()>, _> = tokio::time::timeout(Duration::from_secs(6), all).await;
 }
 
 /// Forgets everything before this moment.

@@ -2,6 +2,7 @@
 
 mod api_conformance;
 mod backup_faults;
+mod backup_hooks;
 mod bad_input;
 mod cli;
 mod control_plane_up;
@@ -18,90 +19,99 @@ use crate::scenario::{Scenario, scenario};
 /// All scenarios, in the order in which they run.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    vec![
-        scenario!(
-            "control-plane-up",
-            "the control plane itself: pods run, claims bind, exec and the audit log work",
-            smoke: true,
-            minutes: 5,
-            control_plane_up::run
-        ),
-        scenario!(
-            "api-conformance",
-            "the checks of the in-process API server hold on the real one",
-            smoke: true,
-            minutes: 5,
-            api_conformance::run
-        ),
-        scenario!(
-            "migrate",
-            "a mixed world moves to another cluster through a bucket, and nothing is lost",
-            smoke: true,
-            minutes: 10,
-            migrate::run
-        ),
-        scenario!(
-            "peer-archive",
-            "the peer's own backups give the states that the peer restored",
-            smoke: true,
-            minutes: 5,
-            peer_archive::run
-        ),
-        scenario!(
-            "peer-paths",
-            "our backups of the peer's world hold what the peer's hold, in the same form",
-            smoke: false,
-            minutes: 5,
-            peer_paths::run
-        ),
-        scenario!(
-            "backup-faults",
-            "history compacted, calls refused, an aggregated API down, a definition deleted while a backup reads",
-            smoke: false,
-            minutes: 10,
-            backup_faults::run
-        ),
-        scenario!(
-            "peer-reads-ours",
-            "the peer's own code reads our archives and documents, nothing missing and nothing unknown",
-            smoke: false,
-            minutes: 20,
-            peer_reads_ours::run
-        ),
-        scenario!(
-            "writes-audited",
-            "the API server saw our name on each call and a field manager on each write",
-            smoke: false,
-            minutes: 5,
-            writes_audited::run
-        ),
-        scenario!(
-            "direct-s3",
-            "direct mode and the operator share a bucket",
-            smoke: false,
-            minutes: 10,
-            direct_s3::run
-        ),
-        scenario!(
-            "bad-input",
-            "wrong input gives one clear line, a failing exit code, and nothing half-written",
-            smoke: true,
-            minutes: 5,
-            bad_input::run
-        ),
-        scenario!(
-            "cli",
-            "the command line from installation to deletion, against an operator on S3",
-            smoke: false,
-            minutes: 5,
-            cli::run
-        ),
-        scenario!(
-            "sandbox-kubectl",
-            "kubectl and the command line work against the sandbox",
-            smoke: false,
-            minutes: 5,
-            sandbox_kubectl::run
-        ),
-    ]
+    ALL.to_vec()
 }
+
+const ALL: &[Scenario] = &[
+    scenario!(
+        "control-plane-up",
+        "the control plane itself: pods run, claims bind, exec and the audit log work",
+        smoke: true,
+        minutes: 5,
+        control_plane_up::run
+    ),
+    scenario!(
+        "api-conformance",
+        "the checks of the in-process API server hold on the real one",
+        smoke: true,
+        minutes: 5,
+        api_conformance::run
+    ),
+    scenario!(
+        "migrate",
+        "a mixed world moves to another cluster through a bucket, and nothing is lost",
+        smoke: true,
+        minutes: 10,
+        migrate::run
+    ),
+    scenario!(
+        "peer-archive",
+        "the peer's own backups give the states that the peer restored",
+        smoke: true,
+        minutes: 5,
+        peer_archive::run
+    ),
+    scenario!(
+        "peer-paths",
+        "our backups of the peer's world hold what the peer's hold, in the same form",
+        smoke: false,
+        minutes: 5,
+        peer_paths::run
+    ),
+    scenario!(
+        "backup-faults",
+        "history compacted, calls refused, an aggregated API down, a definition deleted while a backup reads",
+        smoke: false,
+        minutes: 10,
+        backup_faults::run
+    ),
+    scenario!(
+        "backup-hooks",
+        "commands run in pods around their backup, fail in all ways, and are told and counted",
+        smoke: false,
+        minutes: 10,
+        backup_hooks::run
+    ),
+    scenario!(
+        "peer-reads-ours",
+        "the peer's own code reads our archives and documents, nothing missing and nothing unknown",
+        smoke: false,
+        minutes: 20,
+        peer_reads_ours::run
+    ),
+    scenario!(
+        "writes-audited",
+        "the API server saw our name on each call and a field manager on each write",
+        smoke: false,
+        minutes: 5,
+        writes_audited::run
+    ),
+    scenario!(
+        "direct-s3",
+        "direct mode and the operator share a bucket",
+        smoke: false,
+        minutes: 10,
+        direct_s3::run
+    ),
+    scenario!(
+        "bad-input",
+        "wrong input gives one clear line, a failing exit code, and nothing half-written",
+        smoke: true,
+        minutes: 5,
+        bad_input::run
+    ),
+    scenario!(
+        "cli",
+        "the command line from installation to deletion, against an operator on S3",
+        smoke: false,
+        minutes: 5,
+        cli::run
+    ),
+    scenario!(
+        "sandbox-kubectl",
+        "kubectl and the command line work against the sandbox",
+        smoke: false,
+        minutes: 5,
+        sandbox_kubectl::run
+    ),
+];

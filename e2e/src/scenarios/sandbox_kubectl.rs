@@ -99,79 +99,60 @@ async fn reads(kubectl: &Kubectl) -> Result<()> {
 }
 
 async fn writes(kubectl: &Kubectl) -> Result<()> {
+    applies(kubectl).await?;
+    creates(kubectl).await?;
+    reads_back(kubectl).await?;
+    let label = "label configmap/made -n scratch color=red";
+    kubectl.ok(&words(label)).await?;
+    let red = "get configmaps -n scratch -l color=red -o name";
+    prints(kubectl, &words(red), &["configmap/made"]).await?;
+    patches(kubectl).await?;
+    let wait = "wait --for=condition=Available deployment/web -n scratch --timeout=30s";
+    kubectl.ok(&words(wait)).await.map(drop)
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
+}
+
+/// `apply` on both sides, which says what it has done.
+async fn applies(kubectl: &Kubectl) -> Result<()> {
     let map = |value: &str| {
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: applied, namespace: shop}}\ndata: {{a: \"{value}\"}}\n"
         )
     };
-    let apply = ["apply", "-f", "-"];
-    for (value, says) in [("1", "created"), ("2", "configured"), ("2", "unchanged")] {
-        let printed = kubectl.ok_with(&apply, &map(value)).await?;
+    for (command, value, says) in [
+        ("apply -f -", "1", "created"),
+        ("apply -f -", "2", "configured"),
+        ("apply -f -", "2", "unchanged"),
+        (
+            "apply --server-side --force-conflicts -f -",
+            "3",
+            "serverside-applied",
+        ),
+    ] {
+        let printed = kubectl.ok_with(&words(command), &map(value)).await?;
         ensure!(
             printed.contains(says),
-            "apply printed {printed:?} in the place of {says:?}"
+            "{command} printed {printed:?} in the place of {says:?}"
         );
     }
-    let server_side = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let printed = kubectl.ok_with(&server_side, &map("3")).await?;
-    ensure!(
-        printed.contains("serverside-applied"),
-        "apply printed {printed:?}"
-    );
-    creates(kubectl).await?;
-    kubectl
-        .ok(&["label", "configmap/made", "-n", "scratch", "color=red"])
-        .await?;
-    prints(
-        kubectl,
-        &[
-            "get",
-            "configmaps",
-            "-n",
-            "scratch",
-            "-l",
-            "color=red",
-            "-o",
-            "name",
-        ],
-        &["configmap/made"],
-    )
-    .await?;
-    for patch in [
-        &["--type=merge", r#"-p={"data":{"merged":"1"}}"#][..],
-        &["--type=strategic", r#"-p={"data":{"strategic":"1"}}"#],
-        &[
-            "--type=json",
-            r#"-p=[{"op":"add","path":"/data/json","value":"1"}]"#,
-        ],
+    Ok(())
+}
+
+async fn patches(kubectl: &Kubectl) -> Result<()> {
+    for (kind, patch) in [
+        ("merge", r#"{"data":{"merged":"1"}}"#),
+        ("strategic", r#"{"data":{"strategic":"1"}}"#),
+        ("json", r#"[{"op":"add","path":"/data/json","value":"1"}]"#),
     ] {
-        kubectl
-            .ok(&[&["patch", "configmap/made", "-n", "scratch"], patch].concat())
-            .await?;
+        let command = format!("patch configmap/made -n scratch --type={kind} -p={patch}");
+        kubectl.ok(&words(&command)).await?;
     }
-    let data = [
-        "get",
-        "configmap/made",
-        "-n",
-        "scratch",
-        "-o",
-        "jsonpath={.data}",
-    ];
-    prints(
-        kubectl,
-        &data,
-        &["merged", "strategic", "json", "\"k\":\"v\""],
-    )
-    .await?;
-    let wait = [
-        "wait",
-        "--for=condition=Available",
-        "deployment/web",
-        "-n",
-        "scratch",
-        "--timeout=30s",
-    ];
-    kubectl.ok(&wait).await.map(drop)
+    let data = "get configmap/made -n scratch -o jsonpath={.data}";
+    let texts = ["merged", "strategic", "json", "\"k\":\"v\""];
+    prints(kubectl, &words(data), &texts).await
 }
 
 /// `create` with a file, and its forms for single kinds, which send protobuf.
@@ -183,37 +164,31 @@ async fn creates(kubectl: &Kubectl) -> Result<()> {
         printed.matches("created").count() == 2,
         "create printed {printed:?}"
     );
-    prints(
-        kubectl,
-        &["create", "namespace", "other"],
-        &["namespace/other created"],
-    )
-    .await?;
+    let other = ["create", "namespace", "other"];
+    prints(kubectl, &other, &["namespace/other created"]).await?;
     for create in [
-        &["configmap", "made", "--from-literal=k=v"][..],
-        &["secret", "generic", "keys", "--from-literal=token=not-real"],
-        &["serviceaccount", "runner"],
-        &[
-            "deployment",
-            "web",
-            "--image=example.com/web",
-            "--replicas=2",
-            "--port=8080",
-        ],
-        &["service", "clusterip", "web", "--tcp=80:8080"],
-        &["job", "once", "--image=example.com/job"],
-        &["role", "reader", "--verb=get,list", "--resource=configmaps"],
-        &[
-            "rolebinding",
-            "reader",
-            "--role=reader",
-            "--serviceaccount=scratch:runner",
-        ],
-        &["quota", "small", "--hard=pods=10"],
+        "configmap made --from-literal=k=v",
+        "secret generic keys --from-literal=token=not-real",
+        "serviceaccount runner",
+        "deployment web --image=example.com/web --replicas=2 --port=8080",
+        "service clusterip web --tcp=80:8080",
+        "job once --image=example.com/job",
+        "role reader --verb=get,list --resource=configmaps",
+        "rolebinding reader --role=reader --serviceaccount=scratch:runner",
+        "quota small --hard=pods=10",
     ] {
-        let args = [&["create"], create, &["-n", "scratch"]].concat();
-        prints(kubectl, &args, &["created"]).await?;
+        let command = format!("create {create} -n scratch");
+        prints(kubectl, &words(&command), &["created"]).await?;
     }
+    Ok(())
+}
+
+/// What was created has the fields that were asked for.
+async fn reads_back(kubectl: &Kubectl) -> Result<()> {
+    let container = "{.spec.template.spec.containers[0]";
+    let deployment =
+        format!("{{.spec.replicas}} {container}.image}} {container}.ports[0].containerPort}}");
+    let service = "{.spec.ports[0].port} {.spec.ports[0].targetPort}";
     for (object, path, value) in [
         ("namespace/other", "{.status.phase}", "Active"),
         ("configmap/made", "{.data.k}", "v"),
@@ -221,14 +196,10 @@ async fn creates(kubectl: &Kubectl) -> Result<()> {
         ("serviceaccount/runner", "{.metadata.name}", "runner"),
         (
             "deployment/web",
-            "{.spec.replicas} {.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].ports[0].containerPort}",
+            deployment.as_str(),
             "2 example.com/web 8080",
         ),
-        (
-            "service/web",
-            "{.spec.ports[0].port} {.spec.ports[0].targetPort}",
-            "80 8080",
-        ),
+        ("service/web", service, "80 8080"),
         ("rolebinding/reader", "{.subjects[0].name}", "runner"),
         ("resourcequota/small", "{.spec.hard.pods}", "10"),
     ] {
@@ -241,10 +212,8 @@ async fn creates(kubectl: &Kubectl) -> Result<()> {
             "{object} has {printed:?} at {path}, not {value:?}"
         );
     }
-    kubectl
-        .ok(&["delete", "namespace", "other", "--timeout=30s"])
-        .await
-        .map(drop)
+    let delete = "delete namespace other --timeout=30s";
+    kubectl.ok(&words(delete)).await.map(drop)
 }
 
 async fn deletes(kubectl: &Kubectl) -> Result<()> {

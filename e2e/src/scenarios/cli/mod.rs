@@ -165,6 +165,12 @@ async fn look_at_backups(site: &Site) -> Result<()> {
     )
     .await?;
     prints(velero, &["backup", "get", "-l", "a=b"], &["first"]).await?;
+    describe(velero).await?;
+    logs(velero, "backup", "first").await
+}
+
+/// `describe` in its three forms.
+async fn describe(velero: &Velero) -> Result<()> {
     let describe = ["backup", "describe", "first"];
     prints(
         velero,
@@ -193,7 +199,7 @@ async fn look_at_backups(site: &Site) -> Result<()> {
         .await?;
     let json: Value = serde_json::from_str(&json).context("describe -o json")?;
     ensure!(json["phase"] == "Completed", "describe -o json gave {json}");
-    logs(velero, "backup", "first").await
+    Ok(())
 }
 
 /// Each line of a log has the peer's form.

@@ -1,30 +1,20 @@
 //! The peer's own code reads our backups: its store, extractor, parser and types, in a Go program of ours.
 
+mod cancelled;
+mod library;
+mod tools;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::Write as _,
     path::Path,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use flate2::{Compression, write::GzEncoder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use velero_backup::{
-    BackupEngine, BackupRun, Cluster, PrepareDefaults, artifacts, prepare,
-    velero_core::{Timestamp, api::Backup},
-};
 
-use crate::{
-    Context, S3Server, Site,
-    archive::Archive,
-    go,
-    plugged::{Copier, Disks, Operator},
-    site::{NAMESPACE, SOON},
-    state, world,
-};
+use crate::{Context, S3Server, Site, archive::Archive, go, plugged, site::SOON, state, world};
 
 const BUCKET: &str = "ours";
 /// A kind in two versions; the first is the preferred one.
@@ -35,55 +25,86 @@ const KIND: &str = "tools.example.com";
 #[derive(Debug, Deserialize)]
 struct Report {
     backups: Vec<String>,
+    failed: bool,
     version: String,
     items: BTreeSet<String>,
     versions: BTreeMap<String, Vec<String>>,
+    /// Paths of what was stored once more, by an annotation.
+    again: BTreeSet<String>,
     documents: BTreeMap<String, usize>,
     problems: Vec<String>,
 }
 
-/// Backups of the operator, of direct mode in all versions, and of the library with everything plugged in.
+/// All backups, in the order of their names.
+const NAMES: [&str; 7] = [
+    "appended",
+    "cancelled",
+    "nothing",
+    "plugged",
+    "some",
+    "versions",
+    "whole",
+];
+
+/// Backups of the operator, of direct mode in all versions, one that was cancelled, and of the library with everything
+/// plugged in.
 pub(super) async fn run(cx: &Context) -> Result<()> {
-    let reader = go::program("peer-reads").await?;
+    let reader = go::program(go::PEER_READS).await?;
     let store = S3Server::start(cx.scratch().join("s3")).await?;
     let bucket = store.create_bucket(BUCKET)?;
     let site = Site::start(cx, "peer-reads", &store, BUCKET).await?;
     world::create(&site.kubectl, 2).await?;
-    tools(&site).await?;
+    two_versions(&site).await?;
     state::at_rest(&site.client, SOON).await?;
 
-    site.back_up("whole", &[]).await?;
-    site.back_up(
-        "some",
-        &["--include-namespaces", "team-0", "--labels", "a=b"],
-    )
-    .await?;
+    let some = ["--include-namespaces", "team-0", "--labels", "a=b"];
     let nothing = ["--include-resources", "configmaps", "-l", "no=such"];
+    site.back_up("whole", &[]).await?;
+    site.back_up("some", &some).await?;
     site.back_up("nothing", &nothing).await?;
     let url = format!("file://{}", bucket.display());
     let versions = ["direct", "backup", "versions", "--store", &url];
     let features = ["--features", "EnableAPIGroupVersions"];
     site.velero.ok(&[&versions[..], &features].concat()).await?;
-    by_library(&site, &bucket, "plugged").await?;
+    library::volumes(&site).await?;
+    library::plugged(&site, &bucket, "plugged").await?;
+    let again = library::appended(&site, &bucket, "appended").await?;
+    cancelled::back_up(cx, &site, &url, "cancelled").await?;
 
-    let names = ["nothing", "plugged", "some", "versions", "whole"];
-    for name in names {
+    for name in NAMES {
         let report = read(&reader, &bucket, name).await?;
-        ensure!(
-            report.problems.is_empty(),
-            "{name}: {} problems:\n{}",
-            report.problems.len(),
-            report.problems.join("\n")
-        );
-        ensure!(report.backups == names, "it finds {:?}", report.backups);
-        ensure!(report.version == "1.1.0\n", "{:?}", report.version);
-        all_found(&Archive::new(&bucket, name), &report).with_context(|| name.to_owned())?;
-        kind_of_backup(name, &report).with_context(|| name.to_owned())?;
+        let archive = Archive::new(&bucket, name);
+        let again = if name == "appended" { again } else { 0 };
+        check(name, &archive, &report, again)
+            .await
+            .with_context(|| name.to_owned())?;
     }
     site.stop().await
 }
 
-async fn tools(site: &Site) -> Result<()> {
+/// The peer finds nothing wrong with a backup, and everything that is in it.
+async fn check(name: &str, archive: &Archive, report: &Report, again: usize) -> Result<()> {
+    let problems = &report.problems;
+    ensure!(
+        problems.is_empty(),
+        "{} problems:\n{}",
+        problems.len(),
+        problems.join("\n")
+    );
+    ensure!(report.backups == NAMES, "it finds {:?}", report.backups);
+    tools::unpack(archive).await?;
+    ensure!(report.failed == (name == "cancelled"), "{}", report.failed);
+    if report.failed {
+        return cancelled::check(archive);
+    }
+    ensure!(report.version == "1.1.0\n", "{:?}", report.version);
+    all_found(archive, report)?;
+    kind_of_backup(name, report)?;
+    later_wins(archive, report, again)?;
+    tools::list(archive).await
+}
+
+async fn two_versions(site: &Site) -> Result<()> {
     let version = |name: &str| {
         json!({"name": name, "served": true, "storage": name == VERSIONS[0],
             "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
@@ -110,84 +131,6 @@ async fn tools(site: &Site) -> Result<()> {
     site.kubectl
         .apply(&[tool("hammer"), tool(&long)], &[])
         .await
-}
-
-/// A backup as a program with the library makes it: snapshots, copies of pod volumes, operations, and errors.
-async fn by_library(site: &Site, bucket: &Path, name: &str) -> Result<()> {
-    volumes(site).await?;
-    let mut backup: Backup = serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": NAMESPACE, "uid": "0f0e0d0c-0b0a-4908-8706-050403020100",
-            "creationTimestamp": "2026-11-22T10:00:00Z"},
-        "spec": {"snapshotVolumes": true, "storageLocation": "default"},
-    }))?;
-    let cluster = Cluster::connect(site.client.clone()).await?;
-    let version = cluster.server_version().await?;
-    prepare(
-        &mut backup,
-        &[],
-        &version,
-        Timestamp::now(),
-        &PrepareDefaults::default(),
-    );
-    let folder = bucket.join("backups").join(name);
-    fs::create_dir_all(&folder)?;
-    let path = |suffix: &str| folder.join(format!("{name}{suffix}"));
-
-    let engine = BackupEngine::new(cluster)
-        .volume_snapshotter(Disks)
-        .pod_volumes(Copier)
-        .action(Operator);
-    let request = engine.request(&backup).await?;
-    let file = File::create(path(artifacts::ARCHIVE_SUFFIX))?;
-    let result = engine.run(&request, file, BackupRun::default()).await?;
-    ensure!(result.errors() > 0, "the action fails at some items");
-    for artifact in artifacts::artifacts(&result) {
-        fs::write(path(artifact.suffix), artifact.bytes)?;
-    }
-    let mut log = GzEncoder::new(
-        File::create(path(artifacts::LOG_SUFFIX))?,
-        Compression::default(),
-    );
-    log.write_all(b"level=info msg=\"by library\"\n")?;
-    log.finish()?;
-    backup.status = artifacts::final_status(&backup, &result);
-    let metadata = artifacts::metadata_json(&backup);
-    fs::write(folder.join(artifacts::METADATA_NAME), metadata)?;
-    Ok(())
-}
-
-/// Volumes with a snapshot that works and one that fails, and a pod whose files are copied.
-async fn volumes(site: &Site) -> Result<()> {
-    let volume = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "PersistentVolume",
-            "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": "z-1"}},
-            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": "by-hand", "csi": {"driver": "disks.example.com", "volumeHandle": name}}})
-    };
-    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "files", "namespace": "team-0"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "by-hand", "volumeName": "disk-copied",
-            "resources": {"requests": {"storage": "1Gi"}}}});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "writer", "namespace": "team-0", "annotations": {"backup.velero.io/backup-volumes": "files"}},
-        "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "files", "mountPath": "/files"}]}],
-            "volumes": [{"name": "files", "persistentVolumeClaim": {"claimName": "files"}}]}});
-    let objects = [
-        volume("disk-good"),
-        volume("disk-bad"),
-        volume("disk-copied"),
-        claim,
-        pod,
-    ];
-    site.kubectl.apply(&objects, &[]).await?;
-    let pod = [
-        "wait",
-        "--for=condition=Ready",
-        "pod/writer",
-        "-n",
-        "team-0",
-        "--timeout=60s",
-    ];
-    site.kubectl.ok(&pod).await.map(drop)
 }
 
 async fn read(reader: &Path, bucket: &Path, name: &str) -> Result<Report> {
@@ -260,6 +203,36 @@ fn all_found(archive: &Archive, report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// What was stored once more lies in the archive twice, under both of its paths, and the peer has the later one.
+fn later_wins(archive: &Archive, report: &Report, again: usize) -> Result<()> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for path in archive.paths()? {
+        *times.entry(path).or_default() += 1;
+    }
+    let twice: BTreeSet<String> = times
+        .iter()
+        .filter(|(_, times)| **times > 1)
+        .map(|(path, _)| path.clone())
+        .collect();
+    ensure!(
+        times.values().all(|times| *times <= 2) && twice.len() == 2 * again,
+        "{again} items were stored once more; these are in the archive more than once: {twice:?}"
+    );
+    ensure!(
+        report.again == twice,
+        "the peer has the later one of {:?}, not of {twice:?}",
+        report.again
+    );
+    // The annotation that it tells them by is in the later ones only.
+    let last = archive.entries()?;
+    let marked = |path: &&String| {
+        let content = last.get(*path).map(|bytes| String::from_utf8_lossy(bytes));
+        content.is_some_and(|text| text.contains(plugged::AGAIN))
+    };
+    ensure!(twice.iter().all(|path| marked(&path)), "not all are marked");
+    Ok(())
+}
+
 /// Each backup has what it is there for.
 fn kind_of_backup(name: &str, report: &Report) -> Result<()> {
     let records = |suffix: &str| {
@@ -274,7 +247,7 @@ fn kind_of_backup(name: &str, report: &Report) -> Result<()> {
             "{:?}",
             report.versions
         ),
-        "plugged" => {
+        "plugged" | "appended" => {
             let counts = [
                 "-volumesnapshots.json.gz",
                 "-podvolumebackups.json.gz",
