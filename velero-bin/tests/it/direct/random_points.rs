@@ -1,0 +1,149 @@
+//! Backups that are cancelled, or whose future is dropped, at random points: in a folder and in S3 no part of an
+//! archive is to be found afterwards.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tempfile::TempDir;
+use velero_core::CancellationToken;
+use velero_persistence::{Environment, Location};
+
+use super::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
+use super::store_faults::{Bench, Plan, Random, noisy};
+use crate::program::files;
+
+/// Longest time for a run, and for what is cleaned up behind one that was dropped.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const TURNS: u64 = 20;
+
+/// Parts of objects below a folder: temporary files, and those of an upload, which the S3 server keeps beside its bucket.
+fn parts(folder: &Path) -> Vec<String> {
+    let is_part = |path: &String| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        name.starts_with(".upload") || name.ends_with(".partial")
+    };
+    files(folder).into_iter().filter(is_part).collect()
+}
+
+/// A place for backups: keys lie below `bucket`, parts anywhere below `root`.
+struct Place<'a> {
+    location: Location,
+    root: &'a Path,
+    bucket: &'a Path,
+}
+
+impl Place<'_> {
+    /// The archive as readers find it.
+    fn archive(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.bucket.join("backups/b/b.tar.gz")).ok()
+    }
+
+    /// Whether readers find a backup.
+    fn has_metadata(&self) -> bool {
+        self.bucket.join("backups/b/velero-backup.json").is_file()
+    }
+
+    async fn no_parts(&self, what: &str) {
+        let began = Instant::now();
+        while !parts(self.root).is_empty() {
+            assert!(began.elapsed() < DEADLINE, "{what}: {:?}", parts(self.root));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn clean(&self) {
+        // It may not be there.
+        let _ = std::fs::remove_dir_all(self.bucket.join("backups/b"));
+    }
+}
+
+/// Seeded by `VELERO_TEST_SEED`, else by the time; the seed is printed.
+fn random() -> Random {
+    let seed = std::env::var("VELERO_TEST_SEED").ok();
+    let seed = seed.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.unwrap().as_nanos() as u64
+    });
+    eprintln!("VELERO_TEST_SEED={seed}");
+    Random(seed)
+}
+
+async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
+    let (mut random, calls) = (random(), Arc::new(AtomicU64::new(0)));
+    let never = CancellationToken::new();
+    let plan = Plan::CancelsAt(u64::MAX, never.clone());
+    let run = bench.prepare(&place.location, plan, never, &calls).await;
+    run.await.unwrap();
+    let (all, whole) = (calls.load(Ordering::SeqCst), place.archive().unwrap());
+    let mut ended_early = 0;
+    for turn in 0..TURNS {
+        place.clean();
+        let (at, dropped) = (random.below(all), turn % 2 == 1);
+        let what = format!("turn {turn}: call {at} of {all}, dropped: {dropped}");
+        let trigger = CancellationToken::new();
+        let cancel = if dropped {
+            CancellationToken::new()
+        } else {
+            trigger.clone()
+        };
+        let plan = Plan::CancelsAt(at, trigger.clone());
+        calls.store(0, Ordering::SeqCst);
+        let run = bench.prepare(&place.location, plan, cancel, &calls).await;
+        let done = tokio::select! {
+            biased;
+            () = trigger.cancelled(), if dropped => false,
+            ended = tokio::time::timeout(DEADLINE, run) => ended.expect("the run ends").is_ok(),
+        };
+        place.no_parts(&what).await;
+        let archive = place.archive();
+        if done {
+            assert!(
+                archive == Some(whole.clone()) && place.has_metadata(),
+                "{what}"
+            );
+            continue;
+        }
+        ended_early += 1;
+        // Dropped behind its last byte, it is whole; nobody takes it for a backup.
+        let is_left = archive.is_none() || (dropped && archive == Some(whole.clone()));
+        assert!(is_left, "{what}: {:?}", archive.map(|bytes| bytes.len()));
+        // Dropped behind the metadata, while the claim is given back, the backup is complete.
+        let is_complete = archive.is_some() && place.has_metadata();
+        assert!(!dropped || is_complete || !place.has_metadata(), "{what}");
+    }
+    assert!(ended_early >= TURNS / 2, "{ended_early} of {TURNS}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_an_archive_is_left_in_a_folder() {
+    let folder = TempDir::new().unwrap();
+    let bench = Bench::of(noisy(400, 240)).await;
+    let place = Place {
+        location: Location::from_url(&format!("file://{}", folder.path().display())).unwrap(),
+        root: folder.path(),
+        bucket: folder.path(),
+    };
+    end_at_random_points(&bench, &place).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_an_archive_is_left_in_s3() {
+    let s3 = S3Server::start().await;
+    // More than a part of an upload holds.
+    let bench = Bench::of(noisy(12, 60_000)).await;
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+    ];
+    let keys: Environment = keys.into_iter().collect();
+    let bucket = s3.bucket();
+    let place = Place {
+        location: Location::from_url_in(&s3.url("backups", ""), &keys).unwrap(),
+        root: bucket.parent().unwrap(),
+        bucket: &bucket,
+    };
+    end_at_random_points(&bench, &place).await;
+}
