@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use velero_backup::{KindCoverage, LeftOut, Reading};
+use serde_json::{Value, json};
+use velero_backup::{KindCoverage, Reading};
 
 use crate::cli::table;
 use crate::logfile;
@@ -24,11 +25,13 @@ pub(crate) fn lines(kinds: &[KindCoverage]) -> Vec<String> {
             .map(str::to_owned)
             .to_vec(),
     ];
-    let (mut empty, mut not_read) = (0, BTreeMap::<&str, Vec<String>>::new());
+    let (mut empty, mut unmatched) = (0, 0);
+    let mut not_read = BTreeMap::<&str, Vec<String>>::new();
     for kind in kinds {
         match &kind.reading {
             _ if kind.found > 0 || kind.incomplete_lists > 0 => rows.push(row(kind, kinds)),
             Reading::Not(rule) => not_read.entry(rule).or_default().push(name(kind, kinds)),
+            _ if kind.uncounted => unmatched += 1,
             _ => empty += 1,
         }
     }
@@ -39,6 +42,11 @@ pub(crate) fn lines(kinds: &[KindCoverage]) -> Vec<String> {
     if empty > 0 {
         out.push(format!("Read, without objects: {empty} kinds"));
     }
+    if unmatched > 0 {
+        out.push(format!(
+            "Read, without objects that the label selector matches: {unmatched} kinds"
+        ));
+    }
     for (rule, names) in not_read {
         out.push(format!("Not read, {rule}: {}", names.join(", ")));
     }
@@ -47,7 +55,7 @@ pub(crate) fn lines(kinds: &[KindCoverage]) -> Vec<String> {
 
 fn row(kind: &KindCoverage, all: &[KindCoverage]) -> Vec<String> {
     let mut read = kind.reading.to_string();
-    if kind.incomplete_lists > 0 {
+    if kind.incomplete_lists > 0 && !matches!(kind.reading, Reading::Not(_)) {
         read += "; not to the end";
     }
     let stored = match kind.related {
@@ -59,7 +67,7 @@ fn row(kind: &KindCoverage, all: &[KindCoverage]) -> Vec<String> {
         kind.found.to_string(),
         stored,
         kind.failed.to_string(),
-        left_out(kind.left_out),
+        left_out(kind),
         read,
     ]
 }
@@ -74,23 +82,47 @@ fn name(kind: &KindCoverage, all: &[KindCoverage]) -> String {
     }
 }
 
-fn left_out(left: LeftOut) -> String {
-    let parts: Vec<String> = [
-        (left.namespace, "namespace"),
-        (left.label_selector, "label selector"),
-        (left.exclude_label, "exclude label"),
-        (left.deleting, "being deleted"),
-        (left.action, "action"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, rule)| format!("{rule} {count}"))
-    .collect();
-    if parts.is_empty() {
-        "0".to_owned()
-    } else {
-        format!("{}: {}", left.total(), parts.join(", "))
+fn left_out(kind: &KindCoverage) -> String {
+    const UNCOUNTED: &str = "label selector: not counted";
+    let (total, rules) = (kind.left_out.total(), kind.left_out);
+    match (total, kind.uncounted) {
+        (0, false) => "0".to_owned(),
+        (0, true) => UNCOUNTED.to_owned(),
+        (_, false) => format!("{total}: {rules}"),
+        (_, true) => format!("{total}: {rules}; {UNCOUNTED}"),
     }
+}
+
+/// The kinds as JSON, one object each: the value of the key `coverage`, which is ours alone.
+///
+/// `labelSelector` of what is left out is `null` where the API server has filtered and nobody has counted.
+pub(crate) fn json(kinds: &[KindCoverage]) -> Value {
+    let one = |kind: &KindCoverage| {
+        let left = kind.left_out;
+        let by_label = match kind.uncounted {
+            true => Value::Null,
+            false => json!(left.label_selector),
+        };
+        json!({
+            "resource": kind.resource.to_string(),
+            "version": kind.version,
+            "reading": kind.reading.to_string(),
+            "read": !matches!(kind.reading, Reading::Not(_)),
+            "found": kind.found,
+            "stored": kind.stored,
+            "related": kind.related,
+            "leftOut": {
+                "namespace": left.namespace,
+                "labelSelector": by_label,
+                "excludeLabel": left.exclude_label,
+                "deletion": left.deleting,
+                "action": left.action,
+            },
+            "failed": kind.failed,
+            "incompleteLists": kind.incomplete_lists,
+        })
+    };
+    Value::Array(kinds.iter().map(one).collect())
 }
 
 #[cfg(test)]
@@ -102,6 +134,10 @@ time="2026-11-22T05:49:13Z" level=info msg=coverage found=6 leftOutByDeletion=1 
 time="2026-11-22T05:49:13Z" level=info msg=coverage found=1 reading="not read: cluster-scoped kinds are not included" related=1 resource=persistentvolumes stored=1 version=v1
 {"time":"2026-11-22T05:49:13Z","level":"info","msg":"coverage","found":"0","incompleteLists":"1","reading":"one list","resource":"secrets","stored":"0","version":"v1"}
 time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 reading="one list" resource=services stored=0 version=v1
+time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 incompleteLists=1 reading="not read: group books.io/v1 is unavailable: down" resource=*.books.io stored=0 version=v1
+time="2026-11-22T05:49:13Z" level=info msg=coverage found=3 labelSelector=uncounted leftOutByDeletion=1 reading="one list" resource=roles stored=2 version=v1
+time="2026-11-22T05:49:13Z" level=info msg=coverage found=2 labelSelector=uncounted reading="one list" resource=jobs stored=2 version=v1
+time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 labelSelector=uncounted reading="one list" resource=leases stored=0 version=v1
 time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 reading="not read: resource filters" resource=nodes stored=0 version=v1
 time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 reading="not read: resource filters" resource=hpas.autoscaling stored=0 version=v2
 time="2026-11-22T05:49:13Z" level=info msg=coverage found=0 reading="not read: resource filters" resource=hpas.autoscaling stored=0 version=v1
@@ -112,16 +148,31 @@ time="2026-11-22T05:49:13Z" level=info msg="about coverage" resource=x
     #[test]
     fn statements_of_a_log() {
         let kinds = from_log(LOG);
-        assert_eq!(kinds.len(), 7);
+        assert_eq!(kinds.len(), 11);
         assert_eq!(
             lines(&kinds).join("\n"),
             "\
-RESOURCE           FOUND  STORED         FAILED  LEFT OUT                             READ
-configmaps         6      4              0       2: exclude label 1, being deleted 1  one list
-persistentvolumes  1      1 (1 related)  0       0                                    not read: cluster-scoped kinds are not included
-secrets            0      0              0       0                                    one list; not to the end
+RESOURCE           FOUND  STORED         FAILED  LEFT OUT                                         READ
+configmaps         6      4              0       2: exclude label 1, being deleted 1              one list
+persistentvolumes  1      1 (1 related)  0       0                                                not read: cluster-scoped kinds are not included
+secrets            0      0              0       0                                                one list; not to the end
+*.books.io         0      0              0       0                                                not read: group books.io/v1 is unavailable: down
+roles              3      2              0       1: being deleted 1; label selector: not counted  one list
+jobs               2      2              0       label selector: not counted                      one list
 Read, without objects: 1 kinds
+Read, without objects that the label selector matches: 1 kinds
 Not read, resource filters: nodes, hpas.autoscaling v2, hpas.autoscaling v1"
+        );
+        let json = json(&kinds);
+        assert_eq!(
+            json[0],
+            json!({"resource": "configmaps", "version": "v1", "reading": "one list", "read": true, "found": 6, "stored": 4,
+                "related": 0, "leftOut": {"namespace": 0, "labelSelector": 0, "excludeLabel": 1, "deletion": 1, "action": 0},
+                "failed": 0, "incompleteLists": 0})
+        );
+        assert_eq!(
+            (&json[5]["leftOut"]["labelSelector"], &json[4]["read"]),
+            (&Value::Null, &json!(false))
         );
         assert!(lines(&[]).is_empty());
     }

@@ -1,7 +1,7 @@
 //! Custom resources that exist in a store alone.
 
 use jiff::Timestamp;
-use velero_backup::PrepareDefaults;
+use velero_backup::{LiveNamespaces, PrepareDefaults};
 use velero_cluster::{Cluster, ListOptions, ServerVersion};
 use velero_core::api::{Backup, ObjectMeta, Restore, Time};
 use velero_core::{GoDuration, ItemHead};
@@ -15,7 +15,7 @@ use super::RunError;
 pub async fn live_namespaces(
     cluster: &Cluster,
     included: &[String],
-) -> Result<Vec<ItemHead>, RunError> {
+) -> Result<LiveNamespaces, RunError> {
     velero_backup::live_namespaces(cluster, &ListOptions::default(), included)
         .await
         .map_err(RunError::Cluster)

@@ -154,7 +154,22 @@ pub(in crate::cli) fn describe_backup(
     if let Some(resources) = files.resources {
         text.resource_list(resources);
     }
-    match files.coverage {
+    kinds(&mut text, files.coverage);
+    if let Some(volumes) = files.volumes {
+        text.gap();
+        volume_lines(&mut text, volumes);
+    }
+    if let Some(hooks) = &backup.status.hook_status {
+        text.gap();
+        text.row([&"HooksAttempted:", &hooks.hooks_attempted]);
+        text.row([&"HooksFailed:", &hooks.hooks_failed]);
+    }
+    deletions(&mut text, &files.deletions);
+    text.render()
+}
+
+fn kinds(text: &mut Text, coverage: Option<File<Vec<KindCoverage>>>) {
+    match coverage {
         None | Some(Ok(None)) => {}
         Some(Err(error)) => {
             text.gap();
@@ -168,17 +183,6 @@ pub(in crate::cli) fn describe_backup(
             }
         }
     }
-    if let Some(volumes) = files.volumes {
-        text.gap();
-        volume_lines(&mut text, volumes);
-    }
-    if let Some(hooks) = &backup.status.hook_status {
-        text.gap();
-        text.row([&"HooksAttempted:", &hooks.hooks_attempted]);
-        text.row([&"HooksFailed:", &hooks.hooks_failed]);
-    }
-    deletions(&mut text, &files.deletions);
-    text.render()
 }
 
 fn phase(text: &mut Text, backup: &Backup, colors: Colors) {
@@ -239,6 +243,36 @@ fn spec(text: &mut Text, spec: &BackupSpec) {
         ],
     );
     text.gap();
+    resources(text, spec);
+    text.gap();
+    text.row([&"Label selector:", &selector(spec.label_selector.as_ref())]);
+    text.gap();
+    text.row([&"Or label selector:", &selectors(&spec.or_label_selectors)]);
+    text.gap();
+    text.row([&"Storage Location:", &spec.storage_location]);
+    text.gap();
+    data(text, spec);
+    text.gap();
+    text.row([&"TTL:", &spec.ttl]);
+    text.gap();
+    text.row([&"CSISnapshotTimeout:", &spec.csi_snapshot_timeout]);
+    text.row([&"ItemOperationTimeout:", &spec.item_operation_timeout]);
+    text.gap();
+    if spec.hooks.resources.is_empty() {
+        text.row([&"Hooks:", &"<none>"]);
+    } else {
+        let hooks: Vec<String> = spec
+            .hooks
+            .resources
+            .iter()
+            .map(|hook| hook.name.clone())
+            .collect();
+        text.row([&"Hooks:", &hooks.join(", ")]);
+    }
+    ordered(text, &spec.ordered_resources);
+}
+
+fn resources(text: &mut Text, spec: &BackupSpec) {
     let old = spec.include_cluster_resources.is_some()
         || !spec.included_resources.is_empty()
         || !spec.excluded_resources.is_empty();
@@ -277,13 +311,10 @@ fn spec(text: &mut Text, spec: &BackupSpec) {
             ],
         );
     }
-    text.gap();
-    text.row([&"Label selector:", &selector(spec.label_selector.as_ref())]);
-    text.gap();
-    text.row([&"Or label selector:", &selectors(&spec.or_label_selectors)]);
-    text.gap();
-    text.row([&"Storage Location:", &spec.storage_location]);
-    text.gap();
+}
+
+/// What is done about the data of volumes.
+fn data(text: &mut Text, spec: &BackupSpec) {
     text.row([
         &"Velero-Native Snapshot PVs:",
         &choice(spec.snapshot_volumes, "true", "false"),
@@ -301,24 +332,6 @@ fn spec(text: &mut Text, spec: &BackupSpec) {
         &spec.data_mover
     };
     text.row([&"Data Mover:", &mover]);
-    text.gap();
-    text.row([&"TTL:", &spec.ttl]);
-    text.gap();
-    text.row([&"CSISnapshotTimeout:", &spec.csi_snapshot_timeout]);
-    text.row([&"ItemOperationTimeout:", &spec.item_operation_timeout]);
-    text.gap();
-    if spec.hooks.resources.is_empty() {
-        text.row([&"Hooks:", &"<none>"]);
-    } else {
-        let hooks: Vec<String> = spec
-            .hooks
-            .resources
-            .iter()
-            .map(|hook| hook.name.clone())
-            .collect();
-        text.row([&"Hooks:", &hooks.join(", ")]);
-    }
-    ordered(text, &spec.ordered_resources);
 }
 
 fn ordered(text: &mut Text, ordered: &BTreeMap<String, String>) {

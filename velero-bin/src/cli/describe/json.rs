@@ -1,4 +1,4 @@
-//! A backup at length, as JSON. The keys are the peer's, oddities included.
+//! A backup at length, as JSON. The keys are the peer's, oddities included; `coverage` is ours.
 
 use serde_json::{Map, Value, json};
 use velero_core::api::{Backup, BackupPhase};
@@ -8,6 +8,7 @@ use velero_core::result::{ResultsFile, ScopedMessages};
 use super::backup::BackupFiles;
 use super::text::{choice, join, selector, time};
 use crate::cli::ages;
+use crate::coverage;
 
 /// The document about one backup.
 pub(in crate::cli) fn backup_json(backup: &Backup, files: BackupFiles) -> Value {
@@ -43,6 +44,11 @@ pub(in crate::cli) fn backup_json(backup: &Backup, files: BackupFiles) -> Value 
         status.insert("backupVolumes".into(), volumes(&infos));
     }
     out["status"] = Value::Object(status);
+    match files.coverage {
+        None | Some(Ok(None)) => {}
+        Some(Ok(Some(kinds))) => out["coverage"] = coverage::json(&kinds),
+        Some(Err(error)) => out["errorGettingCoverage"] = json!(error),
+    }
     if !files.deletions.is_empty() {
         let failed = files
             .deletions
