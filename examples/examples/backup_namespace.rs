@@ -2,13 +2,14 @@
 //!
 //! `cargo run -p velero-examples --example backup_namespace -- shop shop.tar.gz`
 //!
-//! A file that is there is replaced by a complete backup alone.
+//! A file that is there is replaced by a complete backup alone; Ctrl-C leaves nothing behind.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs::{self, File};
+use std::sync::Arc;
 
 use velero_backup::{BackupEngine, BackupRun, Cluster};
-use velero_core::{api::Backup, kube::Client};
+use velero_core::{CancellationToken, ProgressUpdate, api::Backup, kube::Client};
 
 #[tokio::main]
 async fn main() {
@@ -24,7 +25,14 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: backup_namespace NAMESPACE FILE".into());
     };
 
-    back_up(Client::try_default().await?, namespace, &path).await
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+        }
+    });
+    back_up(Client::try_default().await?, namespace, &path, cancel).await
 }
 
 /// Backs a namespace up; the file has its name only when the backup is complete.
@@ -32,6 +40,7 @@ pub(crate) async fn back_up(
     client: Client,
     namespace: String,
     path: &str,
+    cancel: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut backup = Backup::default();
     backup.metadata.name = Some(format!("{namespace}-by-hand"));
@@ -42,7 +51,14 @@ pub(crate) async fn back_up(
     let unfinished = format!("{path}.part");
     let file = File::create(&unfinished).map_err(|error| format!("{unfinished}: {error}"))?;
     let stored = file.try_clone()?;
-    let result = match engine.run(&request, file, BackupRun::default()).await {
+    // Called for each item; a program with more to show would show less often.
+    let progress = |seen: ProgressUpdate| eprint!("\r{} of {} items", seen.done, seen.total);
+    let run = BackupRun::default()
+        .progress(Arc::new(progress))
+        .cancel(cancel);
+    let ended = engine.run(&request, file, run).await;
+    eprintln!();
+    let result = match ended {
         Ok(result) => result,
         Err(error) => {
             fs::remove_file(&unfinished)?;

@@ -1,8 +1,10 @@
 //! The examples, on a cluster of tests: what they leave behind and what they say when something is missing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
+use velero_core::CancellationToken;
 use velero_testkit::{ApiServer, Fault, FaultAction};
 
 #[allow(dead_code, reason = "the main function of a program")]
@@ -36,7 +38,8 @@ fn has(server: &ApiServer, namespace: &str) -> bool {
 
 async fn back_up(server: &ApiServer, namespace: &str, path: &Path) -> Result<(), String> {
     let path = path.to_str().unwrap();
-    backup_namespace::back_up(server.client(), namespace.to_owned(), path)
+    let cancel = CancellationToken::new();
+    backup_namespace::back_up(server.client(), namespace.to_owned(), path, cancel)
         .await
         .map_err(|error| error.to_string())
 }
@@ -83,6 +86,25 @@ async fn a_good_backup_is_replaced_by_a_complete_one_alone() {
 }
 
 #[tokio::test]
+async fn a_cancelled_backup_leaves_nothing() {
+    let (server, folder) = (shop(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("shop.tar.gz");
+    let slow = Fault::new(FaultAction::Slow(Duration::from_secs(30)));
+    server.faults().add(slow.verb("list").resource("secrets"));
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.cancel();
+    });
+    let path = path.to_str().unwrap();
+    let work = backup_namespace::back_up(server.client(), "shop".to_owned(), path, cancel);
+    let error = work.await.unwrap_err().to_string();
+    assert!(error.contains("cancelled"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_namespace_that_the_file_does_not_hold_is_an_error() {
     let (server, folder) = (shop(), tempfile::tempdir().unwrap());
     let path = folder.path().join("shop.tar.gz");
@@ -110,4 +132,27 @@ async fn a_copy_of_what_cannot_be_read_is_an_error() {
     assert!(!has(&server, "copy"));
     copy("shop").await.unwrap();
     assert!(has(&server, "copy"));
+}
+
+#[tokio::test]
+async fn the_actions_of_a_copy_do_their_work() {
+    let server = shop();
+    let store = server.store();
+    let annotations = json!({"example.com/secret": "top"});
+    store
+        .seed_value(json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "marked", "namespace": "shop", "annotations": annotations}}))
+        .unwrap();
+    let labels = json!({"app": "web"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    store
+        .seed_value(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": labels}, "template": template}}))
+        .unwrap();
+    let copied = custom_action::copy(server.client(), "shop".to_owned(), "copy".to_owned());
+    copied.await.unwrap();
+    let secret = |name: &str| store.get("v1", "Secret", Some("copy"), name).is_some();
+    assert_eq!((secret("key"), secret("marked")), (true, false));
+    let web = store.get("apps/v1", "Deployment", Some("copy"), "web");
+    assert_eq!(web.unwrap()["spec"]["replicas"], 1);
 }
