@@ -59,7 +59,7 @@ pub(super) enum Command {
     Version(Version),
     /// Run the operator
     #[command(hide = true)]
-    Server(crate::server::ServerArgs),
+    Server(Box<crate::server::ServerArgs>),
 }
 
 /// `velero backup ...`
@@ -175,7 +175,7 @@ impl Command {
             Self::Server(args) => {
                 let client = super::client(&environment.global, "").await?;
                 let features = environment.features();
-                crate::server::run(args, client, &environment.namespace(), features).await?;
+                crate::server::run(*args, client, &environment.namespace(), features).await?;
                 Ok(Exit::Success)
             }
         }

@@ -60,19 +60,18 @@ impl Place<'_> {
     }
 }
 
-/// Seeded by `VELERO_TEST_SEED`, else by the time; the seed is printed.
-fn random() -> Random {
+/// Seeded by `VELERO_TEST_SEED`, else by the time; the seed is part of what a failure says.
+fn seed() -> u64 {
     let seed = std::env::var("VELERO_TEST_SEED").ok();
-    let seed = seed.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+    seed.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         since.unwrap().as_nanos() as u64
-    });
-    eprintln!("VELERO_TEST_SEED={seed}");
-    Random(seed)
+    })
 }
 
 async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
-    let (mut random, calls) = (random(), Arc::new(AtomicU64::new(0)));
+    let seed = seed();
+    let (mut random, calls) = (Random(seed), Arc::new(AtomicU64::new(0)));
     let never = CancellationToken::new();
     let plan = Plan::CancelsAt(u64::MAX, never.clone());
     let run = bench.prepare(&place.location, plan, never, &calls).await;
@@ -82,7 +81,9 @@ async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
     for turn in 0..TURNS {
         place.clean();
         let (at, dropped) = (random.below(all), turn % 2 == 1);
-        let what = format!("turn {turn}: call {at} of {all}, dropped: {dropped}");
+        let what = format!(
+            "VELERO_TEST_SEED={seed}, turn {turn}: call {at} of {all}, dropped: {dropped}"
+        );
         let trigger = CancellationToken::new();
         let cancel = if dropped {
             CancellationToken::new()
