@@ -293,9 +293,8 @@ async fn with_old_definitions(server: &ApiServer) -> BackupEngine {
     let ask = http::Request::get("/apis").header("accept", accept);
     let ask = ask.body(Vec::new()).unwrap();
     let mut groups: Value = server.client().request(ask).await.unwrap();
-    let group = groups["items"].as_array_mut().unwrap().iter_mut();
-    let group = group
-        .into_iter()
+    let mut all = groups["items"].as_array_mut().unwrap().iter_mut();
+    let group = all
         .find(|group| group["metadata"]["name"] == "apiextensions.k8s.io")
         .unwrap();
     let mut old = group["versions"][0].clone();
