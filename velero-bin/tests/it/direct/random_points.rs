@@ -81,9 +81,8 @@ async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
     for turn in 0..TURNS {
         place.clean();
         let (at, dropped) = (random.below(all), turn % 2 == 1);
-        let what = format!(
-            "VELERO_TEST_SEED={seed}, turn {turn}: call {at} of {all}, dropped: {dropped}"
-        );
+        let what =
+            format!("VELERO_TEST_SEED={seed}, turn {turn}: call {at} of {all}, dropped: {dropped}");
         let trigger = CancellationToken::new();
         let cancel = if dropped {
             CancellationToken::new()
