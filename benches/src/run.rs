@@ -165,10 +165,10 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
 /// Each number in flight gets a fresh cluster; the last one stays, loaded, for what follows.
 async fn post_loops(args: &Args, size: Size, rows: &mut Vec<Row>) -> Result<ControlPlane> {
     let measured = args.wants(Part::Post);
-    let tries: &[usize] = if measured {
-        &IN_FLIGHT
-    } else {
-        &IN_FLIGHT[1..2]
+    let tries = match (measured, size) {
+        (true, Size::Mixed) => &IN_FLIGHT[1..3],
+        (true, _) => &IN_FLIGHT[..],
+        (false, _) => &IN_FLIGHT[1..2],
     };
     let mut kept: Option<ControlPlane> = None;
     for in_flight in tries {

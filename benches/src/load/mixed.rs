@@ -8,17 +8,17 @@ use super::{Body, plain};
 /// Pods of a Deployment. They share its claim.
 const REPLICAS: usize = 2;
 
-/// Kinds of the mixed load, and how many of each a namespace holds.
+/// Kinds of the mixed load, and how many of each a namespace holds; each Deployment has a claim and an account.
 const MIX: [(Kind, usize); 9] = [
-    (Kind::ConfigMap, 50),
-    (Kind::Secret, 25),
-    (Kind::Widget, 20),
-    (Kind::Service, 5),
-    (Kind::Claim, 5),
-    (Kind::Account, 3),
-    (Kind::Role, 3),
-    (Kind::RoleBinding, 3),
-    (Kind::Deployment, 3),
+    (Kind::ConfigMap, 300),
+    (Kind::Secret, 200),
+    (Kind::Widget, 150),
+    (Kind::Service, 10),
+    (Kind::Claim, 10),
+    (Kind::Account, 10),
+    (Kind::Role, 5),
+    (Kind::RoleBinding, 5),
+    (Kind::Deployment, 10),
 ];
 
 #[derive(Debug, Clone, Copy)]

@@ -38,7 +38,7 @@ pub(crate) enum Size {
     /// 200 CRDs of 20 KB, with 20 custom resources each: whether memory stays where it is.
     #[value(name = "crds")]
     Crds,
-    /// 4,680 objects of nine kinds in 40 namespaces, with the controllers running: their pods have owners, claims that
+    /// 28,000 objects of nine kinds in 40 namespaces, with the controllers running: their pods have owners, claims that
     /// they share and accounts.
     #[value(name = "mixed")]
     Mixed,
