@@ -134,11 +134,12 @@ pub(crate) fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-/// Leaves the kinds of CSI snapshots to actions. A pair of lists that is at fault stays as it is, as with the peer.
+/// Leaves the kinds of CSI snapshots to actions. A pair of lists that is at fault stays as it is, as with the peer, and
+/// so does an excluded `*`, which holds these kinds and has to stand alone.
 fn exclude_snapshots(spec: &mut BackupSpec) {
     let add = |includes: &mut Vec<String>, excludes: &mut Vec<String>, name: &str| {
         includes.retain(|n| n != name);
-        if !excludes.iter().any(|n| n == name) {
+        if !excludes.iter().any(|n| n == name || n == "*") {
             excludes.push(name.to_owned());
         }
     };
@@ -219,6 +220,41 @@ mod tests {
             "default"
         );
     }
+
+    #[test]
+    fn an_excluded_star_stands_alone_still() {
+        for field in [
+            "excludedNamespaceScopedResources",
+            "excludedClusterScopedResources",
+        ] {
+            let mut backup: Backup = serde_json::from_value(
+                serde_json::json!({"metadata": {"name": "b"}, "spec": {field: ["*"]}}),
+            )
+            .unwrap();
+            prepare(
+                &mut backup,
+                &[],
+                &ServerVersion::default(),
+                Timestamp::UNIX_EPOCH,
+                &PrepareDefaults::default(),
+            );
+            let spec = &backup.spec;
+            let faults = [
+                validate_scoped_lists(
+                    "namespaced",
+                    &spec.included_namespace_scoped_resources,
+                    &spec.excluded_namespace_scoped_resources,
+                ),
+                validate_scoped_lists(
+                    "cluster",
+                    &spec.included_cluster_scoped_resources,
+                    &spec.excluded_cluster_scoped_resources,
+                ),
+            ];
+            assert_eq!(faults.concat(), Vec::<String>::new(), "{field}");
+        }
+    }
+
     #[test]
     fn lists_that_are_at_fault_stay_as_they_are() {
         for (spec, old, namespaced, cluster) in [
