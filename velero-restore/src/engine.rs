@@ -91,6 +91,8 @@ impl RestoreRun {
 #[derive(Clone)]
 pub struct RestoreEngine {
     cluster: Cluster,
+    /// Whether the actions of this crate run, configured by the request.
+    built_in: bool,
     actions: Vec<Arc<dyn RestoreItemAction>>,
     options: RestoreOptions,
 }
@@ -99,6 +101,7 @@ impl fmt::Debug for RestoreEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let actions: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
         f.debug_struct("RestoreEngine")
+            .field("built_in", &self.built_in)
             .field("actions", &actions)
             .field("options", &self.options)
             .finish_non_exhaustive()
@@ -106,11 +109,12 @@ impl fmt::Debug for RestoreEngine {
 }
 
 impl RestoreEngine {
-    /// An engine with the actions of [`actions::built_in`] and default options.
+    /// An engine with the actions of [`actions::configured`], as a request configures them, and default options.
     pub fn new(cluster: Cluster) -> Self {
         Self {
             cluster,
-            actions: actions::built_in(),
+            built_in: true,
+            actions: Vec::new(),
             options: RestoreOptions::default(),
         }
     }
@@ -132,6 +136,7 @@ impl RestoreEngine {
     /// Leaves out all actions so far, the built-in ones among them.
     #[must_use]
     pub fn without_actions(mut self) -> Self {
+        self.built_in = false;
         self.actions.clear();
         self
     }
@@ -141,6 +146,17 @@ impl RestoreEngine {
     pub fn options(mut self, options: RestoreOptions) -> Self {
         self.options = options;
         self
+    }
+
+    /// The actions of a run, in their order.
+    fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
+        let mut all = Vec::new();
+        if self.built_in {
+            let hooks = request.init_hooks().clone();
+            all = actions::configured(request.action_config(), hooks);
+        }
+        all.extend(self.actions.iter().cloned());
+        all
     }
 
     /// The cluster that is restored into.
@@ -198,7 +214,10 @@ impl RestoreEngine {
                 "the archive holds no items, nothing was restored",
             ));
         }
-        apply(&run, &plan, &self.actions).await?;
+        for warning in &request.action_config().warnings {
+            run.record(Record::run(Severity::Warning, warning));
+        }
+        apply(&run, &plan, &self.actions_for(request)).await?;
         // Tasks are over; none of them holds the run any more.
         Arc::into_inner(run)
             .map(Run::into_result)

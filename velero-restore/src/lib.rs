@@ -19,6 +19,7 @@ mod request;
 mod reset;
 mod result;
 mod unmatched;
+mod update_patch;
 mod volumes;
 
 pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};

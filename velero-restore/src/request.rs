@@ -6,9 +6,10 @@ use std::sync::Arc;
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::artifact::VolumeInfo;
 use velero_core::filter::{IncludesExcludes, validate_lists, validate_namespace_lists};
-use velero_core::names::{is_namespace_name, valid_label_name};
+use velero_core::names::{DEFAULT_NAMESPACE, is_namespace_name, valid_label_name};
 use velero_core::{Catalog, GroupResource, SelectorSet};
 
+use crate::actions::{ActionConfig, InitRestoreHook};
 use crate::{Error, Priorities};
 
 /// Kinds that a restore never touches, and that may not be asked for. The operator writes them into
@@ -50,6 +51,8 @@ pub struct RestoreRequest {
     volumes: HashMap<String, VolumeInfo>,
     pod_files: HashMap<(String, String), String>,
     priorities: Priorities,
+    action_config: ActionConfig,
+    init_hooks: InitRestoreHook,
     backup_label: String,
     restore_label: String,
 }
@@ -62,15 +65,19 @@ impl RestoreRequest {
     pub fn resolve(restore: Restore) -> Result<Self, Error> {
         let mut messages = validate(&restore);
         messages.extend(label_faults(&restore));
-        let selectors = match selectors_of(&restore.spec) {
-            Ok(selectors) if messages.is_empty() => selectors,
-            _ => return Err(Error::Invalid { messages }),
+        let selectors = selectors_of(&restore.spec);
+        let init_hooks = InitRestoreHook::compile(&restore.spec.hooks);
+        let (Ok(selectors), Ok(init_hooks), true) = (selectors, init_hooks, messages.is_empty())
+        else {
+            return Err(Error::Invalid { messages });
         };
         Ok(Self {
             selectors,
             volumes: HashMap::new(),
             pod_files: HashMap::new(),
             priorities: Priorities::default(),
+            action_config: ActionConfig::default(),
+            init_hooks,
             backup_label: valid_label_name(&restore.spec.backup_name),
             restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
             restore: Arc::new(restore),
@@ -105,6 +112,13 @@ impl RestoreRequest {
     #[must_use]
     pub fn priorities(mut self, priorities: Priorities) -> Self {
         self.priorities = priorities;
+        self
+    }
+
+    /// Says what built-in actions are to change.
+    #[must_use]
+    pub fn configure_actions(mut self, config: ActionConfig) -> Self {
+        self.action_config = config;
         self
     }
 
@@ -144,12 +158,31 @@ impl RestoreRequest {
         &self.priorities
     }
 
+    pub(crate) fn action_config(&self) -> &ActionConfig {
+        &self.action_config
+    }
+
+    pub(crate) fn init_hooks(&self) -> &InitRestoreHook {
+        &self.init_hooks
+    }
+
     pub(crate) fn backup_label(&self) -> &str {
         &self.backup_label
     }
 
     pub(crate) fn restore_label(&self) -> &str {
         &self.restore_label
+    }
+
+    /// Whether objects that are in the cluster and differ become what the backup has.
+    pub(crate) fn updates_existing(&self) -> bool {
+        self.spec().existing_resource_policy == "update"
+    }
+
+    /// The namespace of the Restore, and of Velero.
+    pub(crate) fn own_namespace(&self) -> &str {
+        let namespace = self.restore.metadata.namespace.as_deref();
+        namespace.unwrap_or(DEFAULT_NAMESPACE)
     }
 
     /// Whether data of volumes is wanted.
@@ -175,6 +208,12 @@ impl RestoreRequest {
                     .cloned(),
             ),
             cluster: spec.include_cluster_resources,
+            status: spec.restore_status.as_ref().map(|status| {
+                IncludesExcludes::new(
+                    catalog.resolve_all(&status.included_resources),
+                    catalog.resolve_all(&status.excluded_resources),
+                )
+            }),
         }
     }
 }
@@ -185,6 +224,8 @@ pub(crate) struct Filters {
     pub(crate) resources: IncludesExcludes,
     pub(crate) namespaces: IncludesExcludes,
     pub(crate) cluster: Option<bool>,
+    /// Kinds whose status is restored; none when absent.
+    pub(crate) status: Option<IncludesExcludes>,
 }
 
 impl Filters {
@@ -192,6 +233,12 @@ impl Filters {
     pub(crate) fn collects_cluster_scope(&self) -> bool {
         self.cluster
             .unwrap_or_else(|| self.namespaces.includes_everything())
+    }
+
+    /// Whether the spec asks for the status of objects of a kind.
+    pub(crate) fn restores_status(&self, resource: &GroupResource) -> bool {
+        let status = self.status.as_ref();
+        status.is_some_and(|status| status.should_include(&resource.to_string()))
     }
 
     /// Whether an item is kept that an action or another item asks for.
@@ -260,15 +307,17 @@ pub fn validate(restore: &Restore) -> Vec<String> {
         }
     }
     match spec.existing_resource_policy.as_str() {
-        "" | "none" => {}
-        "update" => faults.push(unhandled(
-            "existingResourcePolicy \"update\"",
-            "leave it empty or say \"none\"",
-        )),
+        "" | "none" | "update" => {}
         other => faults.push(format!(
             "existingResourcePolicy {other:?} is not known; \"none\" and \"update\" are"
         )),
     }
+    faults.extend(
+        InitRestoreHook::compile(&spec.hooks)
+            .err()
+            .into_iter()
+            .flatten(),
+    );
     faults.extend(unhandled_fields(spec));
     faults
 }
@@ -308,17 +357,15 @@ fn unhandled(what: &str, instead: &str) -> String {
 
 fn unhandled_fields(spec: &RestoreSpec) -> Vec<String> {
     let mut faults = Vec::new();
-    if !spec.hooks.resources.is_empty() {
-        faults.push(unhandled("hooks", "leave them out"));
+    let mut hooks = spec.hooks.resources.iter().flat_map(|r| &r.post_hooks);
+    if hooks.any(|hook| hook.exec.is_some()) {
+        faults.push(unhandled("an exec hook", "leave such hooks out"));
     }
     if let Some(modifier) = &spec.resource_modifier {
         faults.push(unhandled(
             &format!("resourceModifier {:?}", modifier.name),
             "leave it out",
         ));
-    }
-    if spec.restore_status.is_some() {
-        faults.push(unhandled("restoreStatus", "leave it out"));
     }
     if let Some(uploader) = &spec.uploader_config {
         if uploader.write_sparse_files == Some(true) {
@@ -379,14 +426,28 @@ mod tests {
                 &["namespaceMapping \"a\" to \"Bad_NS\": \"Bad_NS\" is no namespace name"],
             ),
             (
-                json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}, "resourceModifier": {"kind": "ConfigMap", "name": "m"},
-                    "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
-                    "hooks": {"resources": [{"name": "h", "postHooks": []}]}}),
+                json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "hooks": {"resources": [
+                    {"name": "ok", "postHooks": [{"init": {"initContainers": [{"name": "n", "image": "i", "command": ["c"]}]}}]},
+                    {"name": "selector", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
+                    {"name": "init", "postHooks": [{}, {"init": {"initContainers": [{"name": "n", "command": []}, {}]}}]},
+                ]}}),
                 &[
-                    "update",
-                    "hooks",
+                    "hooks.resources[1].labelSelector: ",
+                    "hooks.resources[2].postHooks[1].init.initContainers[0]: it has no image, no command",
+                    "initContainers[1]: it has no name, no image, no command; name, image and command must be given",
+                ],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "ConfigMap", "name": "m"},
+                    "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
+                    "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": ["x"]}}]}]}}),
+                &[
+                    "an exec hook",
                     "resourceModifier",
-                    "restoreStatus",
                     "writeSparseFiles",
                     "parallelFilesDownload",
                 ],

@@ -8,6 +8,7 @@ mod related;
 mod run;
 mod run_actions;
 mod states;
+mod status;
 mod waits;
 mod waves;
 

@@ -4,6 +4,7 @@
 
 mod actions;
 mod common;
+mod configured;
 mod definitions;
 mod existing;
 mod failures;
@@ -11,4 +12,6 @@ mod flow;
 mod namespaces;
 mod peer;
 mod planning;
+mod status;
+mod update;
 mod volumes;
