@@ -167,12 +167,14 @@ impl RestoreEngine {
     /// Reads an archive and plans its restore; changes nothing.
     ///
     /// # Errors
-    /// When the archive is damaged or temporary space cannot be used.
+    /// When the archive is damaged, temporary space cannot be used, or the request names resource modifiers that it has
+    /// not been given.
     pub async fn plan<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
         archive: R,
     ) -> Result<(RestorePlan, ArchiveIndex, Spool), Error> {
+        request.check_modifiers()?;
         let (selectors, options) = (request.selectors().clone(), self.options.clone());
         let read =
             tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
@@ -190,7 +192,7 @@ impl RestoreEngine {
     /// future stops at once.
     ///
     /// # Errors
-    /// When the archive is damaged, temporary space cannot be used, or discovery fails.
+    /// As [`RestoreEngine::plan`], and when discovery fails.
     pub async fn run<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,

@@ -29,7 +29,7 @@ pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
 pub use options::RestoreOptions;
 pub use plan::plan;
 pub use priorities::Priorities;
-pub use request::{NEVER_RESTORED, RestoreRequest, validate};
+pub use request::{NEVER_RESTORED, RestoreRequest, modifier_config_map, validate};
 pub use result::{Counts, ItemAction, RestoreResult};
 
 pub use velero_cluster::{self, Cluster};

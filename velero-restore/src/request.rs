@@ -6,6 +6,7 @@ use std::sync::Arc;
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::artifact::VolumeInfo;
 use velero_core::filter::{IncludesExcludes, validate_lists, validate_namespace_lists};
+use velero_core::modifier::{CONFIG_MAP_KIND, ResourceModifiers};
 use velero_core::names::{DEFAULT_NAMESPACE, is_namespace_name, valid_label_name};
 use velero_core::{Catalog, GroupResource, SelectorSet};
 
@@ -53,6 +54,7 @@ pub struct RestoreRequest {
     priorities: Priorities,
     action_config: ActionConfig,
     init_hooks: InitRestoreHook,
+    modifiers: Option<Arc<ResourceModifiers>>,
     backup_label: String,
     restore_label: String,
 }
@@ -78,6 +80,7 @@ impl RestoreRequest {
             priorities: Priorities::default(),
             action_config: ActionConfig::default(),
             init_hooks,
+            modifiers: None,
             backup_label: valid_label_name(&restore.spec.backup_name),
             restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
             restore: Arc::new(restore),
@@ -112,6 +115,43 @@ impl RestoreRequest {
     #[must_use]
     pub fn priorities(mut self, priorities: Priorities) -> Self {
         self.priorities = priorities;
+        self
+    }
+
+    /// Gives the rules that change objects before they are created: those of the ConfigMap that
+    /// [`modifier_config_map`] names, or any others.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use velero_core::api::Restore;
+    /// use velero_core::modifier::ResourceModifiers;
+    /// use velero_restore::RestoreRequest;
+    ///
+    /// let mut restore = Restore::default();
+    /// restore.metadata.name = Some("demo".into());
+    /// restore.spec.backup_name = "shop".into();
+    /// let rules = ResourceModifiers::parse(
+    ///     "version: v1
+    /// resourceModifierRules:
+    /// - conditions:
+    ///     groupResource: persistentvolumeclaims
+    ///   patches:
+    ///   - operation: add
+    ///     path: /spec/storageClassName
+    ///     value: premium
+    /// ",
+    /// )
+    /// .map_err(|faults| faults.join("; "))?;
+    /// let request = RestoreRequest::resolve(restore)?.modifiers(rules);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Namespaces that are made for the objects in them stay as the backup has them. A rule that fails for an object is
+    /// an error of the result; the object is restored without it.
+    #[must_use]
+    pub fn modifiers(mut self, rules: ResourceModifiers) -> Self {
+        self.modifiers = Some(Arc::new(rules));
         self
     }
 
@@ -156,6 +196,22 @@ impl RestoreRequest {
 
     pub(crate) fn sequence(&self) -> &Priorities {
         &self.priorities
+    }
+
+    pub(crate) fn modifier_rules(&self) -> Option<&ResourceModifiers> {
+        self.modifiers.as_deref()
+    }
+
+    /// An error when the spec names rules and there are none: without them other objects would be restored.
+    pub(crate) fn check_modifiers(&self) -> Result<(), Error> {
+        match modifier_config_map(&self.restore) {
+            Some(name) if self.modifiers.is_none() => Err(Error::Invalid {
+                messages: vec![format!(
+                    "resourceModifier {name:?}: the rules of this ConfigMap have not been given to the restore"
+                )],
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn action_config(&self) -> &ActionConfig {
@@ -318,7 +374,31 @@ pub fn validate(restore: &Restore) -> Vec<String> {
             .into_iter()
             .flatten(),
     );
+    faults.extend(modifier_faults(spec));
     faults.extend(unhandled_fields(spec));
+    faults
+}
+
+/// The ConfigMap, in the namespace of the restore, with the resource modifiers that a restore names.
+pub fn modifier_config_map(restore: &Restore) -> Option<&str> {
+    let named = restore.spec.resource_modifier.as_ref()?;
+    Some(named.name.as_str())
+}
+
+/// The peer takes no notice of a reference to anything but a ConfigMap, and restores without the rules.
+fn modifier_faults(spec: &RestoreSpec) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Some(named) = &spec.resource_modifier {
+        if !named.kind.eq_ignore_ascii_case(CONFIG_MAP_KIND) {
+            faults.push(format!(
+                "resourceModifier.kind {:?} is not known; rules are in a ConfigMap",
+                named.kind
+            ));
+        }
+        if named.name.is_empty() {
+            faults.push("resourceModifier.name is empty: name the ConfigMap with the rules".into());
+        }
+    }
     faults
 }
 
@@ -360,12 +440,6 @@ fn unhandled_fields(spec: &RestoreSpec) -> Vec<String> {
     let mut hooks = spec.hooks.resources.iter().flat_map(|r| &r.post_hooks);
     if hooks.any(|hook| hook.exec.is_some()) {
         faults.push(unhandled("an exec hook", "leave such hooks out"));
-    }
-    if let Some(modifier) = &spec.resource_modifier {
-        faults.push(unhandled(
-            &format!("resourceModifier {:?}", modifier.name),
-            "leave it out",
-        ));
     }
     if let Some(uploader) = &spec.uploader_config {
         if uploader.write_sparse_files == Some(true) {
@@ -442,12 +516,26 @@ mod tests {
                 ],
             ),
             (
-                json!({"backupName": "b", "resourceModifier": {"kind": "ConfigMap", "name": "m"},
+                json!({"backupName": "b", "resourceModifier": {"kind": "ConfigMap", "name": "m"}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "configmap", "name": "m"}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "Secret", "name": ""}}),
+                &[
+                    "resourceModifier.kind \"Secret\" is not known",
+                    "resourceModifier.name is empty",
+                ],
+            ),
+            (
+                json!({"backupName": "b",
                     "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
                     "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": ["x"]}}]}]}}),
                 &[
                     "an exec hook",
-                    "resourceModifier",
                     "writeSparseFiles",
                     "parallelFilesDownload",
                 ],

@@ -153,6 +153,10 @@ impl Run {
             return false;
         };
         let mut item = (*archived).clone();
+        if let Some(rules) = work.run.request.modifier_rules() {
+            // An object that is as it was backed up is not as the rules want it; what they fail at is recorded already.
+            rules.apply(work.item.resource, &mut item);
+        }
         set_namespace(&mut item, work.namespace);
         same(live, &item)
     }

@@ -303,6 +303,7 @@ impl Run {
             return;
         };
         let lost = self.prepare_claim(work, &mut item);
+        self.modify(work, &mut item);
         set_namespace(&mut item, work.namespace);
         label(
             &mut item,

@@ -3,6 +3,7 @@
 mod create;
 mod existing;
 mod item;
+mod modify;
 mod namespaces;
 mod related;
 mod run;

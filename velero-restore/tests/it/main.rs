@@ -9,6 +9,7 @@ mod definitions;
 mod existing;
 mod failures;
 mod flow;
+mod modifiers;
 mod namespaces;
 mod peer;
 mod planning;
