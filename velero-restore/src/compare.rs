@@ -65,6 +65,17 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("PersistentVolume", &["spec", "claimRef", "resourceVersion"]),
     ("Pod", &["spec", "nodeName"]),
     ("Pod", &["spec", "priority"]),
+    // Of init containers that a hook has added.
+    ("Pod", &["spec", "initContainers", "*", "imagePullPolicy"]),
+    (
+        "Pod",
+        &["spec", "initContainers", "*", "terminationMessagePath"],
+    ),
+    (
+        "Pod",
+        &["spec", "initContainers", "*", "terminationMessagePolicy"],
+    ),
+    ("Pod", &["spec", "initContainers", "*", "volumeMounts"]),
     (
         "Job",
         &["spec", "selector", "matchLabels", "controller-uid"],

@@ -75,5 +75,23 @@ pub fn configured(
     actions
 }
 
+/// Whether an action does no more than free an object of the cluster that it was in. What other actions change is
+/// wanted: an object that is still as it was backed up is not as it is to be then.
+pub(crate) fn only_resets(action: &str) -> bool {
+    matches!(
+        action,
+        "velero.io/add-pvc-from-pod"
+            | "velero.io/admission-webhook-configuration"
+            | "velero.io/apiservice"
+            | "velero.io/crd-preserve-fields"
+            | "velero.io/job"
+            | "velero.io/pod"
+            | "velero.io/pvc"
+            | "velero.io/secret"
+            | "velero.io/service"
+            | "velero.io/service-account"
+    )
+}
+
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,8 @@ impl Run {
             return work.leave("not restored: the object in the cluster is being deleted");
         }
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
-        if same(&live, wanted) || Self::same_as_backed_up(work, &live) {
+        let as_it_was = |work: &mut Work<'_>| !work.remade && Self::same_as_backed_up(work, &live);
+        if same(&live, wanted) || as_it_was(work) {
             work.keep(UNCHANGED);
             return self.relabel(work, resource, &live, wanted).await;
         }

@@ -36,6 +36,8 @@ pub(super) struct Work<'a> {
     bytes: Bytes,
     /// The tree of these bytes, where somebody has asked for it.
     archived: Option<Arc<ItemTree>>,
+    /// Whether it is to be another than it was, beyond what its old cluster gave it.
+    pub(super) remade: bool,
     /// The status that the archive has.
     pub(super) status: Option<Value>,
     pub(super) action: Option<ItemAction>,
@@ -200,6 +202,7 @@ impl Run {
             namespace,
             bytes: Bytes::new(),
             archived: None,
+            remade: false,
             status: None,
             action: None,
             skipped: "nothing is left to be done",
@@ -297,7 +300,7 @@ impl Run {
             return work.fail("cannot be restored: it has no metadata");
         }
         if is_volume {
-            prepare_volume(&mut item, &self.request);
+            work.remade = prepare_volume(&mut item, &self.request);
         }
         let Some(mut item) = self.run_actions(stage, work, item).await else {
             return;

@@ -135,6 +135,17 @@ async fn init_hooks_run_in_restored_pods_once() {
         made.len() == 1 && made[0].starts_with("velero-restore-init-"),
         "{made:?}"
     );
+    // Restored once more onto what is there, nothing is to be done.
+    let full: Vec<Value> = items
+        .iter()
+        .map(|pod| ApiServer::new().store().seed_value(pod.clone()).unwrap())
+        .collect();
+    let third = ApiServer::new();
+    for count in [2, 0] {
+        let result = restore(&third, &full, spec.clone()).await;
+        assert_clean(&result);
+        assert_eq!(result.counts.created, count);
+    }
     // What was restored like that, backed up and restored again, has each container once.
     let again: Vec<Value> = ["web", "annotated"]
         .map(|name| {
@@ -151,4 +162,64 @@ async fn init_hooks_run_in_restored_pods_once() {
         let pod = other.store().get("v1", "Pod", Some("default"), name);
         assert_eq!(count(pod.unwrap()), Some(1), "{name}");
     }
+}
+
+/// Being as it was backed up is not enough where the restore wants something else.
+#[tokio::test]
+async fn objects_as_they_were_backed_up_are_not_taken_for_what_is_wanted() {
+    let binding = |subject: &str| {
+        let mut binding = object(
+            "rbac.authorization.k8s.io/v1",
+            "ClusterRoleBinding",
+            "",
+            "b",
+        );
+        binding["roleRef"] =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
+        binding["subjects"] =
+            json!([{"kind": "ServiceAccount", "name": "runner", "namespace": subject}]);
+        binding
+    };
+    let volume = || {
+        let mut volume = object("v1", "PersistentVolume", "", "pv1");
+        volume["spec"] = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/x"}, "storageClassName": "s",
+            "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data"}});
+        volume
+    };
+    for (seed, kind, mapped) in [
+        (
+            binding("shop"),
+            "rbac.authorization.k8s.io/v1/ClusterRoleBinding",
+            "b",
+        ),
+        (volume(), "v1/PersistentVolume", "pv1"),
+    ] {
+        let server = ApiServer::new();
+        let live = server.store().seed_value(seed).unwrap();
+        for (spec, action) in [
+            (json!({}), "skipped"),
+            (json!({"namespaceMapping": {"shop": "copy"}}), "failed"),
+        ] {
+            let result = restore(&server, std::slice::from_ref(&live), spec).await;
+            assert_eq!(entries(&result, kind), [format!("{mapped}({action})")]);
+        }
+    }
+    let server = ApiServer::new();
+    let mut deployment = object("apps/v1", "Deployment", "default", "web");
+    deployment["spec"] = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "docker.io/web:1"}]}}});
+    let live = server.store().seed_value(deployment).unwrap();
+    let map = plugin_config(
+        "images",
+        "velero.io/change-image-name",
+        json!({"a": "docker.io,registry.example.com"}),
+    );
+    server.store().seed_value(namespace("velero")).unwrap();
+    server.store().seed_value(map).unwrap();
+    let result = restore_configured(&server, &[live]).await;
+    assert_eq!(
+        entries(&result, "apps/v1/Deployment"),
+        ["default/web(failed)"]
+    );
 }
