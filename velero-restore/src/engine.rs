@@ -12,7 +12,7 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
 use crate::apply::{Parts, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
-use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan};
+use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan, versions};
 
 /// What belongs to one run.
 #[derive(Clone)]
@@ -178,10 +178,17 @@ impl RestoreEngine {
         let (selectors, options) = (request.selectors().clone(), self.options.clone());
         let read =
             tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
-        let (index, spool) = read.await.map_err(|_| Error::Internal {
+        let (mut index, spool) = read.await.map_err(|_| Error::Internal {
             what: "reading the archive",
         })??;
-        let plan = plan(&index, request, &self.cluster.catalog());
+        let catalog = self.cluster.catalog();
+        if self.options.api_group_versions {
+            let wishes = request.wished_versions();
+            index.choose_versions(|resource, source| {
+                versions::choice(resource, source, &catalog, wishes)
+            });
+        }
+        let plan = plan(&index, request, &catalog);
         Ok((plan, index, spool))
     }
 
@@ -216,7 +223,8 @@ impl RestoreEngine {
                 "the archive holds no items, nothing was restored",
             ));
         }
-        for warning in &request.action_config().warnings {
+        let versions = request.wished_versions().warnings();
+        for warning in request.action_config().warnings.iter().chain(versions) {
             run.record(Record::run(Severity::Warning, warning));
         }
         apply(&run, &plan, &self.actions_for(request)).await?;

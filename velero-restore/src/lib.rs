@@ -20,6 +20,7 @@ mod reset;
 mod result;
 mod unmatched;
 mod update_patch;
+mod versions;
 mod volumes;
 
 pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};
@@ -29,8 +30,12 @@ pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
 pub use options::RestoreOptions;
 pub use plan::plan;
 pub use priorities::Priorities;
-pub use request::{NEVER_RESTORED, RestoreRequest, modifier_config_map, validate};
+pub use request::{
+    BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, NEVER_RESTORED, RestoreRequest, modifier_config_map,
+    validate,
+};
 pub use result::{Counts, ItemAction, RestoreResult};
+pub use versions::VersionPriorities;
 
 pub use velero_cluster::{self, Cluster};
 pub use velero_core::{self, kube};

@@ -11,7 +11,7 @@ use velero_core::names::{DEFAULT_NAMESPACE, is_namespace_name, valid_label_name}
 use velero_core::{Catalog, GroupResource, SelectorSet};
 
 use crate::actions::{ActionConfig, InitRestoreHook};
-use crate::{Error, Priorities};
+use crate::{Error, Priorities, VersionPriorities};
 
 /// Kinds that a restore never touches, and that may not be asked for. The operator writes them into
 /// `spec.excludedResources`. Mirrors upstream's `pkg/controller/restore_controller.go`.
@@ -26,6 +26,11 @@ pub const NEVER_RESTORED: [&str; 9] = [
     "volumeattachments.storage.k8s.io",
     "backuprepositories.velero.io",
 ];
+
+/// Annotation of a Restore that says `false` where custom resources are not to bring a definition that filters leave out.
+pub const BRING_DEFINITIONS: &str = "x.velero.io/bring-definitions";
+/// Annotation of a Restore that says `false` where pods are not to bring a ServiceAccount that filters leave out.
+pub const BRING_SERVICE_ACCOUNTS: &str = "x.velero.io/bring-service-accounts";
 
 /// Work orders and their traces: restored, they would be carried out a second time.
 const WORK_ORDERS: [&str; 7] = [
@@ -54,6 +59,7 @@ pub struct RestoreRequest {
     priorities: Priorities,
     action_config: ActionConfig,
     init_hooks: InitRestoreHook,
+    wished_versions: VersionPriorities,
     modifiers: Option<Arc<ResourceModifiers>>,
     backup_label: String,
     restore_label: String,
@@ -80,6 +86,7 @@ impl RestoreRequest {
             priorities: Priorities::default(),
             action_config: ActionConfig::default(),
             init_hooks,
+            wished_versions: VersionPriorities::default(),
             modifiers: None,
             backup_label: valid_label_name(&restore.spec.backup_name),
             restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
@@ -162,6 +169,15 @@ impl RestoreRequest {
         self
     }
 
+    /// Says in which versions objects are wanted, where [`RestoreOptions::api_group_versions`] lets versions be chosen.
+    ///
+    /// [`RestoreOptions::api_group_versions`]: crate::RestoreOptions::api_group_versions
+    #[must_use]
+    pub fn version_priorities(mut self, wishes: VersionPriorities) -> Self {
+        self.wished_versions = wishes;
+        self
+    }
+
     /// The restore.
     pub fn restore(&self) -> &Arc<Restore> {
         &self.restore
@@ -220,6 +236,15 @@ impl RestoreRequest {
 
     pub(crate) fn init_hooks(&self) -> &InitRestoreHook {
         &self.init_hooks
+    }
+
+    pub(crate) fn wished_versions(&self) -> &VersionPriorities {
+        &self.wished_versions
+    }
+
+    /// Whether something that is not selected comes along; `switch` is the annotation that can say no.
+    pub(crate) fn brings(&self, switch: &str) -> bool {
+        switch_of(&self.restore, switch) != Some("false")
     }
 
     pub(crate) fn backup_label(&self) -> &str {
@@ -297,14 +322,25 @@ impl Filters {
         status.is_some_and(|status| status.should_include(&resource.to_string()))
     }
 
-    /// Whether an item is kept that an action or another item asks for.
-    pub(crate) fn keeps_related(&self, resource: &GroupResource, namespace: &str) -> bool {
-        let scope = if namespace.is_empty() {
+    /// Whether an item may come along that a selected one cannot do without: an include list that lacks its kind does
+    /// not stop it, and neither do labels.
+    pub(crate) fn brings(&self, resource: &GroupResource, namespace: &str) -> bool {
+        self.in_scope(namespace)
+            && !self.resources.excludes_name(&resource.to_string())
+            && !is_never_restored(resource)
+    }
+
+    fn in_scope(&self, namespace: &str) -> bool {
+        if namespace.is_empty() {
             self.cluster != Some(false)
         } else {
             self.namespaces.should_include(namespace)
-        };
-        scope
+        }
+    }
+
+    /// Whether an item is kept that an action or another item asks for.
+    pub(crate) fn keeps_related(&self, resource: &GroupResource, namespace: &str) -> bool {
+        self.in_scope(namespace)
             && self.resources.should_include(&resource.to_string())
             && !is_never_restored(resource)
     }
@@ -375,8 +411,20 @@ pub fn validate(restore: &Restore) -> Vec<String> {
             .flatten(),
     );
     faults.extend(modifier_faults(spec));
+    for switch in [BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS] {
+        if let Some(value) = switch_of(restore, switch).filter(|v| !["true", "false"].contains(v)) {
+            faults.push(format!(
+                "annotation {switch}: {value:?} is neither \"true\" nor \"false\""
+            ));
+        }
+    }
     faults.extend(unhandled_fields(spec));
     faults
+}
+
+fn switch_of<'a>(restore: &'a Restore, switch: &str) -> Option<&'a str> {
+    let annotations = restore.metadata.annotations.as_ref()?;
+    annotations.get(switch).map(String::as_str)
 }
 
 /// The ConfigMap, in the namespace of the restore, with the resource modifiers that a restore names.
@@ -534,11 +582,7 @@ mod tests {
                 json!({"backupName": "b",
                     "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
                     "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": ["x"]}}]}]}}),
-                &[
-                    "an exec hook",
-                    "writeSparseFiles",
-                    "parallelFilesDownload",
-                ],
+                &["an exec hook", "writeSparseFiles", "parallelFilesDownload"],
             ),
         ] {
             let faults = validate(&restore(spec.clone()));
@@ -553,6 +597,27 @@ mod tests {
                 RestoreRequest::resolve(restore(spec)).is_ok(),
                 wanted.is_empty()
             );
+        }
+    }
+
+    #[test]
+    fn switches_are_true_or_false() {
+        for (value, brings) in [("true", Some(true)), ("false", Some(false)), ("no", None)] {
+            let mut restore = restore(json!({"backupName": "b"}));
+            let switch = (BRING_DEFINITIONS.to_owned(), value.to_owned());
+            restore.metadata.annotations = Some([switch].into());
+            let request = RestoreRequest::resolve(restore);
+            match (request, brings) {
+                (Ok(request), Some(brings)) => {
+                    assert_eq!(request.brings(BRING_DEFINITIONS), brings);
+                    assert!(request.brings(BRING_SERVICE_ACCOUNTS));
+                }
+                (Err(error), None) => assert_eq!(
+                    error.to_string(),
+                    "the restore is not valid: annotation x.velero.io/bring-definitions: \"no\" is neither \"true\" nor \"false\""
+                ),
+                (request, _) => panic!("{value}: {request:?}"),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod actions;
+mod brought;
 mod common;
 mod configured;
 mod definitions;
@@ -15,4 +16,5 @@ mod peer;
 mod planning;
 mod status;
 mod update;
+mod versions;
 mod volumes;
