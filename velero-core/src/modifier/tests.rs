@@ -2,6 +2,7 @@
 
 mod json_patches;
 mod parsing;
+mod peer;
 mod strategic_lists;
 mod strategic_patches;
 
