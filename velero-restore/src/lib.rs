@@ -9,6 +9,7 @@ mod bridge;
 mod compare;
 mod engine;
 mod error;
+mod filters;
 mod index;
 mod merge_account;
 mod options;
@@ -20,21 +21,21 @@ mod reset;
 mod result;
 mod unmatched;
 mod update_patch;
+mod validate;
 mod versions;
 mod volumes;
 
 pub use bridge::{ArchivePieces, ArchiveSender, archive_channel};
 pub use engine::{RestoreEngine, RestoreRun};
 pub use error::{Error, ErrorKind};
+pub use filters::NEVER_RESTORED;
 pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
 pub use options::RestoreOptions;
 pub use plan::plan;
 pub use priorities::Priorities;
-pub use request::{
-    BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, NEVER_RESTORED, RestoreRequest, modifier_config_map,
-    validate,
-};
+pub use request::RestoreRequest;
 pub use result::{Counts, ItemAction, RestoreResult};
+pub use validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, modifier_config_map, validate};
 pub use versions::VersionPriorities;
 
 pub use velero_cluster::{self, Cluster};

@@ -6,11 +6,11 @@ use velero_core::plan::{ExclusionReason, ItemId, RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
 use velero_core::{Catalog, GroupResource};
 
+use crate::filters::{Filters, is_never_restored};
 use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
-use crate::request::{
-    BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, Filters, RestoreRequest, is_never_restored,
-};
+use crate::request::RestoreRequest;
 use crate::unmatched;
+use crate::validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
 ///

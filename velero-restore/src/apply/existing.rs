@@ -81,6 +81,11 @@ impl Run {
                 "not updated: it differs from the one in the backup, and belongs to Velero itself",
             );
         }
+        if let Some(claim) = holder(live, wanted) {
+            return work.leave(format!(
+                "not updated: the volume in the cluster is bound to another claim, {claim}"
+            ));
+        }
         let archived = work.archived();
         let owners = archived
             .as_deref()
@@ -183,4 +188,15 @@ impl Run {
             }
         }
     }
+}
+
+/// The claim that a bound volume would be taken from.
+fn holder(live: &ItemTree, wanted: &ItemTree) -> Option<String> {
+    let claim = |item: &ItemTree| {
+        let at = |field: &str| item.str_at(&format!("/spec/claimRef/{field}")).to_owned();
+        (at("namespace"), at("name"))
+    };
+    let bound = live.kind() == "PersistentVolume" && live.str_at("/status/phase") == "Bound";
+    let (namespace, name) = claim(live);
+    (bound && claim(live) != claim(wanted)).then(|| format!("{namespace}/{name}"))
 }

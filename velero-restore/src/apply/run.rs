@@ -19,8 +19,8 @@ use velero_core::{
 use super::modify::Modified;
 use super::namespaces::Namespaces;
 use super::states::States;
+use crate::filters::Filters;
 use crate::index::{ArchiveIndex, Location, Spool};
-use crate::request::Filters;
 use crate::result::ItemAction;
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
 

@@ -8,7 +8,7 @@ use velero_core::{ApiResource, GroupResource, ItemTree, RawItem};
 
 use super::item::Work;
 use super::run::Run;
-use crate::request::Filters;
+use crate::filters::Filters;
 
 /// Tries to set a status while others write to the object.
 const STATUS_TRIES: usize = 5;

@@ -280,3 +280,37 @@ async fn what_clusters_make_and_what_belongs_to_velero_is_never_changed() {
     );
     assert_eq!(server.calls().count_verb("patch"), 0);
 }
+
+/// The peer's patch takes the volume from the claim that holds it.
+#[tokio::test]
+async fn a_bound_volume_is_not_taken_from_its_claim() {
+    let mut volume = object("v1", "PersistentVolume", "", "pv1");
+    volume["spec"] = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/x"}, "storageClassName": "s",
+        "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data", "uid": "u"}});
+    volume["status"] = json!({"phase": "Bound"});
+    let mut unclaimed = volume.clone();
+    unclaimed["spec"]
+        .as_object_mut()
+        .unwrap()
+        .remove("claimRef");
+    for (archived, mapping) in [
+        (volume.clone(), json!({"shop": "copy"})),
+        (unclaimed, json!({})),
+    ] {
+        let server = ApiServer::new();
+        server.store().seed_value(volume.clone()).unwrap();
+        let spec = json!({"existingResourcePolicy": UPDATE, "namespaceMapping": mapping});
+        let result = restore(&server, &[archived, namespace("shop")], spec).await;
+        let warnings = warnings(&result);
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("is bound to another claim, shop/data"),
+            "{warnings:?}"
+        );
+        let claim = &live(&server, &volume)["spec"]["claimRef"];
+        assert_eq!(
+            (&claim["namespace"], &claim["uid"]),
+            (&json!("shop"), &json!("u"))
+        );
+    }
+}
