@@ -30,9 +30,10 @@ fn merging(resource: &str, patch: &Value) -> Value {
     json!({"conditions": {"groupResource": resource}, "mergePatches": [{"patchData": patch.to_string()}]})
 }
 
+#[track_caller]
 fn live(server: &ApiServer, kind: &str, namespace: &str, name: &str) -> Value {
     let found = server.store().get("v1", kind, Some(namespace), name);
-    found.unwrap_or_else(|| panic!("no {kind} {namespace}/{name}"))
+    found.unwrap()
 }
 
 fn claim(class: &str) -> Value {
