@@ -73,6 +73,32 @@ impl<'a> Place<'a> {
             .collect()
     }
 
+    /// As [`Place::fields`]; keys have no case, as where the peer reads a document as JSON.
+    pub(crate) fn fields_in_any_case(
+        &self,
+        known: &[&'static str],
+        faults: &mut Faults,
+    ) -> BTreeMap<&'a str, Self> {
+        let Some(map) = self.object(faults) else {
+            return BTreeMap::new();
+        };
+        let mut fields = BTreeMap::new();
+        for (key, value) in map {
+            let Some(name) = known.iter().find(|name| name.eq_ignore_ascii_case(key)) else {
+                self.child(key).fault(
+                    faults,
+                    format_args!("unknown key; there are {}", known.join(", ")),
+                );
+                continue;
+            };
+            if !value.is_null() && fields.insert(*name, self.at(value, name)).is_some() {
+                self.child(name)
+                    .fault(faults, "it is there twice; keep one");
+            }
+        }
+        fields
+    }
+
     /// The value as an object; null counts as one without fields.
     pub(crate) fn object(&self, faults: &mut Faults) -> Option<&'a Map<String, Value>> {
         match self.value {

@@ -32,7 +32,7 @@ pub(super) fn rules(yaml: &str) -> Result<Vec<Rule>, Faults> {
     if top.object(&mut faults).is_none() {
         return Err(faults);
     }
-    let fields = top.fields(&["version", "resourceModifierRules"], &mut faults);
+    let fields = top.fields_in_any_case(&["version", "resourceModifierRules"], &mut faults);
     version(&top, fields.get("version"), &mut faults);
     let rules = match fields.get("resourceModifierRules") {
         Some(at) => at.elements(&mut faults),
@@ -70,7 +70,7 @@ fn version(top: &Place<'_>, at: Option<&Place<'_>>, faults: &mut Faults) {
 }
 
 fn rule(at: &Place<'_>, faults: &mut Faults) -> Option<Rule> {
-    let fields = at.fields(&["conditions", PATCHES, MERGE, STRATEGIC], faults);
+    let fields = at.fields_in_any_case(&["conditions", PATCHES, MERGE, STRATEGIC], faults);
     let conditions = match fields.get("conditions") {
         Some(at) => conditions(at, faults),
         None => {
@@ -93,7 +93,7 @@ fn missing(at: &Place<'_>, field: &str, faults: &mut Faults) {
 }
 
 fn conditions(at: &Place<'_>, faults: &mut Faults) -> Option<Conditions> {
-    let fields = at.fields(
+    let fields = at.fields_in_any_case(
         &[
             "namespaces",
             "groupResource",
@@ -186,12 +186,12 @@ fn name_pattern(at: &Place<'_>, faults: &mut Faults) -> Option<Regex> {
 }
 
 fn selector(at: &Place<'_>, faults: &mut Faults) -> Option<Selector> {
-    let fields = at.fields(&["matchLabels", "matchExpressions"], faults);
+    let fields = at.fields_in_any_case(&["matchLabels", "matchExpressions"], faults);
     let list = fields
         .get("matchExpressions")
         .map_or_else(Vec::new, |at| at.elements(faults));
     let expressions = list.iter().map(|at| {
-        let fields = at.fields(&["key", "operator", "values"], faults);
+        let fields = at.fields_in_any_case(&["key", "operator", "values"], faults);
         let mut text = |key: &str| {
             let at = fields.get(key);
             at.and_then(|at| at.text(faults)).unwrap_or_default()
@@ -218,7 +218,7 @@ fn selector(at: &Place<'_>, faults: &mut Faults) -> Option<Selector> {
 }
 
 fn condition(at: &Place<'_>, faults: &mut Faults) -> Option<Match> {
-    let fields = at.fields(&["path", "value"], faults);
+    let fields = at.fields_in_any_case(&["path", "value"], faults);
     let path = pointer(at, &fields, "path", faults);
     let value = typed(fields.get("value"), faults);
     Some(Match {
@@ -309,7 +309,7 @@ fn change(at: &Place<'_>, fields: &Fields<'_>, faults: &mut Faults) -> Option<Ch
 }
 
 fn operation(at: &Place<'_>, faults: &mut Faults) -> Option<Operation> {
-    let fields = at.fields(&["operation", "from", "path", "value"], faults);
+    let fields = at.fields_in_any_case(&["operation", "from", "path", "value"], faults);
     let op = op(at, fields.get("operation"), faults);
     let path = pointer(at, &fields, "path", faults);
     let has_source = op.is_some_and(Op::has_source);
@@ -355,7 +355,7 @@ fn op(parent: &Place<'_>, at: Option<&Place<'_>>, faults: &mut Faults) -> Option
 
 /// A patch, which is a document of its own within the text of `patchData`.
 fn patch_data(at: &Place<'_>, faults: &mut Faults) -> Option<Map<String, Value>> {
-    let fields = at.fields(&["patchData"], faults);
+    let fields = at.fields_in_any_case(&["patchData"], faults);
     let text = match fields.get("patchData") {
         Some(at) => at.scalar(
             faults,

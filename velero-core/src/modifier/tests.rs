@@ -3,6 +3,7 @@
 mod json_patches;
 mod parsing;
 mod peer;
+mod properties;
 mod strategic_lists;
 mod strategic_patches;
 

@@ -22,6 +22,7 @@ fn good_documents() {
     for yaml in [
         rule("", GOOD),
         rule("", GOOD).replace("v1", "V1"),
+        rule("", GOOD).replace("groupResource", "GroupResource").replace("patches", "PATCHES"),
         rule("", "patches: [{operation: REPLACE, path: /a, value: 5}, {operation: test, path: /a}]"),
         rule("", "patches: [{operation: copy, from: /a, path: /b, value: '{'}]"),
         rule("", "patches: []\n  mergePatches: [{patchData: '{\"a\": 1}'}]"),
@@ -52,6 +53,10 @@ fn bad_documents() {
         (
             rule("", GOOD).replace("version: v1\n", ""),
             "version: it is missing",
+        ),
+        (
+            rule("", GOOD).replace("version: v1", "version: v1\nVersion: v1"),
+            "version: it is there twice; keep one",
         ),
         (
             format!("{}versions: v1", rule("", GOOD)),
