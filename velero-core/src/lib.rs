@@ -7,6 +7,7 @@ pub mod archive;
 pub mod artifact;
 pub mod filter;
 pub mod hook;
+pub mod modifier;
 pub mod names;
 pub mod plan;
 pub mod policy;
@@ -23,6 +24,7 @@ mod progress;
 mod quantity;
 mod selector;
 mod tree;
+mod walk;
 
 pub use catalog::{ApiResource, Catalog, DiscoveryFailure, Verbs};
 pub use duration::{DurationRangeError, GoDuration, ParseDurationError};

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use velero_core::ItemTree;
-use velero_core::names::labels;
+use velero_core::names::{GROUP, labels};
 
 use crate::reset::reset;
 
@@ -65,6 +65,17 @@ const CHOSEN: &[(&str, &[&str])] = &[
     ("PersistentVolume", &["spec", "claimRef", "resourceVersion"]),
     ("Pod", &["spec", "nodeName"]),
     ("Pod", &["spec", "priority"]),
+    // Of init containers that a hook has added.
+    ("Pod", &["spec", "initContainers", "*", "imagePullPolicy"]),
+    (
+        "Pod",
+        &["spec", "initContainers", "*", "terminationMessagePath"],
+    ),
+    (
+        "Pod",
+        &["spec", "initContainers", "*", "terminationMessagePolicy"],
+    ),
+    ("Pod", &["spec", "initContainers", "*", "volumeMounts"]),
     (
         "Job",
         &["spec", "selector", "matchLabels", "controller-uid"],
@@ -135,6 +146,11 @@ const DEFAULTED: &[(&str, &[&str], &str)] = &[
 /// Whether an object of the cluster means the same as a wanted one: what the cluster writes or chooses by itself, who
 /// owns which field, the labels of a restore and nulls aside.
 pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
+    content(without_choices(live, wanted)) == content(wanted.clone())
+}
+
+/// An object of the cluster without what the cluster has chosen where the wanted object leaves it open.
+pub(crate) fn without_choices(live: &ItemTree, wanted: &ItemTree) -> ItemTree {
     let mut live = live.clone();
     let kind = live.kind().to_owned();
     for (_, path) in CHOSEN.iter().filter(|(k, _)| *k == kind) {
@@ -148,7 +164,7 @@ pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
             Some(value),
         );
     }
-    content(&live) == content(wanted)
+    live
 }
 
 /// Removes a field that the wanted object does not have; given a value, only where the field has it.
@@ -175,11 +191,15 @@ fn forget(live: &mut Value, wanted: Option<&Value>, path: &[&str], value: Option
     }
 }
 
-/// The content of an object in a form that can be compared.
-fn content(item: &ItemTree) -> Option<Value> {
-    let mut item = item.clone();
-    reset(&mut item)?;
+/// The content of an object, the labels of a restore aside, in a form that can be compared.
+fn content(mut item: ItemTree) -> Option<Value> {
     item.remove_labels(&[labels::BACKUP_NAME, labels::RESTORE_NAME]);
+    comparable(item)
+}
+
+/// What an object says, without what the cluster writes and who owns which field; `None` without metadata.
+pub(crate) fn comparable(mut item: ItemTree) -> Option<Value> {
+    reset(&mut item)?;
     item.remove_annotations(&[
         "deployment.kubernetes.io/revision",
         "deprecated.daemonset.template.generation",
@@ -265,6 +285,23 @@ pub(crate) fn is_made_by_clusters(live: &ItemTree) -> bool {
     }
 }
 
+/// Whether an object is a part of Velero, which no restore changes under its own feet: its custom resources, and what
+/// its installer labels, in its namespace `own` or outside of all.
+pub(crate) fn belongs_to_velero(live: &ItemTree, own: &str) -> bool {
+    let installed = || {
+        let namespace = live.namespace();
+        (namespace.is_empty() || namespace == own)
+            && live
+                .at("/metadata/labels")
+                .and_then(|l| l.get(labels::COMPONENT))
+                .is_some_and(|value| value == labels::COMPONENT_VELERO)
+    };
+    live.api_version()
+        .split_once('/')
+        .is_some_and(|(group, _)| group == GROUP)
+        || installed()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +383,43 @@ mod tests {
                 expected,
                 "{:?}",
                 wanted.as_value()
+            );
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_velero() {
+        let labels = json!({"component": "velero"});
+        for (object, expected) in [
+            (
+                json!({"apiVersion": "velero.io/v1", "kind": "Schedule", "metadata": {"namespace": "shop"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "velero.io.example.com/v1", "kind": "Schedule", "metadata": {}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "apps/v1", "metadata": {"namespace": "velero", "labels": labels}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "apps/v1", "metadata": {"namespace": "shop", "labels": labels}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"labels": labels}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "v1", "metadata": {"namespace": "velero"}}),
+                false,
+            ),
+        ] {
+            assert_eq!(
+                belongs_to_velero(&tree(object.clone()), "velero"),
+                expected,
+                "{object}"
             );
         }
     }

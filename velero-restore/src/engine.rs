@@ -12,7 +12,7 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
 use crate::apply::{Parts, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
-use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan};
+use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan, versions};
 
 /// What belongs to one run.
 #[derive(Clone)]
@@ -91,6 +91,8 @@ impl RestoreRun {
 #[derive(Clone)]
 pub struct RestoreEngine {
     cluster: Cluster,
+    /// Whether the actions of this crate run, configured by the request.
+    built_in: bool,
     actions: Vec<Arc<dyn RestoreItemAction>>,
     options: RestoreOptions,
 }
@@ -99,6 +101,7 @@ impl fmt::Debug for RestoreEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let actions: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
         f.debug_struct("RestoreEngine")
+            .field("built_in", &self.built_in)
             .field("actions", &actions)
             .field("options", &self.options)
             .finish_non_exhaustive()
@@ -106,11 +109,12 @@ impl fmt::Debug for RestoreEngine {
 }
 
 impl RestoreEngine {
-    /// An engine with the actions of [`actions::built_in`] and default options.
+    /// An engine with the actions of [`actions::configured`], as a request configures them, and default options.
     pub fn new(cluster: Cluster) -> Self {
         Self {
             cluster,
-            actions: actions::built_in(),
+            built_in: true,
+            actions: Vec::new(),
             options: RestoreOptions::default(),
         }
     }
@@ -132,6 +136,7 @@ impl RestoreEngine {
     /// Leaves out all actions so far, the built-in ones among them.
     #[must_use]
     pub fn without_actions(mut self) -> Self {
+        self.built_in = false;
         self.actions.clear();
         self
     }
@@ -143,6 +148,17 @@ impl RestoreEngine {
         self
     }
 
+    /// The actions of a run, in their order.
+    fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
+        let mut all = Vec::new();
+        if self.built_in {
+            let hooks = request.init_hooks().clone();
+            all = actions::configured(request.action_config(), hooks);
+        }
+        all.extend(self.actions.iter().cloned());
+        all
+    }
+
     /// The cluster that is restored into.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -151,19 +167,28 @@ impl RestoreEngine {
     /// Reads an archive and plans its restore; changes nothing.
     ///
     /// # Errors
-    /// When the archive is damaged or temporary space cannot be used.
+    /// When the archive is damaged, temporary space cannot be used, or the request names resource modifiers that it has
+    /// not been given.
     pub async fn plan<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
         archive: R,
     ) -> Result<(RestorePlan, ArchiveIndex, Spool), Error> {
+        request.check_modifiers()?;
         let (selectors, options) = (request.selectors().clone(), self.options.clone());
         let read =
             tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
-        let (index, spool) = read.await.map_err(|_| Error::Internal {
+        let (mut index, spool) = read.await.map_err(|_| Error::Internal {
             what: "reading the archive",
         })??;
-        let plan = plan(&index, request, &self.cluster.catalog());
+        let catalog = self.cluster.catalog();
+        if self.options.api_group_versions {
+            let wishes = request.wished_versions();
+            index.choose_versions(|resource, source| {
+                versions::choice(resource, source, &catalog, wishes)
+            });
+        }
+        let plan = plan(&index, request, &catalog);
         Ok((plan, index, spool))
     }
 
@@ -174,7 +199,7 @@ impl RestoreEngine {
     /// future stops at once.
     ///
     /// # Errors
-    /// When the archive is damaged, temporary space cannot be used, or discovery fails.
+    /// As [`RestoreEngine::plan`], and when discovery fails.
     pub async fn run<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
@@ -198,7 +223,11 @@ impl RestoreEngine {
                 "the archive holds no items, nothing was restored",
             ));
         }
-        apply(&run, &plan, &self.actions).await?;
+        let versions = request.wished_versions().warnings();
+        for warning in request.action_config().warnings.iter().chain(versions) {
+            run.record(Record::run(Severity::Warning, warning));
+        }
+        apply(&run, &plan, &self.actions_for(request)).await?;
         // Tasks are over; none of them holds the run any more.
         Arc::into_inner(run)
             .map(Run::into_result)

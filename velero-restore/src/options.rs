@@ -27,6 +27,9 @@ pub struct RestoreOptions {
     pub bytes_in_flight: usize,
     /// Most items that are worked on at the same time; the cluster's limiter decides how many calls go out. 128.
     pub items_in_flight: usize,
+    /// Whether kinds may be restored in another version than the one that the backed up cluster preferred, where the
+    /// archive has them in several. `false`; the peer's feature `EnableAPIGroupVersions`.
+    pub api_group_versions: bool,
 }
 
 impl Default for RestoreOptions {
@@ -42,6 +45,7 @@ impl Default for RestoreOptions {
             spool_memory: 16 << 20,
             bytes_in_flight: 32 << 20,
             items_in_flight: 128,
+            api_group_versions: false,
         }
     }
 }
@@ -86,6 +90,13 @@ impl RestoreOptions {
     #[must_use]
     pub fn spool_memory(mut self, bytes: usize) -> Self {
         self.spool_memory = bytes;
+        self
+    }
+
+    /// Sets whether kinds may be restored in another version than the preferred one of the backed up cluster.
+    #[must_use]
+    pub fn api_group_versions(mut self, choose: bool) -> Self {
+        self.api_group_versions = choose;
         self
     }
 }

@@ -6,14 +6,17 @@ use velero_core::plan::{ExclusionReason, ItemId, RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
 use velero_core::{Catalog, GroupResource};
 
+use crate::filters::{Filters, is_never_restored};
 use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
-use crate::request::{Filters, RestoreRequest, is_never_restored};
+use crate::request::RestoreRequest;
 use crate::unmatched;
+use crate::validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
 ///
-/// CustomResourceDefinitions come first, and the kinds they bring count as served. A definition that is needed by a
-/// selected custom resource comes along even where labels or namespaces do not select it.
+/// CustomResourceDefinitions come first, and the kinds they bring count as served. A definition that a selected custom
+/// resource needs comes along even where filters do not select it, and so does the ServiceAccount that a selected pod
+/// names; what excludes them by kind or scope stops them.
 pub fn plan(index: &ArchiveIndex, request: &RestoreRequest, catalog: &Catalog) -> RestorePlan {
     let all = catalog.extended_with(
         index
@@ -29,6 +32,7 @@ pub fn plan(index: &ArchiveIndex, request: &RestoreRequest, catalog: &Catalog) -
     };
     let mut selected = planner.select();
     let definitions = planner.definitions(&mut selected, catalog);
+    planner.accounts(&mut selected);
     let served = catalog.extended_with(
         index
             .definitions()
@@ -126,37 +130,62 @@ impl Planner<'_> {
             .filter(|(resource, _)| is_crd(resource))
             .flat_map(|(_, ids)| ids.iter().copied())
             .collect();
+        if !self.request.brings(BRING_DEFINITIONS) {
+            return restored;
+        }
         for (id, brings) in self.index.definitions() {
             let wanted = brings.iter().any(|r| {
                 let gr = r.group_resource();
                 selected.contains_key(&gr) && catalog.get(&gr).is_none()
             });
-            let Some(item) = self
-                .index
-                .item(*id)
-                .filter(|item| wanted && !restored.contains(&item.id))
-            else {
-                continue;
-            };
-            if !self.filters.keeps_related(item.resource, "") {
-                continue;
-            }
-            restored.insert(*id);
-            let list = selected.entry(item.resource.clone()).or_default();
-            list.push(*id);
-            list.sort_unstable();
-            for reason in [ExclusionReason::Labels, ExclusionReason::ClusterScope] {
-                let slot = (item.resource.clone(), reason);
-                if let Some(count) = self.out.excluded.get_mut(&slot) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.out.excluded.remove(&slot);
-                    }
-                    break;
-                }
+            if wanted && !restored.contains(id) && self.bring(selected, *id) {
+                restored.insert(*id);
             }
         }
         restored
+    }
+
+    /// Takes the ServiceAccounts along that selected pods name: without them they cannot be created.
+    fn accounts(&mut self, selected: &mut Selected) {
+        let pods = GroupResource::core("pods");
+        if !self.request.brings(BRING_SERVICE_ACCOUNTS)
+            || !self.filters.resources.should_include(&pods.to_string())
+        {
+            return;
+        }
+        let accounts = GroupResource::core("serviceaccounts");
+        for (namespace, name) in self.index.accounts() {
+            let Some(id) = self.index.find(&accounts, namespace, name) else {
+                continue;
+            };
+            let there = selected.get(&accounts);
+            if there.is_none_or(|ids| ids.binary_search(&id).is_err()) {
+                self.bring(selected, id);
+            }
+        }
+    }
+
+    /// Adds an item that filters have left out; `false` where they say that it is not to come.
+    fn bring(&mut self, selected: &mut Selected, id: ItemId) -> bool {
+        let Some(item) = self.index.item(id) else {
+            return false;
+        };
+        if !self.filters.brings(item.resource, item.namespace) {
+            return false;
+        }
+        if let Some(reason) = self.filtered(&item) {
+            let slot = (item.resource.clone(), reason);
+            if let Some(count) = self.out.excluded.get_mut(&slot) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.out.excluded.remove(&slot);
+                }
+            }
+        }
+        let list = selected.entry(item.resource.clone()).or_default();
+        list.push(id);
+        list.sort_unstable();
+        true
     }
 
     fn drop_unserved(&mut self, selected: &mut Selected, served: &Catalog) {

@@ -39,6 +39,19 @@ const LOW: [&str; 5] = [
     "packageinstalls.packaging.carvel.dev",
 ];
 
+/// Kinds that refuse or redirect what comes after them, so that of the kinds which no list names they come last: what a
+/// cluster needs to answer them is there by then. Those that only count or route come before those that refuse.
+const LATE: [&str; 8] = [
+    "apiservices.apiregistration.k8s.io",
+    "resourcequotas",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "validatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+];
+
 /// Which kinds come first and which last. Mirrors upstream's `pkg/types/priority.go` and the server's defaults.
 ///
 /// ```
@@ -107,6 +120,8 @@ impl FromStr for Priorities {
 impl Priorities {
     /// Puts the kinds of an archive in order: first ones, all others sorted bytewise, last ones.
     ///
+    /// Of the others, webhook configurations, admission policies and their bindings, APIServices and ResourceQuotas come
+    /// at the end, where they cannot refuse the objects that they are made for; the peer has them in their places.
     /// Names are resolved by discovery and each kind comes once; names that do not resolve are kept as written.
     pub fn sequence<'a>(
         &self,
@@ -119,11 +134,15 @@ impl Priorities {
             .chain(&self.low)
             .map(String::as_str)
             .collect();
-        let middle: BTreeSet<String> = archived
+        let (late, middle): (BTreeSet<String>, BTreeSet<String>) = archived
             .into_iter()
             .map(GroupResource::to_string)
             .filter(|name| !literal.contains(name.as_str()))
-            .collect();
+            .partition(|name| LATE.contains(&name.as_str()));
+        let late = LATE
+            .iter()
+            .filter(|name| late.contains(**name))
+            .map(|name| (*name).to_owned());
         let low: BTreeSet<GroupResource> = self
             .low
             .iter()
@@ -133,7 +152,8 @@ impl Priorities {
         let mut seen = BTreeSet::new();
         let first = self.high.iter().map(resolve);
         let rest = middle
-            .iter()
+            .into_iter()
+            .chain(late)
             .map(|name| GroupResource::from(name.as_str()))
             .filter(|gr| !low.contains(gr));
         first
@@ -179,6 +199,51 @@ mod tests {
             );
         }
         assert!("a,-,b,-".parse::<Priorities>().is_err());
+    }
+
+    #[test]
+    fn what_could_refuse_others_comes_last_of_the_rest() {
+        let archived: Vec<GroupResource> = LATE
+            .iter()
+            .copied()
+            .chain(["zebras.x", "deployments.apps", "apps.kappctrl.k14s.io"])
+            .map(GroupResource::from)
+            .collect();
+        for (text, expected) in [
+            (
+                "",
+                [
+                    &["deployments.apps", "zebras.x"][..],
+                    &LATE,
+                    &["apps.kappctrl.k14s.io"],
+                ]
+                .concat(),
+            ),
+            // A kind that a list names stays where the list has it.
+            (
+                "resourcequotas,-,apiservices.apiregistration.k8s.io",
+                [
+                    &[
+                        "resourcequotas",
+                        "apps.kappctrl.k14s.io",
+                        "deployments.apps",
+                        "zebras.x",
+                    ][..],
+                    &LATE[2..],
+                    &LATE[..1],
+                ]
+                .concat(),
+            ),
+        ] {
+            let order: Priorities = text.parse().unwrap();
+            let got: Vec<String> = order
+                .sequence(&archived, &Catalog::default())
+                .iter()
+                .map(ToString::to_string)
+                .filter(|name| archived.contains(&GroupResource::from(name.as_str())))
+                .collect();
+            assert_eq!(got, expected, "{text}");
+        }
     }
 
     #[test]

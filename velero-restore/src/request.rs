@@ -5,42 +5,15 @@ use std::sync::Arc;
 
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::artifact::VolumeInfo;
-use velero_core::filter::{IncludesExcludes, validate_lists, validate_namespace_lists};
-use velero_core::names::{is_namespace_name, valid_label_name};
-use velero_core::{Catalog, GroupResource, SelectorSet};
+use velero_core::filter::IncludesExcludes;
+use velero_core::modifier::ResourceModifiers;
+use velero_core::names::{DEFAULT_NAMESPACE, valid_label_name};
+use velero_core::{Catalog, SelectorSet};
 
-use crate::{Error, Priorities};
-
-/// Kinds that a restore never touches, and that may not be asked for. The operator writes them into
-/// `spec.excludedResources`. Mirrors upstream's `pkg/controller/restore_controller.go`.
-pub const NEVER_RESTORED: [&str; 9] = [
-    "nodes",
-    "events",
-    "events.events.k8s.io",
-    "backups.velero.io",
-    "restores.velero.io",
-    "resticrepositories.velero.io",
-    "csinodes.storage.k8s.io",
-    "volumeattachments.storage.k8s.io",
-    "backuprepositories.velero.io",
-];
-
-/// Work orders and their traces: restored, they would be carried out a second time.
-const WORK_ORDERS: [&str; 7] = [
-    "deletebackuprequests.velero.io",
-    "downloadrequests.velero.io",
-    "serverstatusrequests.velero.io",
-    "podvolumebackups.velero.io",
-    "podvolumerestores.velero.io",
-    "datadownloads.velero.io",
-    "datauploads.velero.io",
-];
-
-/// Whether objects of a resource are never restored.
-pub(crate) fn is_never_restored(resource: &GroupResource) -> bool {
-    let name = resource.to_string();
-    NEVER_RESTORED.contains(&name.as_str()) || WORK_ORDERS.contains(&name.as_str())
-}
+use crate::actions::{ActionConfig, InitRestoreHook};
+use crate::filters::Filters;
+use crate::validate::{label_faults, modifier_config_map, selectors_of, switch_of, validate};
+use crate::{Error, Priorities, VersionPriorities};
 
 /// A [`Restore`] whose spec has been checked, and what else a run needs to know.
 #[derive(Debug, Clone)]
@@ -50,6 +23,10 @@ pub struct RestoreRequest {
     volumes: HashMap<String, VolumeInfo>,
     pod_files: HashMap<(String, String), String>,
     priorities: Priorities,
+    action_config: ActionConfig,
+    init_hooks: InitRestoreHook,
+    wished_versions: VersionPriorities,
+    modifiers: Option<Arc<ResourceModifiers>>,
     backup_label: String,
     restore_label: String,
 }
@@ -62,15 +39,21 @@ impl RestoreRequest {
     pub fn resolve(restore: Restore) -> Result<Self, Error> {
         let mut messages = validate(&restore);
         messages.extend(label_faults(&restore));
-        let selectors = match selectors_of(&restore.spec) {
-            Ok(selectors) if messages.is_empty() => selectors,
-            _ => return Err(Error::Invalid { messages }),
+        let selectors = selectors_of(&restore.spec);
+        let init_hooks = InitRestoreHook::compile(&restore.spec.hooks);
+        let (Ok(selectors), Ok(init_hooks), true) = (selectors, init_hooks, messages.is_empty())
+        else {
+            return Err(Error::Invalid { messages });
         };
         Ok(Self {
             selectors,
             volumes: HashMap::new(),
             pod_files: HashMap::new(),
             priorities: Priorities::default(),
+            action_config: ActionConfig::default(),
+            init_hooks,
+            wished_versions: VersionPriorities::default(),
+            modifiers: None,
             backup_label: valid_label_name(&restore.spec.backup_name),
             restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
             restore: Arc::new(restore),
@@ -105,6 +88,59 @@ impl RestoreRequest {
     #[must_use]
     pub fn priorities(mut self, priorities: Priorities) -> Self {
         self.priorities = priorities;
+        self
+    }
+
+    /// Gives the rules that change objects before they are created: those of the ConfigMap that
+    /// [`modifier_config_map`] names, or any others.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use velero_core::api::Restore;
+    /// use velero_core::modifier::ResourceModifiers;
+    /// use velero_restore::RestoreRequest;
+    ///
+    /// let mut restore = Restore::default();
+    /// restore.metadata.name = Some("demo".into());
+    /// restore.spec.backup_name = "shop".into();
+    /// let rules = ResourceModifiers::parse(
+    ///     "version: v1
+    /// resourceModifierRules:
+    /// - conditions:
+    ///     groupResource: persistentvolumeclaims
+    ///   patches:
+    ///   - operation: add
+    ///     path: /spec/storageClassName
+    ///     value: premium
+    /// ",
+    /// )
+    /// .map_err(|faults| faults.join("; "))?;
+    /// let request = RestoreRequest::resolve(restore)?.modifiers(rules);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Namespaces that are made for the objects in them stay as the backup has them. A rule that fails for an object is
+    /// an error of the result; the object is restored without it.
+    #[must_use]
+    pub fn modifiers(mut self, rules: ResourceModifiers) -> Self {
+        self.modifiers = Some(Arc::new(rules));
+        self
+    }
+
+    /// Says what built-in actions are to change.
+    #[must_use]
+    pub fn configure_actions(mut self, config: ActionConfig) -> Self {
+        self.action_config = config;
+        self
+    }
+
+    /// Says in which versions objects are wanted, where [`RestoreOptions::api_group_versions`] lets versions be chosen.
+    ///
+    /// [`RestoreOptions::api_group_versions`]: crate::RestoreOptions::api_group_versions
+    #[must_use]
+    pub fn version_priorities(mut self, wishes: VersionPriorities) -> Self {
+        self.wished_versions = wishes;
         self
     }
 
@@ -144,12 +180,56 @@ impl RestoreRequest {
         &self.priorities
     }
 
+    pub(crate) fn modifier_rules(&self) -> Option<&ResourceModifiers> {
+        self.modifiers.as_deref()
+    }
+
+    /// An error when the spec names rules and there are none: without them other objects would be restored.
+    pub(crate) fn check_modifiers(&self) -> Result<(), Error> {
+        match modifier_config_map(&self.restore) {
+            Some(name) if self.modifiers.is_none() => Err(Error::Invalid {
+                messages: vec![format!(
+                    "resourceModifier {name:?}: the rules of this ConfigMap have not been given to the restore"
+                )],
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn action_config(&self) -> &ActionConfig {
+        &self.action_config
+    }
+
+    pub(crate) fn init_hooks(&self) -> &InitRestoreHook {
+        &self.init_hooks
+    }
+
+    pub(crate) fn wished_versions(&self) -> &VersionPriorities {
+        &self.wished_versions
+    }
+
+    /// Whether something that is not selected comes along; `switch` is the annotation that can say no.
+    pub(crate) fn brings(&self, switch: &str) -> bool {
+        switch_of(&self.restore, switch) != Some("false")
+    }
+
     pub(crate) fn backup_label(&self) -> &str {
         &self.backup_label
     }
 
     pub(crate) fn restore_label(&self) -> &str {
         &self.restore_label
+    }
+
+    /// Whether objects that are in the cluster and differ become what the backup has.
+    pub(crate) fn updates_existing(&self) -> bool {
+        self.spec().existing_resource_policy == "update"
+    }
+
+    /// The namespace of the Restore, and of Velero.
+    pub(crate) fn own_namespace(&self) -> &str {
+        let namespace = self.restore.metadata.namespace.as_deref();
+        namespace.unwrap_or(DEFAULT_NAMESPACE)
     }
 
     /// Whether data of volumes is wanted.
@@ -175,168 +255,20 @@ impl RestoreRequest {
                     .cloned(),
             ),
             cluster: spec.include_cluster_resources,
+            status: spec.restore_status.as_ref().map(|status| {
+                IncludesExcludes::new(
+                    catalog.resolve_all(&status.included_resources),
+                    catalog.resolve_all(&status.excluded_resources),
+                )
+            }),
         }
     }
-}
-
-/// The filters of a restore, bound to what a cluster serves.
-#[derive(Debug, Clone)]
-pub(crate) struct Filters {
-    pub(crate) resources: IncludesExcludes,
-    pub(crate) namespaces: IncludesExcludes,
-    pub(crate) cluster: Option<bool>,
-}
-
-impl Filters {
-    /// Whether cluster-scoped items are restored on their own account.
-    pub(crate) fn collects_cluster_scope(&self) -> bool {
-        self.cluster
-            .unwrap_or_else(|| self.namespaces.includes_everything())
-    }
-
-    /// Whether an item is kept that an action or another item asks for.
-    pub(crate) fn keeps_related(&self, resource: &GroupResource, namespace: &str) -> bool {
-        let scope = if namespace.is_empty() {
-            self.cluster != Some(false)
-        } else {
-            self.namespaces.should_include(namespace)
-        };
-        scope
-            && self.resources.should_include(&resource.to_string())
-            && !is_never_restored(resource)
-    }
-}
-
-fn selectors_of(spec: &RestoreSpec) -> Result<SelectorSet, velero_core::Error> {
-    SelectorSet::from_spec(
-        spec.label_selector.as_ref(),
-        Some(spec.or_label_selectors.as_slice()),
-    )
-}
-
-/// Checks the spec of a restore; gives one message for each fault. A schedule is resolved to a backup before.
-///
-/// Mirrors `validateAndComplete` in upstream's `pkg/controller/restore_controller.go`.
-pub fn validate(restore: &Restore) -> Vec<String> {
-    let spec = &restore.spec;
-    let mut faults = Vec::new();
-    for name in NEVER_RESTORED {
-        if spec.included_resources.iter().any(|r| r == name) {
-            faults.push(format!(
-                "includedResources: {name:?} is never restored; leave it out"
-            ));
-        }
-    }
-    faults.extend(validate_lists(
-        "resources",
-        &spec.included_resources,
-        &spec.excluded_resources,
-    ));
-    faults.extend(validate_namespace_lists(
-        &spec.included_namespaces,
-        &spec.excluded_namespaces,
-    ));
-    if let Err(error) = selectors_of(spec) {
-        faults.push(error.to_string());
-    }
-    if spec.backup_name.is_empty() {
-        let what = if spec.schedule_name.is_empty() {
-            "name the backup to restore"
-        } else {
-            "the schedule has not been resolved to one"
-        };
-        faults.push(format!("backupName is empty: {what}"));
-    }
-    for (source, target) in &spec.namespace_mapping {
-        if source.is_empty() || target.is_empty() {
-            faults.push(format!(
-                "namespaceMapping {source:?} to {target:?}: both names must be given"
-            ));
-        } else if !is_namespace_name(target) {
-            faults.push(format!(
-                "namespaceMapping {source:?} to {target:?}: {target:?} is no namespace name; at most 63 lower-case letters, \
-                 digits and '-' are, beginning and ending with a letter or digit"
-            ));
-        }
-    }
-    match spec.existing_resource_policy.as_str() {
-        "" | "none" => {}
-        "update" => faults.push(unhandled(
-            "existingResourcePolicy \"update\"",
-            "leave it empty or say \"none\"",
-        )),
-        other => faults.push(format!(
-            "existingResourcePolicy {other:?} is not known; \"none\" and \"update\" are"
-        )),
-    }
-    faults.extend(unhandled_fields(spec));
-    faults
-}
-
-/// Every restored object carries the names of backup and restore as labels; names of custom resources always can be.
-fn label_faults(restore: &Restore) -> Vec<String> {
-    let name = restore.metadata.name.as_deref().unwrap_or_default();
-    let named = [
-        ("metadata.name", name),
-        ("backupName", restore.spec.backup_name.as_str()),
-    ];
-    let wrong = named
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty() && !is_label_value(&valid_label_name(value)));
-    wrong
-        .map(|(field, value)| {
-            format!(
-                "{field} {value:?} cannot be the value of a label; letters, digits, '-', '_' and '.' can, with a letter or \
-                 digit at both ends"
-            )
-        })
-        .collect()
-}
-
-fn is_label_value(value: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    value
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && edge(value.chars().next())
-        && edge(value.chars().next_back())
-}
-
-fn unhandled(what: &str, instead: &str) -> String {
-    format!("{what} is not handled by this version; {instead}")
-}
-
-fn unhandled_fields(spec: &RestoreSpec) -> Vec<String> {
-    let mut faults = Vec::new();
-    if !spec.hooks.resources.is_empty() {
-        faults.push(unhandled("hooks", "leave them out"));
-    }
-    if let Some(modifier) = &spec.resource_modifier {
-        faults.push(unhandled(
-            &format!("resourceModifier {:?}", modifier.name),
-            "leave it out",
-        ));
-    }
-    if spec.restore_status.is_some() {
-        faults.push(unhandled("restoreStatus", "leave it out"));
-    }
-    if let Some(uploader) = &spec.uploader_config {
-        if uploader.write_sparse_files == Some(true) {
-            faults.push(unhandled("uploaderConfig.writeSparseFiles", "leave it out"));
-        }
-        if uploader.parallel_files_download > 0 {
-            faults.push(unhandled(
-                "uploaderConfig.parallelFilesDownload",
-                "leave it out",
-            ));
-        }
-    }
-    faults
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
     use serde_json::{Value, json};
 
     fn restore(spec: Value) -> Restore {
@@ -379,17 +311,41 @@ mod tests {
                 &["namespaceMapping \"a\" to \"Bad_NS\": \"Bad_NS\" is no namespace name"],
             ),
             (
-                json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}, "resourceModifier": {"kind": "ConfigMap", "name": "m"},
-                    "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
-                    "hooks": {"resources": [{"name": "h", "postHooks": []}]}}),
+                json!({"backupName": "b", "existingResourcePolicy": "update", "restoreStatus": {}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "hooks": {"resources": [
+                    {"name": "ok", "postHooks": [{"init": {"initContainers": [{"name": "n", "image": "i", "command": ["c"]}]}}]},
+                    {"name": "selector", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
+                    {"name": "init", "postHooks": [{}, {"init": {"initContainers": [{"name": "n", "command": []}, {}]}}]},
+                ]}}),
                 &[
-                    "update",
-                    "hooks",
-                    "resourceModifier",
-                    "restoreStatus",
-                    "writeSparseFiles",
-                    "parallelFilesDownload",
+                    "hooks.resources[1].labelSelector: ",
+                    "hooks.resources[2].postHooks[1].init.initContainers[0]: it has no image, no command",
+                    "initContainers[1]: it has no name, no image, no command; name, image and command must be given",
                 ],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "ConfigMap", "name": "m"}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "configmap", "name": "m"}}),
+                &[],
+            ),
+            (
+                json!({"backupName": "b", "resourceModifier": {"kind": "Secret", "name": ""}}),
+                &[
+                    "resourceModifier.kind \"Secret\" is not known",
+                    "resourceModifier.name is empty",
+                ],
+            ),
+            (
+                json!({"backupName": "b",
+                    "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
+                    "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": ["x"]}}]}]}}),
+                &["an exec hook", "writeSparseFiles", "parallelFilesDownload"],
             ),
         ] {
             let faults = validate(&restore(spec.clone()));
@@ -404,6 +360,27 @@ mod tests {
                 RestoreRequest::resolve(restore(spec)).is_ok(),
                 wanted.is_empty()
             );
+        }
+    }
+
+    #[test]
+    fn switches_are_true_or_false() {
+        for (value, brings) in [("true", Some(true)), ("false", Some(false)), ("no", None)] {
+            let mut restore = restore(json!({"backupName": "b"}));
+            let switch = (BRING_DEFINITIONS.to_owned(), value.to_owned());
+            restore.metadata.annotations = Some([switch].into());
+            let request = RestoreRequest::resolve(restore);
+            match (request, brings) {
+                (Ok(request), Some(brings)) => {
+                    assert_eq!(request.brings(BRING_DEFINITIONS), brings);
+                    assert!(request.brings(BRING_SERVICE_ACCOUNTS));
+                }
+                (Err(error), None) => assert_eq!(
+                    error.to_string(),
+                    "the restore is not valid: annotation x.velero.io/bring-definitions: \"no\" is neither \"true\" nor \"false\""
+                ),
+                (request, _) => panic!("{value}: {request:?}"),
+            }
         }
     }
 

@@ -9,8 +9,9 @@ use velero_core::plan::{ExclusionReason, RestorePlan};
 use velero_core::result::{Record, Severity};
 use velero_core::{Catalog, Selector};
 
+use crate::filters::NEVER_RESTORED;
 use crate::index::ArchiveIndex;
-use crate::request::{NEVER_RESTORED, RestoreRequest};
+use crate::request::RestoreRequest;
 
 /// One warning for each name of a filter or a mapping that stands for nothing. `all` is what the cluster serves and
 /// what definitions of the archive bring.

@@ -54,13 +54,16 @@ fn decide(info: Option<&VolumeInfo>, deleted_with_claim: bool, wants_data: bool)
     }
 }
 
-/// Prepares a PersistentVolume that is restored: its claim lies in the target namespace and binds it anew.
-pub(crate) fn prepare_volume(item: &mut ItemTree, request: &RestoreRequest) {
+/// Prepares a PersistentVolume that is restored: its claim lies in the target namespace and binds it anew. `true` when
+/// that is another namespace.
+pub(crate) fn prepare_volume(item: &mut ItemTree, request: &RestoreRequest) -> bool {
     let source = item.str_at("/spec/claimRef/namespace").to_owned();
+    let target = request.target_namespace(&source);
     if let Some(namespace) = item.at_mut("/spec/claimRef/namespace") {
-        *namespace = request.target_namespace(&source).into();
+        *namespace = target.into();
     }
     reset_binding(item);
+    source != target
 }
 
 /// Prepares a claim whose volume is `fate`.

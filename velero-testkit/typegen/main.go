@@ -271,6 +271,9 @@ func fields(t reflect.Type, props map[string]any, prefix string, numbered bool, 
 		if strings.Contains(strategy, "retainKeys") {
 			flags += "^"
 		}
+		if strategy == "replace" {
+			flags += "~"
+		}
 		if strings.Contains(strategy, "merge") {
 			flags += "@" + f.Tag.Get("patchMergeKey")
 		}

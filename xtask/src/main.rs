@@ -9,6 +9,7 @@ mod bench;
 mod cargo;
 mod crds;
 mod e2e;
+mod merge_keys;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ enum Command {
     Bench(bench::Args),
     /// Write the CustomResourceDefinitions in velero-core/crds.
     Crds(crds::Args),
+    /// Write the table that strategic merge patches work from, velero-core/src/modifier/types.txt.
+    MergeKeys(merge_keys::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::E2e(args) => e2e::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Crds(args) => crds::run(&args),
+        Command::MergeKeys(args) => merge_keys::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,11 +3,14 @@
 //! `*` and `**` stand for any characters, dots included, `?` for one; `[abc]` and `[!abc]` for one of a list, `[a-c]` and
 //! `[!a-c]` for one of a single range; `{a,b*}` for alternatives, which nest; `\` takes the next character as it is.
 //! Unlike in shells, brackets hold either a list or one range, and `^` is a character like any other.
+//!
+//! With a separator, `*` and `?` stand for other characters only, `**` for any; brackets may hold it.
 
 /// A compiled glob.
 #[derive(Debug, Clone)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     steps: Vec<Step>,
+    separator: Option<char>,
 }
 
 /// One instruction of the machine that a glob becomes; the last one is `End`.
@@ -15,8 +18,10 @@ pub(super) struct Glob {
 enum Step {
     /// Takes one character.
     One(Class),
-    /// Takes any number of characters.
-    Run,
+    /// Takes any number of characters, of separators only where it crosses them.
+    Run {
+        crosses: bool,
+    },
     /// Goes on at each of these steps.
     Split(Vec<usize>),
     /// Goes on at this step.
@@ -46,8 +51,18 @@ impl Class {
 impl Glob {
     /// Compiles a pattern; `None` when it does not parse.
     pub(super) fn new(pattern: &str) -> Option<Self> {
+        Self::compile(pattern, None)
+    }
+
+    /// Compiles a pattern of names that have parts; `None` when it does not parse.
+    pub(crate) fn of_parts(pattern: &str, separator: char) -> Option<Self> {
+        Self::compile(pattern, Some(separator))
+    }
+
+    fn compile(pattern: &str, separator: Option<char>) -> Option<Self> {
         let mut compiler = Compiler {
             chars: pattern.chars().collect(),
+            separator,
             at: 0,
             steps: Vec::new(),
             groups: Vec::new(),
@@ -55,11 +70,12 @@ impl Glob {
         compiler.run()?;
         Some(Self {
             steps: compiler.steps,
+            separator,
         })
     }
 
     /// Whether the whole of `name` matches.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let (mut now, mut next) = (Places::new(&self.steps), Places::new(&self.steps));
         now.enter(&self.steps, 0);
         for c in name.chars() {
@@ -67,7 +83,9 @@ impl Glob {
             for at in &now.list {
                 match &self.steps[*at] {
                     Step::One(class) if class.has(c) => next.enter(&self.steps, at + 1),
-                    Step::Run => next.enter(&self.steps, *at),
+                    Step::Run { crosses } if *crosses || self.separator != Some(c) => {
+                        next.enter(&self.steps, *at);
+                    }
                     _ => {}
                 }
             }
@@ -111,7 +129,7 @@ impl Places {
             match &steps[at] {
                 Step::Split(targets) => waiting.extend(targets),
                 Step::Jump(target) => waiting.push(*target),
-                Step::Run => {
+                Step::Run { .. } => {
                     self.list.push(at);
                     waiting.push(at + 1);
                 }
@@ -130,6 +148,7 @@ struct Group {
 
 struct Compiler {
     chars: Vec<char>,
+    separator: Option<char>,
     at: usize,
     steps: Vec<Step>,
     groups: Vec<Group>,
@@ -145,12 +164,14 @@ impl Compiler {
     fn run(&mut self) -> Option<()> {
         while let Some(c) = self.next() {
             match c {
-                '*' => {
-                    if !matches!(self.steps.last(), Some(Step::Run)) {
-                        self.steps.push(Step::Run);
-                    }
-                }
-                '?' => self.steps.push(Step::One(Class::Any)),
+                '*' => self.star(),
+                '?' => self.steps.push(Step::One(match self.separator {
+                    None => Class::Any,
+                    Some(c) => Class::Among {
+                        chars: vec![c],
+                        not: true,
+                    },
+                })),
                 '[' => {
                     let class = self.class()?;
                     self.steps.push(Step::One(class));
@@ -179,6 +200,17 @@ impl Compiler {
         }
         self.steps.push(Step::End);
         Some(())
+    }
+
+    fn star(&mut self) {
+        let mut crosses = self.separator.is_none();
+        if !crosses && self.chars.get(self.at) == Some(&'*') {
+            self.at += 1;
+            crosses = true;
+        }
+        if !matches!(self.steps.last(), Some(Step::Run { crosses: last }) if *last == crosses) {
+            self.steps.push(Step::Run { crosses });
+        }
     }
 
     fn alternative(&mut self) {
@@ -275,6 +307,45 @@ mod tests {
         ] {
             assert!(Glob::new(broken).is_none(), "{broken}");
         }
+    }
+
+    #[test]
+    fn names_with_parts() {
+        for (pattern, yes, no) in [
+            ("*", &["pods", ""][..], &["deployments.apps"][..]),
+            ("**", &["pods", "deployments.apps", "a.b.c"], &[]),
+            ("***", &["pods", "a.b.c"], &[]),
+            (
+                "*.apps",
+                &["deployments.apps", ".apps"],
+                &["apps", "a.b.apps"],
+            ),
+            ("**.apps", &["a.b.apps"], &["a.b"]),
+            ("*.*", &["a.b"], &["a", "a.b.c"]),
+            ("*.**", &["a.b", "a.b.c"], &["a"]),
+            (
+                "*s.snapshot.**",
+                &["volumes.snapshot.storage.k8s.io"],
+                &["volumes"],
+            ),
+            ("pod?", &["pods"], &["pod.", "pod"]),
+            (
+                "{pods,*.apps}",
+                &["pods", "deployments.apps"],
+                &["services"],
+            ),
+            ("a[.]b", &["a.b"], &["ab"]),
+            ("pods", &["pods"], &["pods.x", "xpods"]),
+        ] {
+            let glob = Glob::of_parts(pattern, '.').unwrap();
+            for name in yes {
+                assert!(glob.matches(name), "{pattern} should match {name}");
+            }
+            for name in no {
+                assert!(!glob.matches(name), "{pattern} should not match {name}");
+            }
+        }
+        assert!(Glob::of_parts("[", '.').is_none());
     }
 
     #[test]

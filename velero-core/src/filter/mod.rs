@@ -6,6 +6,7 @@ mod namespaces;
 mod pattern;
 mod scope;
 
+pub(crate) use glob::Glob;
 pub use lists::{IncludesExcludes, validate_lists, validate_namespace_lists};
 pub use namespaces::NamespaceFilter;
 pub use pattern::Pattern;

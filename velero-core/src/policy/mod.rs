@@ -24,7 +24,6 @@ mod condition;
 mod facts;
 mod filters;
 mod parse;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,29 +1,17 @@
 //! From YAML to policies.
 
-use serde_json::Value;
-
-use super::walk::{Faults, Place};
 use super::{
     CapacityRange, CsiCondition, IncludeExcludePolicy, NfsCondition, ResourcePolicies,
     VolumeAction, VolumeActionKind, VolumeConditions, VolumePolicy,
 };
 use crate::Quantity;
 use crate::result::chain;
+use crate::walk::{Faults, Octal, Place, document};
 
 const VERSION: &str = "v1";
 
-/// How much of a document may come from aliases: far more than policies need, and no burden.
-const MAX_REPEATED: usize = 20_000;
-
 pub(super) fn policies(yaml: &str) -> Result<ResourcePolicies, Faults> {
-    let options = serde_saphyr::options! {
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
-    };
-    let document: Value = serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
-        let text = error.without_snippet().to_string();
-        let line: Vec<&str> = text.split_whitespace().collect();
-        vec![format!("it is no yaml document: {}", line.join(" "))]
-    })?;
+    let document = document(yaml, Octal::Marked).map_err(|fault| vec![fault])?;
     if document.is_null() {
         return Err(vec![format!(
             "it is empty; it needs \"version: {VERSION}\" and volumePolicies or includeExcludePolicy"

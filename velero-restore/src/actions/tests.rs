@@ -12,13 +12,16 @@ use velero_core::{
 
 use super::*;
 
+mod configured;
+
 /// A cluster that holds ServiceAccounts by namespace and name.
 struct Accounts(Vec<(&'static str, &'static str)>, Catalog);
 
 #[async_trait]
 impl ClusterReader for Accounts {
-    async fn get(&self, _: &ResourceIdentifier) -> Result<Option<ItemTree>, ActionError> {
-        Ok(None)
+    async fn get(&self, id: &ResourceIdentifier) -> Result<Option<ItemTree>, ActionError> {
+        let found = id.group_resource.is("storage.k8s.io", "storageclasses") && id.name == "fast";
+        Ok(found.then(|| ItemTree::new(json!({"metadata": {"name": "fast"}})).unwrap()))
     }
 
     async fn list(
@@ -39,6 +42,14 @@ impl ClusterReader for Accounts {
 }
 
 fn run(action: &dyn RestoreItemAction, spec: Value, item: Value) -> RestoreOutcome {
+    try_run(action, spec, item).unwrap()
+}
+
+fn try_run(
+    action: &dyn RestoreItemAction,
+    spec: Value,
+    item: Value,
+) -> Result<RestoreOutcome, ActionError> {
     let restore: Restore =
         serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": spec})).unwrap();
     let cluster = Accounts(
@@ -57,7 +68,7 @@ fn run(action: &dyn RestoreItemAction, spec: Value, item: Value) -> RestoreOutco
         archived: Arc::new(item.clone()),
         item,
     };
-    futures::executor::block_on(action.execute(input, &cx)).unwrap()
+    futures::executor::block_on(action.execute(input, &cx))
 }
 
 #[track_caller]
@@ -75,8 +86,17 @@ fn additional(outcome: &RestoreOutcome) -> Vec<String> {
 
 #[test]
 fn names_are_sorted() {
-    let names: Vec<String> = built_in().iter().map(|a| a.name().to_owned()).collect();
-    assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+    let mut config = ActionConfig::default();
+    config.storage_classes.insert("a".into(), "b".into());
+    config.images = configured::changes(&[("a", "b")]);
+    for (actions, count) in [
+        (built_in(), 13),
+        (configured(&config, InitRestoreHook::default()), 15),
+    ] {
+        let names: Vec<String> = actions.iter().map(|a| a.name().to_owned()).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        assert_eq!(names.len(), count);
+    }
 }
 
 #[test]

@@ -6,15 +6,22 @@ use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
 use velero_core::result::{Severity, chain};
 use velero_core::{ApiResource, ItemTree, RawItem};
 
-use super::item::{Work, ownership_of};
+use super::item::{RESTORE_LABELS, Work};
 use super::run::Run;
-use crate::ownership::{Ownership, after_conflict, patch_body};
+use super::status::{StatusWrite, wants_status};
+use crate::ownership::{self, Ownership, after_conflict, is_status, patch_body};
 use crate::result::ItemAction;
 
 /// Tries to set managedFields while others write to the object.
 const PATCH_TRIES: usize = 5;
 /// What is said of an object that went meanwhile.
 const GONE: &str = "was deleted before its managed fields were set";
+
+/// What is to be done about an object once it is created.
+struct Rest {
+    ownership: Ownership,
+    status: Option<StatusWrite>,
+}
 
 impl Run {
     /// Creates the object, or deals with one that is there.
@@ -32,8 +39,8 @@ impl Run {
         {
             return self.existing(work, resource, &item, live, None).await;
         }
-        let ownership = ownership_of(&mut item);
-        let manager = match &ownership {
+        let rest = rest_of(work, resource, &mut item);
+        let manager = match &rest.ownership {
             Ownership::Create(manager) => manager.as_str(),
             Ownership::CreateThenPatch(_) => crate::ownership::OWN_MANAGER,
         };
@@ -44,11 +51,8 @@ impl Run {
             .create(resource, work.namespace, item.name(), body, &options)
             .await
         {
-            Ok(live) => self.created(work, resource, live, ownership).await,
-            Err(error) => {
-                self.not_created(work, resource, &item, ownership, error)
-                    .await
-            }
+            Ok(live) => self.created(work, resource, live, rest).await,
+            Err(error) => self.not_created(work, resource, &item, rest, error).await,
         }
     }
 
@@ -56,14 +60,22 @@ impl Run {
         &self,
         work: &mut Work<'_>,
         resource: &ApiResource,
-        live: RawItem,
-        ownership: Ownership,
+        mut live: RawItem,
+        rest: Rest,
     ) {
         work.set(ItemAction::Created);
         if live.head().name != work.item.name {
             work.name = Some(live.head().name.clone());
         }
-        if let Ownership::CreateThenPatch(entries) = ownership {
+        let mut has_status = true;
+        if let Some(write) = &rest.status {
+            (live, has_status) = match self.write_status(work, resource, live, write).await {
+                Ok(live) => (live, true),
+                Err(live) => (live, false),
+            };
+        }
+        if let Ownership::CreateThenPatch(mut entries) = rest.ownership {
+            entries.retain(|entry| has_status || !is_status(entry));
             self.patch_managed_fields(work, resource, live, entries)
                 .await;
         }
@@ -74,7 +86,7 @@ impl Run {
         work: &mut Work<'_>,
         resource: &ApiResource,
         wanted: &ItemTree,
-        ownership: Ownership,
+        rest: Rest,
         error: velero_cluster::Error,
     ) {
         if matches!(
@@ -106,11 +118,11 @@ impl Run {
             && live
                 .head()
                 .labels
-                .get(super::item::RESTORE_LABELS[1])
+                .get(RESTORE_LABELS[1])
                 .is_some_and(|l| l == self.request.restore_label());
         if ours {
             // The first try was carried out, only its answer was lost.
-            return self.created(work, resource, live, ownership).await;
+            return self.created(work, resource, live, rest).await;
         }
         self.existing(work, resource, wanted, live, Some(error))
             .await;
@@ -193,6 +205,29 @@ impl Run {
     }
 }
 
+/// Decides in whose names the object and its status are written. Where a kind has no status of its own to write, the
+/// status goes with the object.
+fn rest_of(work: &mut Work<'_>, resource: &ApiResource, item: &mut ItemTree) -> Rest {
+    let wanted = wants_status(&work.stage.filters, work.item.resource, item);
+    match work.status.take().filter(|_| wanted) {
+        Some(status) if resource.has_status => {
+            let (ownership, manager) =
+                ownership::decide_with_status(item, &RESTORE_LABELS, &status);
+            let status = Some(StatusWrite { status, manager });
+            Rest { ownership, status }
+        }
+        status => {
+            if let (Some(status), Some(object)) = (status, item.as_value_mut().as_object_mut()) {
+                object.insert("status".into(), status);
+            }
+            Rest {
+                ownership: ownership::decide(item, &RESTORE_LABELS),
+                status: None,
+            }
+        }
+    }
+}
+
 /// The object as it is sent.
 fn json_of(item: &ItemTree) -> Bytes {
     // Keys of a tree are text and its numbers are finite, so that it always has a JSON form.
@@ -202,6 +237,6 @@ fn json_of(item: &ItemTree) -> Bytes {
 }
 
 /// Kubernetes puts this account into each namespace a moment after it was created.
-fn is_default_account(item: &ItemTree) -> bool {
+pub(super) fn is_default_account(item: &ItemTree) -> bool {
     item.api_version() == "v1" && item.kind() == "ServiceAccount" && item.name() == "default"
 }

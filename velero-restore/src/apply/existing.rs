@@ -1,15 +1,18 @@
 //! Objects that are in the cluster already.
 
+use serde_json::Value;
 use velero_cluster::{PatchKind, WriteOptions};
 use velero_core::result::chain;
 use velero_core::{ApiResource, ItemTree, RawItem};
 
+use super::create::is_default_account;
 use super::item::Work;
 use super::run::Run;
-use crate::compare::{is_made_by_clusters, same};
+use crate::compare::{belongs_to_velero, is_made_by_clusters, same};
 use crate::merge_account::merge_patch;
 use crate::reset::set_namespace;
 use crate::result::ItemAction;
+use crate::update_patch::{label_patch, update_patch};
 
 /// Why an equal object is skipped.
 const UNCHANGED: &str = "it is in the cluster, as it is in the backup";
@@ -40,8 +43,10 @@ impl Run {
             return work.leave("not restored: the object in the cluster is being deleted");
         }
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
-        if same(&live, wanted) || Self::same_as_backed_up(work, &live) {
-            return work.keep(UNCHANGED);
+        let as_it_was = |work: &mut Work<'_>| !work.remade && Self::same_as_backed_up(work, &live);
+        if same(&live, wanted) || as_it_was(work) {
+            work.keep(UNCHANGED);
+            return self.relabel(work, resource, &live, wanted).await;
         }
         if is_made_by_clusters(&live) {
             return work.keep("it is in the cluster, which makes its own");
@@ -54,9 +59,98 @@ impl Run {
             Some(error) => format!(" (creating it was refused: {})", chain(&error)),
             None => String::new(),
         };
+        if self.request.updates_existing() {
+            return self.update(work, resource, &live, wanted, &because).await;
+        }
         work.leave(format!(
             "not restored: the object in the cluster differs from the one in the backup{because}"
         ));
+    }
+
+    /// Makes an object of the cluster what the backup has, as the policy `update` asks for.
+    async fn update(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        live: &ItemTree,
+        wanted: &ItemTree,
+        because: &str,
+    ) {
+        if belongs_to_velero(live, self.request.own_namespace()) {
+            return work.leave(
+                "not updated: it differs from the one in the backup, and belongs to Velero itself",
+            );
+        }
+        if let Some(claim) = holder(live, wanted) {
+            return work.leave(format!(
+                "not updated: the volume in the cluster is bound to another claim, {claim}"
+            ));
+        }
+        let archived = work.archived();
+        let owners = archived
+            .as_deref()
+            .map_or(&[][..], |a| a.array_at("/metadata/managedFields"));
+        let Some(patch) = update_patch(live, wanted, owners) else {
+            return work.set(ItemAction::Updated);
+        };
+        match self.merge_into(work, resource, live, &patch).await {
+            Ok(()) => work.set(ItemAction::Updated),
+            Err(error) => {
+                work.leave(format!(
+                    "cannot be updated to what the backup has: {}{because}",
+                    chain(&error)
+                ));
+                self.relabel(work, resource, live, wanted).await;
+            }
+        }
+    }
+
+    /// Writes the labels of this restore on an object that stays as it is otherwise, where the policy is `update`.
+    async fn relabel(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        live: &ItemTree,
+        wanted: &ItemTree,
+    ) {
+        if !self.request.updates_existing()
+            || is_made_by_clusters(live)
+            || is_default_account(live)
+            || belongs_to_velero(live, self.request.own_namespace())
+        {
+            return;
+        }
+        let Some(patch) = label_patch(live, wanted) else {
+            return;
+        };
+        if let Err(error) = self.merge_into(work, resource, live, &patch).await {
+            work.fail(format!(
+                "the labels of the restore cannot be written: {}",
+                chain(&error)
+            ));
+        }
+    }
+
+    async fn merge_into(
+        &self,
+        work: &Work<'_>,
+        resource: &ApiResource,
+        live: &ItemTree,
+        patch: &Value,
+    ) -> Result<(), velero_cluster::Error> {
+        let options = WriteOptions::default();
+        self.cluster
+            .patch(
+                resource,
+                work.namespace,
+                live.name(),
+                PatchKind::Merge,
+                None,
+                patch.to_string().into(),
+                &options,
+            )
+            .await
+            .map(|_| ())
     }
 
     /// Whether a live object is still what was backed up, its namespace aside.
@@ -65,6 +159,10 @@ impl Run {
             return false;
         };
         let mut item = (*archived).clone();
+        if let Some(rules) = work.run.request.modifier_rules() {
+            // An object that is as it was backed up is not as the rules want it; what they fail at is recorded already.
+            rules.apply(work.item.resource, &mut item);
+        }
         set_namespace(&mut item, work.namespace);
         same(live, &item)
     }
@@ -79,26 +177,26 @@ impl Run {
         let Some(patch) = merge_patch(live, wanted) else {
             return work.keep("the account in the cluster has all of it");
         };
-        let body = patch.to_string().into();
-        let options = WriteOptions::default();
-        let patched = self
-            .cluster
-            .patch(
-                resource,
-                work.namespace,
-                live.name(),
-                PatchKind::Merge,
-                None,
-                body,
-                &options,
-            )
-            .await;
-        match patched {
-            Ok(_) => work.set(ItemAction::Updated),
-            Err(error) => work.leave(format!(
-                "cannot be merged into the account in the cluster: {}",
-                chain(&error)
-            )),
+        match self.merge_into(work, resource, live, &patch).await {
+            Ok(()) => work.set(ItemAction::Updated),
+            Err(error) => {
+                work.leave(format!(
+                    "cannot be merged into the account in the cluster: {}",
+                    chain(&error)
+                ));
+                self.relabel(work, resource, live, wanted).await;
+            }
         }
     }
+}
+
+/// The claim that a bound volume would be taken from.
+fn holder(live: &ItemTree, wanted: &ItemTree) -> Option<String> {
+    let claim = |item: &ItemTree| {
+        let at = |field: &str| item.str_at(&format!("/spec/claimRef/{field}")).to_owned();
+        (at("namespace"), at("name"))
+    };
+    let bound = live.kind() == "PersistentVolume" && live.str_at("/status/phase") == "Bound";
+    let (namespace, name) = claim(live);
+    (bound && claim(live) != claim(wanted)).then(|| format!("{namespace}/{name}"))
 }

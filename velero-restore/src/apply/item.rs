@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use velero_core::plan::ItemId;
 use velero_core::result::{Record, Severity, chain};
 use velero_core::{GroupResource, ItemTree};
@@ -11,7 +12,6 @@ use velero_core::{GroupResource, ItemTree};
 use super::run::{Run, Stage};
 use super::states::{Claim, Ticket};
 use crate::index::{IndexedItem, is_crd};
-use crate::ownership;
 use crate::reset::{label, reset, set_namespace};
 use crate::result::ItemAction;
 use crate::volumes::{VolumeFate, fate, prepare_claim, prepare_volume};
@@ -36,6 +36,10 @@ pub(super) struct Work<'a> {
     bytes: Bytes,
     /// The tree of these bytes, where somebody has asked for it.
     archived: Option<Arc<ItemTree>>,
+    /// Whether it is to be another than it was, beyond what its old cluster gave it.
+    pub(super) remade: bool,
+    /// The status that the archive has.
+    pub(super) status: Option<Value>,
     pub(super) action: Option<ItemAction>,
     /// Why nothing is done with it, where that is so.
     skipped: &'static str,
@@ -198,6 +202,8 @@ impl Run {
             namespace,
             bytes: Bytes::new(),
             archived: None,
+            remade: false,
+            status: None,
             action: None,
             skipped: "nothing is left to be done",
             name: None,
@@ -289,16 +295,18 @@ impl Run {
         if is_volume && fate(work.item.name, &self.index, &self.request).is_provisioned() {
             return work.skip("its claim gets a new volume");
         }
+        work.status = item.remove("", "status").filter(|status| !status.is_null());
         if reset(&mut item).is_none() {
             return work.fail("cannot be restored: it has no metadata");
         }
         if is_volume {
-            prepare_volume(&mut item, &self.request);
+            work.remade = prepare_volume(&mut item, &self.request);
         }
         let Some(mut item) = self.run_actions(stage, work, item).await else {
             return;
         };
         let lost = self.prepare_claim(work, &mut item);
+        self.modify(work, &mut item);
         set_namespace(&mut item, work.namespace);
         label(
             &mut item,
@@ -357,8 +365,3 @@ pub(super) const RESTORE_LABELS: [&str; 2] = [
     velero_core::names::labels::BACKUP_NAME,
     velero_core::names::labels::RESTORE_NAME,
 ];
-
-/// Decides who creates the object.
-pub(super) fn ownership_of(item: &mut ItemTree) -> ownership::Ownership {
-    ownership::decide(item, &RESTORE_LABELS)
-}

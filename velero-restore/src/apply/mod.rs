@@ -3,11 +3,13 @@
 mod create;
 mod existing;
 mod item;
+mod modify;
 mod namespaces;
 mod related;
 mod run;
 mod run_actions;
 mod states;
+mod status;
 mod waits;
 mod waves;
 

@@ -16,10 +16,11 @@ use velero_core::{
     Timestamp,
 };
 
+use super::modify::Modified;
 use super::namespaces::Namespaces;
 use super::states::States;
+use crate::filters::Filters;
 use crate::index::{ArchiveIndex, Location, Spool};
-use crate::request::Filters;
 use crate::result::ItemAction;
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
 
@@ -37,6 +38,7 @@ pub(crate) struct Run {
     pub(super) planned: HashMap<String, String>,
     /// Pods by namespace and name in the archive whose files are backed up without a claim, and by which method.
     pub(super) pod_files: HashMap<(String, String), String>,
+    pub(super) modified: Modified,
     progress: Arc<dyn Progress>,
     total: AtomicU64,
     done: AtomicU64,
@@ -102,6 +104,7 @@ impl Run {
         Self {
             states: States::new(parts.index.slots()),
             pod_files: parts.request.pod_files(),
+            modified: Modified::new(&parts.request),
             cluster: parts.cluster,
             request: parts.request,
             index: parts.index,
@@ -195,6 +198,7 @@ impl Run {
 
     /// The result, when the run has ended.
     pub(crate) fn into_result(self) -> RestoreResult {
+        self.modified.log();
         let mut result = self
             .tally
             .into_inner()

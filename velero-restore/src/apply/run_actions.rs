@@ -10,6 +10,7 @@ use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
 use super::item::Work;
 use super::run::{Run, Stage};
+use crate::actions::only_resets;
 
 impl Run {
     /// Runs the actions that want to see the item; `None` when it is not to be created.
@@ -36,6 +37,7 @@ impl Run {
                 work.fail("cannot be decoded a second time");
                 return None;
             };
+            let before = (!only_resets(bound.action.name())).then(|| item.clone());
             let input = RestoreInput { item, archived };
             let outcome = match self.call(stage, &bound.action, input).await {
                 Ok(outcome) => outcome,
@@ -49,6 +51,7 @@ impl Run {
                 return None;
             }
             item = outcome.item;
+            work.remade |= before.is_some_and(|before| before != item);
             let existing = self
                 .restore_related(stage, work, &outcome.additional_items)
                 .await;

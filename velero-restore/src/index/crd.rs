@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use velero_core::{ApiResource, GroupResource, RawItem};
 
+use crate::versions::rank;
+
 /// Whether a resource is CustomResourceDefinitions.
 pub(crate) fn is_crd(resource: &GroupResource) -> bool {
     resource.is("apiextensions.k8s.io", "customresourcedefinitions")
@@ -108,37 +110,10 @@ pub(crate) fn resources_of(item: &RawItem) -> Vec<ApiResource> {
         .collect()
 }
 
-/// Kubernetes' version priority: stable before beta before alpha, newest first; anything else comes last.
-fn rank(version: &str) -> (u8, u32, u32) {
-    let number = |text: &str| text.parse::<u32>().ok();
-    let Some(rest) = version.strip_prefix('v') else {
-        return (0, 0, 0);
-    };
-    for (word, level) in [("beta", 2), ("alpha", 1)] {
-        if let Some((major, minor)) = rest.split_once(word) {
-            return match (number(major), number(minor)) {
-                (Some(major), Some(minor)) => (level, major, minor),
-                _ => (0, 0, 0),
-            };
-        }
-    }
-    number(rest).map_or((0, 0, 0), |major| (3, major, 0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn version_priority() {
-        let mut versions = ["v1beta1", "foo", "v2", "v10", "v1alpha2", "v1beta10", "v1"];
-        versions.sort_by_key(|v| std::cmp::Reverse(rank(v)));
-        assert_eq!(
-            versions,
-            ["v10", "v2", "v1", "v1beta10", "v1beta1", "v1alpha2", "foo"]
-        );
-    }
 
     #[test]
     fn served_versions_become_resources() {

@@ -72,8 +72,26 @@ pub(crate) fn facts_of(resource: &GroupResource, item: &RawItem, labels_match: b
     facts
 }
 
+/// The ServiceAccount that a pod names. The one called `default` is in every namespace.
+pub(crate) fn account_of(pod: &RawItem) -> Option<String> {
+    let name = part::<Pod>(pod).spec.service_account_name;
+    name.filter(|name| !name.is_empty() && name != "default")
+}
+
 fn part<T: Default + for<'de> Deserialize<'de>>(item: &RawItem) -> T {
     serde_json::from_slice(item.json()).unwrap_or_default()
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Pod {
+    spec: PodSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    service_account_name: Option<String>,
 }
 
 #[derive(Deserialize, Default)]

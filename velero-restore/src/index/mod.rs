@@ -4,13 +4,17 @@ mod crd;
 mod facts;
 mod read;
 mod spool;
+mod versions;
 
 pub(crate) use crd::is_crd;
 pub use facts::Facts;
 pub use spool::{Location, Spool};
 
+use std::collections::BTreeSet;
+
 use velero_core::plan::ItemId;
 use velero_core::{ApiResource, GroupResource};
+use versions::Versions;
 
 /// One item of the index; names lie in one text.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +64,10 @@ pub struct IndexedItem<'a> {
 
 /// An index over the items of one archive: about 40 bytes and the name for each.
 ///
-/// Only items below unversioned paths are in it, as every archive has them there; of two entries with one path the
-/// later one counts.
+/// Its items are those below unversioned paths, as every archive has them there; of two entries with one path the
+/// later one counts. Other versions of them are read where [`RestoreOptions::api_group_versions`] asks for it.
+///
+/// [`RestoreOptions::api_group_versions`]: crate::RestoreOptions::api_group_versions
 #[derive(Debug, Default)]
 pub struct ArchiveIndex {
     resources: Vec<GroupResource>,
@@ -73,6 +79,9 @@ pub struct ArchiveIndex {
     order: Vec<u32>,
     faults: Vec<Fault>,
     definitions: Vec<(ItemId, Vec<ApiResource>)>,
+    /// ServiceAccounts, by namespace and name, that pods name which labels select and which have not run to their end.
+    accounts: BTreeSet<(String, String)>,
+    versions: Versions,
     format: Option<String>,
 }
 
@@ -115,6 +124,11 @@ impl ArchiveIndex {
     /// CustomResourceDefinitions and the resources they bring.
     pub fn definitions(&self) -> &[(ItemId, Vec<ApiResource>)] {
         &self.definitions
+    }
+
+    /// ServiceAccounts, by namespace and name, that pods name which are of use.
+    pub(crate) fn accounts(&self) -> &BTreeSet<(String, String)> {
+        &self.accounts
     }
 
     /// The item at a position; `None` for positions of another index and for entries that a later one replaces.

@@ -13,7 +13,7 @@ use velero_core::result::chain;
 use velero_core::{GroupResource, RawItem, SelectorSet};
 
 use super::crd::{is_crd, resources_of};
-use super::facts::facts_of;
+use super::facts::{account_of, facts_of};
 use super::spool::SpoolWriter;
 use super::{ArchiveIndex, Entry, Facts, Fault, Spool};
 use crate::{Error, RestoreOptions};
@@ -36,17 +36,23 @@ impl ArchiveIndex {
             options.spool_memory,
         );
         let mut failed = None;
-        let read = ArchiveReader::new(source).for_each(|kind, data| match kind {
-            EntryKind::Item(path) if path.version == VersionDir::Unversioned => {
-                match pass.take(path, data) {
-                    Ok(()) => Ok(ControlFlow::Continue(())),
-                    Err(error) => {
-                        failed = Some(error);
-                        Ok(ControlFlow::Break(()))
-                    }
+        let read = ArchiveReader::new(source).for_each(|kind, data| {
+            let taken = match kind {
+                EntryKind::Item(path) if path.version == VersionDir::Unversioned => {
+                    pass.take(path, data)
                 }
-            }
-            _ => Ok(ControlFlow::Continue(())),
+                EntryKind::Item(path) if options.api_group_versions => {
+                    pass.take_version(path, data)
+                }
+                _ => Ok(()),
+            };
+            Ok(match taken {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            })
         });
         if let Some(error) = failed {
             return Err(error);
@@ -129,8 +135,16 @@ impl<'a> Pass<'a> {
         if is_crd(&path.group_resource) {
             self.index.definitions.push((id, resources_of(&item)));
         }
-        let head = item.head();
-        let kind = (head.api_version.clone(), head.kind.clone());
+        if path.group_resource == GroupResource::core("pods")
+            && facts.has(Facts::LABELS_MATCH)
+            && !facts.has(Facts::COMPLETED)
+            && !facts.has(Facts::MIRROR_POD)
+            && let Some(account) = account_of(&item)
+        {
+            let account = (path.namespace.clone(), account);
+            self.index.accounts.insert(account);
+        }
+        let kind = self.kind(&item)?;
         let entry = Entry {
             location,
             name_at: limit(self.index.names.len(), "bytes of names")?,
@@ -144,15 +158,39 @@ impl<'a> Pass<'a> {
                     as usize,
                 "resources",
             )?,
-            kind: limit(
-                self.kinds.number(&kind, &mut self.index.kinds) as usize,
-                "kinds",
-            )?,
+            kind,
             facts,
         };
         self.index.names.push_str(&path.name);
         self.index.entries.push(entry);
         Ok(())
+    }
+
+    /// Takes an item in a version of its own folder. The preferred one is the one that the unversioned path has.
+    fn take_version(&mut self, path: ItemPath, data: Vec<u8>) -> Result<(), Error> {
+        let versions = &mut self.index.versions;
+        match &path.version {
+            VersionDir::Unversioned => {}
+            VersionDir::Preferred(version) => versions.note(&path.group_resource, version, true),
+            VersionDir::Other(version) => {
+                versions.note(&path.group_resource, version, false);
+                // What is no object has its fault below the unversioned path, which is all the peer looks for.
+                if let Ok(item) = RawItem::parse(Bytes::from(data)) {
+                    let location = self.spool.append(item.json())?;
+                    let kind = self.kind(&item)?;
+                    self.index.versions.add(path, location, kind);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of an item's version and kind.
+    fn kind(&mut self, item: &RawItem) -> Result<u16, Error> {
+        let head = item.head();
+        let kind = (head.api_version.clone(), head.kind.clone());
+        let number = self.kinds.number(&kind, &mut self.index.kinds);
+        limit(number as usize, "kinds")
     }
 
     fn finish(self, format: Option<String>) -> Result<(ArchiveIndex, Spool), Error> {

@@ -8,7 +8,7 @@ mod defaults;
 mod fields;
 mod patch;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use velero_core::ItemTree;
 
 pub(crate) use patch::{after_conflict, patch_body};
@@ -54,7 +54,37 @@ pub(crate) fn decide(item: &mut ItemTree, restore_labels: &[&str]) -> Ownership 
     }
 }
 
-fn is_status(entry: &Value) -> bool {
+/// Decides for an object whose status is written by a second call: also in whose name that is done.
+///
+/// Entries of the status count then. Where they and the object's cannot be left by these two calls a patch sets all.
+pub(crate) fn decide_with_status(
+    item: &mut ItemTree,
+    restore_labels: &[&str],
+    status: &Value,
+) -> (Ownership, String) {
+    let mut alone = item.clone();
+    let ownership = decide(&mut alone, restore_labels);
+    let entries = match item.metadata_mut().remove("managedFields") {
+        Some(Value::Array(entries)) => entries,
+        _ => Vec::new(),
+    };
+    let of_status: Vec<&Value> = entries.iter().filter(|entry| is_status(entry)).collect();
+    let manager = match of_status.as_slice() {
+        [] => Some(OWN_MANAGER.to_owned()),
+        [only] => sole_status_manager(item.api_version(), only, status),
+        _ => None,
+    };
+    match (ownership, manager) {
+        (Ownership::Create(creator), Some(manager)) => {
+            *item = alone;
+            (Ownership::Create(creator), manager)
+        }
+        _ => (Ownership::CreateThenPatch(entries), OWN_MANAGER.to_owned()),
+    }
+}
+
+/// Whether an entry is of the status subresource.
+pub(crate) fn is_status(entry: &Value) -> bool {
     entry.get("subresource").and_then(Value::as_str) == Some("status")
 }
 
@@ -68,17 +98,9 @@ fn without_status(mut entry: Value) -> Option<Value> {
 /// The manager, if it may create the object: it has updated (not applied) it, in the version that is sent, and every
 /// field that is sent belongs to it.
 fn sole_manager(item: &mut ItemTree, entry: &Value, restore_labels: &[&str]) -> Option<String> {
-    let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
-    let manager = text("manager");
-    // The API server takes at most 128 printable characters as a field manager.
-    let fits = !manager.is_empty()
-        && manager.len() <= 128
-        && manager.chars().all(|c| c.is_ascii_graphic() || c == ' ');
-    if !fits
-        || text("operation") != "Update"
-        || text("apiVersion") != item.api_version()
-        || !text("subresource").is_empty()
-    {
+    let manager = updater(item.api_version(), entry)?;
+    let subresource = entry.get("subresource").and_then(Value::as_str);
+    if subresource.is_some_and(|name| !name.is_empty()) {
         return None;
     }
     let empty = Value::Object(Map::new());
@@ -92,13 +114,34 @@ fn sole_manager(item: &mut ItemTree, entry: &Value, restore_labels: &[&str]) -> 
         return None;
     }
     defaults::drop_fields(item, &unowned);
-    Some(manager.to_owned())
+    Some(manager)
+}
+
+/// The manager of a status, if it may write it: all of the status belongs to it, and nothing else does.
+fn sole_status_manager(api_version: &str, entry: &Value, status: &Value) -> Option<String> {
+    let manager = updater(api_version, entry)?;
+    let set = entry.get("fieldsV1")?;
+    let only_status = set.as_object()?.keys().all(|key| key == "f:status");
+    let body = ItemTree::new(json!({"status": status})).ok()?;
+    (only_status && fields::unowned(&body, set, &[]).is_empty()).then_some(manager)
+}
+
+/// The manager of an entry, if a write in its name gives such an entry again: it has updated (not applied) the object, in
+/// the version that is sent.
+fn updater(api_version: &str, entry: &Value) -> Option<String> {
+    let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+    let manager = text("manager");
+    // The API server takes at most 128 printable characters as a field manager.
+    let fits = !manager.is_empty()
+        && manager.len() <= 128
+        && manager.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    (fits && text("operation") == "Update" && text("apiVersion") == api_version)
+        .then(|| manager.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const LABELS: [&str; 2] = ["velero.io/backup-name", "velero.io/restore-name"];
 
@@ -266,6 +309,54 @@ mod tests {
             entries[0]["fieldsV1"],
             json!({"f:metadata": {"f:annotations": {"f:r": {}}}})
         );
+    }
+
+    #[test]
+    fn a_status_with_one_owner_is_written_in_its_name() {
+        let main = || entry("kubectl", "Update", "v1", None, json!({"f:data": {}}));
+        let of = |operation, fields| entry("kubelet", operation, "v1", Some("status"), fields);
+        let all = || json!({"f:status": {"f:phase": {}}});
+        for (entries, creator, manager) in [
+            (json!([main(), of("Update", all())]), "kubectl", "kubelet"),
+            (json!([main()]), "kubectl", "velero-server"),
+            (json!([]), "velero-server", "velero-server"),
+            // A part of the status, something beside it, an Apply, two owners: a patch says it.
+            (
+                json!([main(), of("Update", json!({"f:status": {"f:x": {}}}))]),
+                "",
+                "",
+            ),
+            (
+                json!([
+                    main(),
+                    of(
+                        "Update",
+                        json!({"f:status": {"f:phase": {}}, "f:metadata": {}})
+                    )
+                ]),
+                "",
+                "",
+            ),
+            (json!([main(), of("Apply", all())]), "", ""),
+            (
+                json!([main(), of("Update", all()), of("Apply", all())]),
+                "",
+                "",
+            ),
+        ] {
+            let body = json!({"data": {"k": "v"}});
+            let mut item = item(("v1", "ConfigMap"), body, entries.clone());
+            let status = json!({"phase": "Running"});
+            let (ownership, who) = decide_with_status(&mut item, &LABELS, &status);
+            assert!(item.at("/metadata/managedFields").is_none());
+            if creator.is_empty() {
+                let all = entries.as_array().cloned().unwrap_or_default();
+                assert_eq!(ownership, Ownership::CreateThenPatch(all), "{entries}");
+            } else {
+                let expected = (Ownership::Create(creator.to_owned()), manager.to_owned());
+                assert_eq!((ownership, who), expected, "{entries}");
+            }
+        }
     }
 
     #[test]

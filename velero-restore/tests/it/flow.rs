@@ -2,12 +2,13 @@
 
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 use velero_core::api::RestorePhase;
 use velero_core::{CancellationToken, ProgressUpdate};
 use velero_restore::{ErrorKind, RestoreRun, archive_channel};
-use velero_testkit::ApiServer;
+use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
 
@@ -100,6 +101,62 @@ async fn kinds_come_in_order() {
             "configmaps",
             "services",
             "daemonsets"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pods_are_done_with_before_replica_sets_and_webhooks_come_last() {
+    let server = ApiServer::new();
+    server.faults().add(
+        Fault::new(FaultAction::Slow(Duration::from_millis(100)))
+            .verb("create")
+            .resource("pods")
+            .name("slow"),
+    );
+    let containers = json!([{"name": "c", "image": "i"}]);
+    let mut items = vec![namespace("shop")];
+    for kind in ["ReplicaSet", "Deployment"] {
+        let mut item = object("apps/v1", kind, "shop", "x");
+        item["spec"] = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": containers}}});
+        items.push(item);
+    }
+    let mut quota = object("v1", "ResourceQuota", "shop", "x");
+    quota["spec"] = json!({"hard": {"pods": "0"}});
+    let mut webhook = object(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+        "",
+        "x",
+    );
+    webhook["webhooks"] = json!([]);
+    items.extend([quota, webhook]);
+    for name in ["slow", "fast"] {
+        let mut pod = object("v1", "Pod", "shop", name);
+        pod["spec"] = json!({"containers": containers});
+        items.push(pod);
+    }
+    let engine = engine(&server).await;
+    server.calls().reset();
+    let result = run_items(&engine, &items).await;
+    assert_clean(&result);
+    let mut order: Vec<String> = server
+        .calls()
+        .writes()
+        .iter()
+        .map(|c| c.resource.clone())
+        .collect();
+    order.dedup();
+    assert_eq!(
+        order,
+        [
+            "namespaces",
+            "pods",
+            "replicasets",
+            "deployments",
+            "resourcequotas",
+            "validatingwebhookconfigurations"
         ]
     );
 }

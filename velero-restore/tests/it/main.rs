@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod actions;
+mod brought;
 mod common;
+mod configured;
 mod definitions;
 mod existing;
 mod failures;
 mod flow;
+mod modifiers;
 mod namespaces;
 mod peer;
 mod planning;
+mod status;
+mod update;
+mod versions;
 mod volumes;
