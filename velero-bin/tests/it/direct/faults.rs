@@ -247,7 +247,7 @@ async fn snapshots_are_refused_by_the_rule_for_the_field() {
         .exits(0);
     let message = cluster
         .velero(&format!(
-            "direct restore first --store {store} --existing-resource-policy update"
+            "direct restore first --store {store} --existing-resource-policy replace"
         ))
         .await
         .fails();
