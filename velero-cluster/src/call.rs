@@ -238,7 +238,10 @@ impl Caller {
     async fn send<S: Sink>(&self, call: &Call, sink: S) -> Attempt<S::Output> {
         let request = match request(call) {
             Ok(request) => request,
-            Err(failure) => return Attempt::Failed(failure),
+            Err(error) => {
+                let message = "the request cannot be made";
+                return Attempt::Failed(broken(call, ErrorKind::Other, message, error));
+            }
         };
         let response = match self.head(call, request).await {
             Ok(response) => response,
@@ -343,7 +346,7 @@ impl Caller {
     }
 }
 
-fn request(call: &Call) -> Result<http::Request<Body>, CallFailure> {
+fn request(call: &Call) -> http::Result<http::Request<Body>> {
     let mut request = http::Request::builder()
         .method(call.method.clone())
         .uri(&call.uri)
@@ -351,9 +354,7 @@ fn request(call: &Call) -> Result<http::Request<Body>, CallFailure> {
     if let Some(content_type) = call.content_type {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
-    request
-        .body(Body::from(call.body.clone()))
-        .map_err(|error| broken(call, ErrorKind::Other, "the request cannot be made", error))
+    request.body(Body::from(call.body.clone()))
 }
 
 /// Reads the body of a good answer.
