@@ -189,7 +189,12 @@ impl Planner<'_> {
     }
 
     fn drop_unserved(&mut self, selected: &mut Selected, served: &Catalog) {
+        let rules = self.request.modifier_rules();
         for (resource, ids) in selected.iter_mut() {
+            if rules.is_some_and(|rules| rules.changes_kind(resource)) {
+                // What the rules leave as it is fails when it is created.
+                continue;
+            }
             ids.retain(|id| {
                 let Some(item) = self.index.item(*id) else {
                     return false;

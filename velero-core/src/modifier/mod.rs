@@ -62,7 +62,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use self::conditions::Conditions;
-use self::json_patch::{Failure, Operation};
+use self::json_patch::{Failure, Op, Operation};
 use self::shapes::shapes;
 use self::strategic::Merger;
 use crate::{GroupResource, ItemTree};
@@ -156,6 +156,15 @@ impl ResourceModifiers {
         self.rules.is_empty()
     }
 
+    /// Whether a rule for objects of `resource` writes their `apiVersion` or `kind`: objects of a kind that a cluster
+    /// does not serve can become others then.
+    pub fn changes_kind(&self, resource: &GroupResource) -> bool {
+        let resource = resource.to_string();
+        self.rules
+            .iter()
+            .any(|rule| rule.conditions.resource.matches(&resource) && rule.change.changes_kind())
+    }
+
     /// Applies all rules that are for an object of `resource`, which has the namespace that it has in the archive.
     ///
     /// Conditions look at the object as it was before any rule; patches are made one after another. A rule whose JSON
@@ -196,6 +205,19 @@ impl ResourceModifiers {
 }
 
 impl Change {
+    fn changes_kind(&self) -> bool {
+        let fields = ["apiVersion", "kind"];
+        match self {
+            Self::Json(operations) => operations.iter().any(|operation| {
+                let path = operation.path.as_str().strip_prefix('/');
+                operation.op != Op::Test && path.is_some_and(|path| fields.contains(&path))
+            }),
+            Self::Merge(patches) | Self::Strategic(patches) => patches
+                .iter()
+                .any(|patch| fields.iter().any(|field| patch.contains_key(*field))),
+        }
+    }
+
     /// The object with all patches made; `None` when a test says that they are not to be made.
     fn made(&self, item: &ItemTree) -> Result<Option<ItemTree>, Wrong> {
         let mut draft = item.clone();

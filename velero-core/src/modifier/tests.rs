@@ -310,6 +310,40 @@ fn patches_of_a_rule_accumulate_and_a_rule_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn rules_that_write_the_kind_are_known() {
+    let json =
+        |path: &str, op: &str| json!({"patches": [{"operation": op, "path": path, "value": "x"}]});
+    for (change, want) in [
+        (json("/apiVersion", "replace"), true),
+        (json("/kind", "ADD"), true),
+        (json("/kind", "test"), false),
+        (json("/spec/kind", "replace"), false),
+        (
+            json!({"mergePatches": [{"patchData": "spec: {kind: a}"}, {"patchData": "apiVersion: v1"}]}),
+            true,
+        ),
+        (
+            json!({"strategicPatches": [{"patchData": "kind: Pod"}]}),
+            true,
+        ),
+        (
+            json!({"mergePatches": [{"patchData": "spec: {kind: a}"}]}),
+            false,
+        ),
+    ] {
+        let mut rule = change;
+        rule["conditions"] = json!({"groupResource": "*.extensions"});
+        let modifiers = modifiers(&json!([rule]));
+        let of = |resource: &str| modifiers.changes_kind(&GroupResource::from(resource));
+        assert_eq!(
+            (of("ingresses.extensions"), of("pods")),
+            (want, false),
+            "{rule}"
+        );
+    }
+}
+
+#[test]
 fn an_object_keeps_what_it_needs_to_be_one() {
     let object = map(json!({}));
     let conditions = json!({"groupResource": "configmaps"});

@@ -245,6 +245,43 @@ async fn names_and_kinds_can_change() {
 }
 
 #[tokio::test]
+async fn kinds_that_nobody_serves_any_more_can_become_those_that_followed() {
+    let server = ApiServer::new();
+    let mut ingress = object("extensions/v1beta1", "Ingress", "default", "web");
+    ingress["spec"] = json!({"rules": [{"http": {"paths": [{"path": "/", "backend": {"serviceName": "web", "servicePort": 80}}]}}]});
+    let backend = "/spec/rules/0/http/paths/0/backend";
+    let rules = json!([{"conditions": {"groupResource": "ingresses.extensions"}, "patches": [
+        {"operation": "replace", "path": "/apiVersion", "value": "networking.k8s.io/v1"},
+        {"operation": "add", "path": "/spec/rules/0/http/paths/0/pathType", "value": "Prefix"},
+        {"operation": "replace", "path": backend, "value": "{\"service\": {\"name\": \"web\", \"port\": {\"number\": 80}}}"},
+    ]}]);
+    assert_clean(&restore_modified(&server, &[ingress], json!({}), rules).await);
+    let found = server
+        .store()
+        .get("networking.k8s.io/v1", "Ingress", Some("default"), "web");
+    let port = found
+        .unwrap()
+        .pointer(&format!("{backend}/service/port/number"))
+        .cloned();
+    assert_eq!(port, Some(json!(80)));
+}
+
+#[tokio::test]
+async fn kinds_that_nobody_serves_stay_errors_where_no_rule_changes_them() {
+    let server = ApiServer::new();
+    let rule = json!({"conditions": {"groupResource": "ingresses.extensions", "resourceNameRegex": "^other$"},
+        "mergePatches": [{"patchData": "apiVersion: networking.k8s.io/v1"}]});
+    let items = [object("extensions/v1beta1", "Ingress", "default", "web")];
+    let result = restore_modified(&server, &items, json!({}), json!([rule])).await;
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1
+            && errors[0].contains("the cluster does not serve extensions/v1beta1 Ingress"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_object_of_the_cluster_is_compared_with_what_the_rules_make() {
     for (there, policy, ends, warns) in [
         ("changed", "none", "skipped", false),

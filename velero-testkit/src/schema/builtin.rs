@@ -4,9 +4,9 @@
 //! name, type, flags. Types: `s` string, `i` integer, `n` number, `b` bool, `q` quantity, `x` integer or string, `t`
 //! time, `u` time with microseconds, `y` base64, `a` anything, `[a]T` atomic list, `[s]T` set, `[m:k1,k2]T` list with
 //! keys, `{g}T` map, `{a}T` atomic map, `#name` a type of this table. Flags: `?` omitempty, `!`
-//! omitzero, `*` pointer, `^` retainKeys, `@key` merge key of strategic merge patches. Last, `=` and the protobuf number,
-//! with dots behind those of inlined messages (`=2.1`); `l` after it for 64 bits, `:T` for the type where it is `a` in
-//! JSON. Made by `typegen/`.
+//! omitzero, `*` pointer, `^` retainKeys, `~` replaced by strategic merge patches, `@key` their merge key. Last, `=` and the
+//! protobuf number, with dots behind those of inlined messages (`=2.1`); `l` after it for 64 bits, `:T` for the type where
+//! it is `a` in JSON. Made by `typegen/`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
