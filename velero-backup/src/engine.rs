@@ -390,19 +390,36 @@ impl BackupEngine {
         catalog: &Catalog,
         clock: Clock,
         cancel: CancellationToken,
+    ) -> Result<Actions, Error> {
+        let context = self.context(backup, clock, cancel);
+        let blocks = self.block_actions.iter().cloned();
+        Actions::bind(self.all_actions(), blocks, catalog, context)
+    }
+
+    /// The actions, to be asked about operations.
+    pub(crate) fn unbound(
+        &self,
+        backup: Arc<Backup>,
+        clock: Clock,
+        cancel: CancellationToken,
     ) -> Actions {
-        let context = CallContext {
+        Actions::unbound(self.all_actions(), self.context(backup, clock, cancel))
+    }
+
+    fn all_actions(&self) -> impl Iterator<Item = Arc<dyn BackupItemAction>> {
+        actions::built_in(self.options.all_api_versions)
+            .into_iter()
+            .chain(self.actions.iter().cloned())
+    }
+
+    fn context(&self, backup: Arc<Backup>, clock: Clock, cancel: CancellationToken) -> CallContext {
+        CallContext {
             backup,
             reader: self.cluster.reader(),
             cancel,
             clock,
             timeout: self.options.action_timeout,
-        };
-        let all = actions::built_in(self.options.all_api_versions)
-            .into_iter()
-            .chain(self.actions.iter().cloned());
-        Actions::bind(all, catalog, context)
-            .with_blocks(self.block_actions.iter().cloned(), catalog)
+        }
     }
 
     /// What is done for the volumes of a run.
@@ -438,7 +455,8 @@ impl BackupEngine {
     /// archive.
     ///
     /// # Errors
-    /// When the sink fails, the run is cancelled, or the cluster answers nothing any more.
+    /// When the sink fails, the run is cancelled, the cluster answers nothing any more, or an action cannot say what it
+    /// applies to.
     pub async fn run(
         &self,
         request: &BackupRequest,
@@ -449,7 +467,6 @@ impl BackupEngine {
         let archive = ArchiveWriterOptions::default()
             .mtime(mtime)
             .level(self.options.gzip_level);
-        let writer = Writer::start(sink, archive, self.options.queue_bytes);
         // Actions learn of a run that ends for another reason than its caller's wish, too.
         let cancel = run.cancel.child_token();
         let _on_end = cancel.clone().drop_guard();
@@ -458,7 +475,8 @@ impl BackupEngine {
             request.catalog(),
             Clock::clone(&run.clock),
             cancel.clone(),
-        );
+        )?;
+        let writer = Writer::start(sink, archive, self.options.queue_bytes);
         let mut work = Run::new(
             &self.cluster,
             request,

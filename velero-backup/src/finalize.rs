@@ -3,33 +3,19 @@
 //! Mirrors `FinalizeBackup` in upstream's `pkg/backup/backup.go`. The archive is not written again: see [`ArchiveBase`].
 
 use std::fmt;
-use std::io::{self, Read};
-use std::ops::ControlFlow;
+use std::io::Read;
 use std::sync::Arc;
 
 use velero_core::api::Backup;
-use velero_core::archive::{ArchiveReader, ArchiveWriterOptions, EntryKind, VersionDir};
+use velero_core::archive::ArchiveWriterOptions;
 use velero_core::artifact::BackupItemOperation;
 use velero_core::result::{Record, ResourceList, Severity, count};
-use velero_core::{RawItem, ResourceIdentifier, Timestamp};
+use velero_core::{ResourceIdentifier, Timestamp};
 
 use crate::engine::{BackupEngine, BackupRun};
 use crate::run::{CHUNK, Run};
 use crate::writer::Writer;
 use crate::{ArchiveSink, BackupRequest, Error};
-
-const ADDED_BEFORE: &str = "an earlier attempt has added the items of operations to the archive and could not end the backup; what it had to tell of them is not kept";
-
-/// Counts the bytes that are read.
-struct Counted<R>(R, u64);
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read(bytes)?;
-        self.1 += read as u64;
-        Ok(read)
-    }
-}
 
 /// What the items that are stored once more are added to.
 pub enum ArchiveBase {
@@ -66,38 +52,6 @@ pub struct FinalizeResult {
 }
 
 impl FinalizeResult {
-    /// What an earlier attempt has added to an archive, for the steps that follow it. `added` are the bytes of the archive
-    /// behind those that it had before, without its old end. Reads on the calling thread.
-    ///
-    /// Items are never added twice: their actions may have removed what they were made of, so that a second attempt would
-    /// not find it any more. What the first one had to tell is not known here; one warning says so.
-    ///
-    /// # Errors
-    /// When the bytes are no such part of an archive.
-    pub fn of_added(added: impl Read, completed: Timestamp) -> Result<Self, velero_core::Error> {
-        let mut found = Self {
-            stored: 0,
-            records: vec![Record::run(Severity::Warning, ADDED_BEFORE)],
-            resource_list: ResourceList::default(),
-            archive_bytes: 0,
-            completed,
-        };
-        let mut added = Counted(added, 0);
-        ArchiveReader::new(&mut added).for_each(|kind, json| {
-            if let EntryKind::Item(path) = kind
-                && !matches!(path.version, VersionDir::Preferred(_))
-            {
-                let item = RawItem::parse(json.into())?;
-                let key = item.head().key();
-                found.stored += 1;
-                found.resource_list.add(&key.api_version_kind, &key.path());
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        found.archive_bytes = added.1;
-        Ok(found)
-    }
-
     /// How many errors there are.
     pub fn errors(&self) -> usize {
         count(&self.records, Severity::Error)
@@ -158,7 +112,7 @@ impl BackupEngine {
             &catalog,
             Arc::clone(&run.clock),
             cancel.clone(),
-        );
+        )?;
         let options = ArchiveWriterOptions::default()
             .mtime(u64::try_from(run.start.as_second()).unwrap_or_default())
             .level(self.settings().gzip_level);

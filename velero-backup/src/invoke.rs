@@ -1,12 +1,13 @@
 //! Running actions on items.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use velero_cluster::Reader;
 use velero_core::action::{
     ActionContext, BackupItemAction, BackupOutcome, BoundSelector, ItemBlockAction,
-    OperationProgress,
+    OperationProgress, ResourceSelector,
 };
 use velero_core::api::Backup;
 use velero_core::result::{Record, Severity, chain};
@@ -14,8 +15,9 @@ use velero_core::{
     CancellationToken, Catalog, GroupResource, ItemTree, RawItem, ResourceIdentifier, Timestamp,
 };
 
+use crate::Error;
 use crate::blocks::Member;
-use crate::guard::{answer, guarded};
+use crate::guard::{answer, guarded, panic_text};
 use crate::prepared::Prepared;
 use crate::volume::Bars;
 
@@ -43,37 +45,44 @@ pub(crate) struct Actions {
 pub(crate) const CSI_ACTION: &str = "velero.io/csi-pvc-backupper";
 
 impl Actions {
+    /// Asks all actions which items they want to see.
+    ///
+    /// # Errors
+    /// When one panics instead: nobody knows then what would be missing without it.
     pub(crate) fn bind(
         actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>,
+        blocks: impl IntoIterator<Item = Arc<dyn ItemBlockAction>>,
         catalog: &Catalog,
         context: CallContext,
-    ) -> Self {
-        let bound = actions
-            .into_iter()
-            .map(|action| {
-                let selector = action.applies_to().bind(catalog);
-                (action, selector)
-            })
-            .collect();
-        Self {
+    ) -> Result<Self, Error> {
+        let mut bound = Vec::new();
+        for action in actions {
+            let selector = asked(action.name(), || action.applies_to())?;
+            bound.push((action, selector.bind(catalog)));
+        }
+        let mut bound_blocks = Vec::new();
+        for action in blocks {
+            let selector = asked(action.name(), || action.applies_to())?;
+            bound_blocks.push((action, selector.bind(catalog)));
+        }
+        Ok(Self {
             bound: Arc::new(bound),
+            blocks: Arc::new(bound_blocks),
+            context: Arc::new(context),
+        })
+    }
+
+    /// Actions that are asked about their operations alone.
+    pub(crate) fn unbound(
+        actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>,
+        context: CallContext,
+    ) -> Self {
+        let bound = actions.into_iter().map(|a| (a, BoundSelector::default()));
+        Self {
+            bound: Arc::new(bound.collect()),
             blocks: Arc::default(),
             context: Arc::new(context),
         }
-    }
-
-    /// Adds actions that say what belongs to an item.
-    pub(crate) fn with_blocks(
-        mut self,
-        actions: impl IntoIterator<Item = Arc<dyn ItemBlockAction>>,
-        catalog: &Catalog,
-    ) -> Self {
-        let bound = actions.into_iter().map(|action| {
-            let selector = action.applies_to().bind(catalog);
-            (action, selector)
-        });
-        self.blocks = Arc::new(bound.collect());
-        self
     }
 
     /// Whether there is any action that relates items.
@@ -274,6 +283,16 @@ impl CallContext {
             cluster: &self.reader,
         }
     }
+}
+
+/// Asks an action for its selector.
+fn asked(name: &str, ask: impl FnOnce() -> ResourceSelector) -> Result<ResourceSelector, Error> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| Error::Invalid {
+        faults: vec![format!(
+            "action {name}: it panicked when it was asked which items it wants to see: {}",
+            panic_text(panic.as_ref())
+        )],
+    })
 }
 
 fn record(gr: &GroupResource, item: &RawItem, message: String) -> Record {

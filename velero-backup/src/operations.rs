@@ -67,9 +67,8 @@ impl BackupEngine {
         operations: &mut [BackupItemOperation],
         run: &BackupRun,
     ) -> Vec<Record> {
-        let actions = self.bind(
+        let actions = self.unbound(
             std::sync::Arc::new(backup.clone()),
-            &self.cluster().catalog(),
             std::sync::Arc::clone(&run.clock),
             run.cancel.child_token(),
         );

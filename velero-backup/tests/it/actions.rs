@@ -3,9 +3,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use velero_backup::{BackupEngine, BackupOptions};
+use velero_backup::{BackupEngine, BackupOptions, ErrorKind};
 use velero_core::ItemTree;
-use velero_core::action::{ActionError, BackupOutcome, ResourceSelector};
+use velero_core::action::{
+    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector,
+};
+use velero_core::api::Backup;
 
 use crate::acting::{Act, id, on};
 use crate::support::*;
@@ -248,4 +251,38 @@ async fn actions_run_at_the_same_time_but_within_bounds() {
     run_with(&engine, shop()).await;
     let most = most.load(Ordering::SeqCst);
     assert!((2..=16).contains(&most), "{most}");
+}
+
+/// Actions that cannot say what they want to see.
+struct Confused;
+
+#[async_trait::async_trait]
+impl BackupItemAction for Confused {
+    fn name(&self) -> &str {
+        "example.com/confused"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(["pods"]).labels("a in".parse().unwrap())
+    }
+
+    async fn execute(
+        &self,
+        _: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        Ok(BackupOutcome::unchanged())
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_say_what_it_wants_fails_the_backup() {
+    let engine = engine(&world()).await.action(Confused);
+    let error = try_run(&engine, shop()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let text = error.to_string();
+    assert!(
+        text.contains("action example.com/confused: it panicked"),
+        "{text}"
+    );
 }

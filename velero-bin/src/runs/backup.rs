@@ -321,7 +321,7 @@ async fn archive(
 }
 
 /// How an upload has ended.
-pub(super) enum Uploaded {
+enum Uploaded {
     /// The object is there.
     Whole,
     /// There was no end to wait for; nothing is left of it.
@@ -329,21 +329,33 @@ pub(super) enum Uploaded {
 }
 
 /// Uploads what an engine writes.
-pub(super) async fn upload(
+async fn upload(
+    chunks: ArchiveChunks,
+    writer: ObjectWriter,
+) -> Result<Uploaded, velero_persistence::Error> {
+    let Some(writer) = fill(chunks, writer).await? else {
+        return Ok(Uploaded::GivenUp);
+    };
+    writer.close().await?;
+    Ok(Uploaded::Whole)
+}
+
+/// Writes what an engine writes, up to its end: what is left then is to close the object. `None` when the engine has
+/// given up; nothing is left of the object then.
+pub(super) async fn fill(
     mut chunks: ArchiveChunks,
     mut writer: ObjectWriter,
-) -> Result<Uploaded, velero_persistence::Error> {
+) -> Result<Option<ObjectWriter>, velero_persistence::Error> {
     while let Some(chunk) = chunks.next().await {
         match chunk {
             Ok(bytes) => writer.write(bytes).await?,
             Err(_) => {
                 writer.abort().await?;
-                return Ok(Uploaded::GivenUp);
+                return Ok(None);
             }
         }
     }
-    writer.close().await?;
-    Ok(Uploaded::Whole)
+    Ok(Some(writer))
 }
 
 fn go_on(cancel: &CancellationToken) -> Result<(), RunError> {

@@ -3,6 +3,10 @@
 //! A store can fail at any step, and a server can be killed between two. So how long the archive and the log were, and
 //! what the results said, is noted in the backup's folder before anything is added to them; every try starts from there
 //! and replaces what an earlier one has added. `velero-backup.json` says last that the backup has ended.
+//!
+//! What was added to the archive is not replaced: the actions that have made it may have removed what they made it of, as
+//! that of the peer for VolumeSnapshots does. What came of it is noted before the archive is changed, with its new size;
+//! a try that finds an archive of that size goes on behind this step.
 
 use std::io::Read;
 
@@ -14,11 +18,11 @@ use velero_core::GroupResource;
 use velero_core::api::{Backup, DataUpload, VeleroKind as _};
 use velero_core::archive::END_MEMBER;
 use velero_core::artifact::VolumeInfo;
-use velero_core::result::{ResourceList, ResultsFile};
+use velero_core::result::{About, Record, ResourceList, ResultsFile, Severity};
 use velero_persistence::{BackupFile, layout};
 
 use super::RunError;
-use super::backup::{Uploaded, upload};
+use super::backup::fill;
 use super::follow::Follow;
 use crate::logfile::LogFile;
 
@@ -32,7 +36,7 @@ const FILE: &str = "x-velero-finalizing.json";
 const LIMIT: u64 = 256 << 20;
 
 /// What was in the store before the first try.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Before {
     /// Bytes of the archive that stay when items are added; `None` when it has not the end that this program writes.
@@ -40,6 +44,78 @@ struct Before {
     /// Size of the log.
     log_bytes: Option<u64>,
     results: ResultsFile,
+    /// What the archive gets; it has it if it has that size.
+    added: Option<Added>,
+}
+
+/// What came of storing items once more.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Added {
+    /// Size of the archive with it.
+    archive_bytes: u64,
+    stored: u64,
+    records: Vec<Noted>,
+    resources: ResourceList,
+}
+
+/// A record on its way through a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Noted {
+    error: bool,
+    /// Resource, namespace and name of the item; none for the run as a whole.
+    item: Option<[String; 3]>,
+    message: String,
+}
+
+impl From<&Record> for Noted {
+    fn from(record: &Record) -> Self {
+        Self {
+            error: record.severity == Severity::Error,
+            item: match record.about.clone() {
+                About::Run => None,
+                About::Item {
+                    resource,
+                    namespace,
+                    name,
+                } => Some([resource, namespace, name]),
+            },
+            message: record.message.clone(),
+        }
+    }
+}
+
+impl From<&Noted> for Record {
+    fn from(noted: &Noted) -> Self {
+        let severity = match noted.error {
+            true => Severity::Error,
+            false => Severity::Warning,
+        };
+        match &noted.item {
+            None => Self::run(severity, &noted.message),
+            Some([resource, namespace, name]) => {
+                let (namespace, name) = (namespace.as_str(), name.as_str());
+                Self::item(severity, resource, namespace, name, &noted.message)
+            }
+        }
+    }
+}
+
+impl Added {
+    /// What the engine says, and the bytes of the archive that it has left in front.
+    fn new(result: &FinalizeResult, kept: u64) -> Self {
+        Self {
+            archive_bytes: kept + result.archive_bytes,
+            stored: result.stored,
+            records: result.records.iter().map(Noted::from).collect(),
+            resources: result.resource_list.clone(),
+        }
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.records.iter().map(Record::from).collect()
+    }
 }
 
 impl Follow {
@@ -52,15 +128,19 @@ impl Follow {
         let log = self.logs.begin("backup", &self.log_name());
         let span = log.span().clone();
         self.confirm().await?;
-        let before = self.before().await?;
-        let result = self.store_again(&before).instrument(span.clone()).await?;
-        let records = result.as_ref().map_or(&[][..], |result| &result.records);
+        let mut before = self.before().await?;
+        let added = self
+            .store_again(&mut before)
+            .instrument(span.clone())
+            .await?
+            .unwrap_or_default();
+        let records = added.records();
         let mut backup = self.backup.clone();
         backup.status =
-            artifacts::finalized_status(&backup, &self.operations, records, (self.clock)());
+            artifacts::finalized_status(&backup, &self.operations, &records, (self.clock)());
         span.in_scope(|| {
             tracing::info!(
-                items = result.as_ref().map_or(0, |result| result.stored),
+                items = added.stored,
                 phase = %backup.phase(),
                 "backup completed"
             );
@@ -70,10 +150,8 @@ impl Follow {
             .and_then(LogFile::into_bytes)
             .map_err(RunError::Log)?;
         self.end_volume_infos().instrument(span).await?;
-        if let Some(result) = &result {
-            self.add_resources(&result.resource_list).await?;
-        }
-        self.put_results(before.results, records).await?;
+        self.add_resources(&added.resources).await?;
+        self.put_results(before.results, &records).await?;
         self.end_log(before.log_bytes, lines.into()).await?;
         self.confirm().await?;
         self.put_metadata(&backup).await?;
@@ -105,14 +183,23 @@ impl Follow {
             archive_keeps: self.kept_bytes().await?,
             log_bytes: log_bytes.map_err(RunError::store("look at the log of the backup"))?,
             results: self.results().await?,
+            added: None,
         };
-        let failed = || RunError::store("note where the archive ends");
-        let bytes = serde_json::to_vec(&before).map_err(|source| {
+        self.note(&before).await?;
+        Ok(before)
+    }
+
+    async fn note(&self, before: &Before) -> Result<(), RunError> {
+        let (failed, key) = (
+            || RunError::store("note where the archive ends"),
+            self.before_key(),
+        );
+        let bytes = serde_json::to_vec(before).map_err(|source| {
             let what = key.clone();
             failed()(velero_persistence::Error::Encode { what, source })
         })?;
-        objects.put(&key, bytes.into()).await.map_err(failed())?;
-        Ok(before)
+        let put = self.store.store().put(&key, bytes.into()).await;
+        put.map_err(failed())
     }
 
     /// Removes the note about the first try; there is no need for it any more.
@@ -126,8 +213,8 @@ impl Follow {
         }
     }
 
-    /// Stores items once more, if operations name any.
-    async fn store_again(&self, before: &Before) -> Result<Option<FinalizeResult>, RunError> {
+    /// Stores items once more, if operations name any and no earlier try has done so.
+    async fn store_again(&self, before: &mut Before) -> Result<Option<Added>, RunError> {
         let any = self.operations.iter().any(|operation| {
             let items = operation.spec.post_operation_items.as_ref();
             items.is_some_and(|items| !items.is_empty())
@@ -137,6 +224,14 @@ impl Follow {
         }
         let failed = || RunError::store("add to the archive");
         let archive = BackupFile::Contents.of(self.name());
+        if let Some(added) = before.added.take() {
+            let size = self.store.store().size(archive.key()).await;
+            if size.map_err(failed())? == Some(added.archive_bytes) {
+                tracing::info!("the items are in the archive from an earlier try");
+                added.records().iter().for_each(Record::log);
+                return Ok(Some(added));
+            }
+        }
         let (base, writer) = match before.archive_keeps {
             Some(keep) => {
                 let writer = self.store.extend(&archive, keep).await.map_err(failed())?;
@@ -157,13 +252,20 @@ impl Follow {
             sink,
             self.engine_run(),
         );
-        let (result, uploaded) = tokio::join!(work, upload(chunks, writer));
-        match (uploaded, result) {
-            (Err(error), _) => Err(failed()(error)),
-            (Ok(_), Err(error)) => Err(error.into()),
-            (Ok(Uploaded::GivenUp), Ok(result)) if result.stored > 0 => Err(RunError::Cancelled),
-            (Ok(_), Ok(result)) => Ok(Some(result)),
+        let (result, filled) = tokio::join!(work, fill(chunks, writer));
+        let filled = filled.map_err(failed())?;
+        let result = result?;
+        let added = Added::new(&result, before.archive_keeps.unwrap_or_default());
+        match filled {
+            Some(writer) => {
+                before.added = Some(added.clone());
+                self.note(before).await?;
+                writer.close().await.map_err(failed())?;
+            }
+            None if result.stored > 0 => return Err(RunError::Cancelled),
+            None => {}
         }
+        Ok(Some(added))
     }
 
     /// How many bytes of the archive stay when items are added; `None` when it has not the end that this program writes.

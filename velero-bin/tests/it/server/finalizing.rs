@@ -23,10 +23,15 @@ use velero_persistence::{
     Result, UploadBackend,
 };
 
+use velero_testkit::ApiServer;
+
 use super::world::World;
 
-/// Starts an operation at a Secret; another one when the Secret is read again, which is a fault.
-struct Late;
+/// Starts an operation at a Secret; another one when the Secret is read again, which is a fault. May remove the Secret
+/// then, as the peer's action for VolumeSnapshots does with these.
+struct Late {
+    removes_from: Option<ApiServer>,
+}
 
 #[async_trait]
 impl BackupItemAction for Late {
@@ -41,8 +46,14 @@ impl BackupItemAction for Late {
     async fn execute(
         &self,
         item: ItemTree,
-        _: &ActionContext<'_, Backup>,
+        cx: &ActionContext<'_, Backup>,
     ) -> std::result::Result<BackupOutcome, ActionError> {
+        if cx.run.phase().as_str().starts_with("Finalizing")
+            && let Some(api) = &self.removes_from
+        {
+            let (namespace, name) = (item.namespace(), item.name());
+            api.store().remove("v1", "Secret", Some(namespace), name);
+        }
         let this = ResourceIdentifier::namespaced(
             GroupResource::core("secrets"),
             item.namespace(),
@@ -181,11 +192,14 @@ impl UploadBackend for Faulty<Box<dyn UploadBackend>> {
 struct Bench {
     cluster: Cluster,
     logs: RunLogs,
+    /// The cluster, if the action removes what it has handled in the end.
+    removes_from: Option<ApiServer>,
 }
 
 impl Bench {
-    fn actions() -> Vec<Arc<dyn BackupItemAction>> {
-        vec![Arc::new(Late)]
+    fn actions(&self) -> Vec<Arc<dyn BackupItemAction>> {
+        let removes_from = self.removes_from.clone();
+        vec![Arc::new(Late { removes_from })]
     }
 
     /// A backup that waits, in a store of its own.
@@ -203,7 +217,7 @@ impl Bench {
             backup,
             policies: None,
             namespaces: None,
-            actions: Self::actions(),
+            actions: self.actions(),
             options: Default::default(),
             log: self.logs.begin("backup", "velero/b"),
             progress: Arc::new(velero_core::NoProgress),
@@ -228,7 +242,7 @@ impl Bench {
             cluster: self.cluster.clone(),
             store: store.clone(),
             backup: backup.clone(),
-            actions: Self::actions(),
+            actions: self.actions(),
             options: Default::default(),
             logs: self.logs.clone(),
             writer: "w".to_owned(),
@@ -241,6 +255,7 @@ impl Bench {
     /// Follows to the end, in spite of the failure of call `at`; whether there was one.
     async fn run(&self, name: &str, at: i64, fails: Fails, restarts: bool) -> bool {
         let (plain, backup) = self.waiting(name).await;
+        let old_size = archive_size(&plain).await;
         let left = Arc::new(AtomicI64::new(i64::MAX));
         let faulty = Faulty {
             inner: Arc::clone(plain.store().backend()),
@@ -250,7 +265,7 @@ impl Bench {
         let store = BackupStore::new(ObjectStore::new(Arc::new(faulty), "").unwrap());
         let mut follow = self.follow(&store, &backup).await;
         left.store(at, Ordering::SeqCst);
-        let mut failures = 0;
+        let (mut failures, mut is_lost) = (0, false);
         while !follow.backup().phase().is_terminal() {
             let step = match follow.is_finalizing() {
                 true => follow.finalize().await.map(drop),
@@ -259,6 +274,8 @@ impl Bench {
             if let Err(error) = step {
                 failures += 1;
                 assert!(failures < 3, "{at}: {}", error.chain());
+                // What was removed before it was stored cannot come back.
+                is_lost |= self.is_removed() && archive_size(&plain).await == old_size;
                 if restarts {
                     // As a server that was killed, and the next one.
                     drop(follow);
@@ -270,9 +287,23 @@ impl Bench {
         let was_reached = left.swap(i64::MAX, Ordering::SeqCst) < 0;
         follow.close().await;
         let what = format!("call {at} fails {fails:?}, restarts: {restarts}");
-        check(&plain, &ended, &what).await;
+        if !is_lost {
+            check(&plain, &ended, &what).await;
+        }
         was_reached
     }
+
+    fn is_removed(&self) -> bool {
+        let secrets = |api: &ApiServer| api.store().list("v1", "Secret", Some("shop"));
+        self.removes_from
+            .as_ref()
+            .is_some_and(|api| secrets(api).is_empty())
+    }
+}
+
+async fn archive_size(store: &BackupStore) -> Option<u64> {
+    let archive = BackupFile::Contents.of("b");
+    store.store().size(archive.key()).await.unwrap()
 }
 
 async fn check(store: &BackupStore, ended: &Backup, what: &str) {
@@ -319,6 +350,7 @@ async fn what_was_added_by_a_try_that_failed_is_replaced() {
     let bench = Bench {
         cluster: Cluster::connect(world.api.client()).await.unwrap(),
         logs: RunLogs::install(&Default::default()),
+        removes_from: None,
     };
     for fails in [Fails::Before, Fails::After] {
         for restarts in [false, true] {
@@ -329,5 +361,27 @@ async fn what_was_added_by_a_try_that_failed_is_replaced() {
             }
             assert!(at > 20, "only {at} calls were made to fail");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_added_by_a_try_that_failed_stays_though_its_object_is_gone() {
+    for restarts in [false, true] {
+        let mut at = 0;
+        loop {
+            let world = World::empty();
+            world.seed_shop("shop");
+            let bench = Bench {
+                cluster: Cluster::connect(world.api.client()).await.unwrap(),
+                logs: RunLogs::install(&Default::default()),
+                removes_from: Some(world.api.clone()),
+            };
+            let store = format!("removing-{restarts}-{at}");
+            if !bench.run(&store, at, Fails::After, restarts).await {
+                break;
+            }
+            at += 1;
+        }
+        assert!(at > 20, "only {at} calls were made to fail");
     }
 }
