@@ -12,6 +12,7 @@ use kube::Api;
 use kube::api::{AttachParams, AttachedProcess};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
+use velero_core::result::printable;
 
 use crate::status;
 use crate::{CallFailure, Cluster, Error, ErrorKind, Target};
@@ -107,9 +108,9 @@ impl Captured {
 }
 
 impl fmt::Display for Captured {
-    /// The text without the white space at its ends, and how much is missing of it.
+    /// The text without the white space at its ends, its control characters escaped, and how much is missing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text().trim())?;
+        f.write_str(&printable(&self.text().trim().replace("\r\n", "\n")))?;
         if self.cut > 0 {
             write!(f, " ... ({} more bytes)", self.cut)?;
         }
@@ -373,7 +374,8 @@ fn code_in_text(text: &str) -> Option<i32> {
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = text.split_whitespace().collect();
+    printable(&words.join(" "))
 }
 
 #[cfg(test)]
@@ -432,5 +434,14 @@ mod tests {
         );
         assert_eq!(captured.shortened(50), captured);
         assert!(Captured::default().is_empty() && !captured.is_empty());
+    }
+
+    #[test]
+    fn output_does_not_speak_to_terminals() {
+        let mut captured = Captured::default();
+        captured.push(b" \x1b[31mRED\r\n\tb\rc\0\x07\xc2\x9b\n", 100);
+        let text = "\\u{1b}[31mRED\n\tb\\rc\\u{0}\\u{7}\\u{9b}";
+        assert_eq!(captured.to_string(), text);
+        assert_eq!(one_line("a\n b\x1b[0m"), "a b\\u{1b}[0m");
     }
 }

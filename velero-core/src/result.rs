@@ -41,17 +41,31 @@ pub enum About {
     },
 }
 
+/// Makes text that others wrote safe for terminals and logs: control characters are escaped, such as `\u{1b}`, but for
+/// tabs and ends of lines.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 impl Record {
-    /// A record about the run as a whole.
+    /// A record about the run as a whole. Its message is made [`printable`].
     pub fn run(severity: Severity, message: impl fmt::Display) -> Self {
         Self {
             severity,
             about: About::Run,
-            message: message.to_string(),
+            message: printable(&message.to_string()),
         }
     }
 
-    /// A record about one item.
+    /// A record about one item. Its message is made [`printable`].
     pub fn item(
         severity: Severity,
         resource: impl fmt::Display,
@@ -67,7 +81,7 @@ impl Record {
         Self {
             severity,
             about,
-            message: message.to_string(),
+            message: printable(&message.to_string()),
         }
     }
 
@@ -294,6 +308,16 @@ impl<'de> Deserialize<'de> for ResourceList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_do_not_speak_to_terminals() {
+        let text = "a\tb\nc \u{1b}[31m \r\0\u{9b} é";
+        let expected = "a\tb\nc \\u{1b}[31m \\r\\u{0}\\u{9b} é";
+        assert_eq!(Record::run(Severity::Error, text).message, expected);
+        let item = Record::item(Severity::Error, "pods", "shop", "web", text);
+        assert_eq!(item.message, expected);
+        assert_eq!(printable(expected), expected);
+    }
 
     #[test]
     fn results_files_sort_records_by_scope() {
