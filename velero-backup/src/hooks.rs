@@ -153,10 +153,17 @@ impl Drop for Hooks {
     }
 }
 
-/// Stands in for the answer of a task that gave none: that is a fault of this program, and the pods go on.
+/// Stands in for the answer of a task that gave none, and the pods go on: the backup was ended meanwhile, or it is a fault
+/// of this program.
 fn lost(place: usize, pods: Pods, phase: HookPhase, error: &tokio::task::JoinError) -> Outcome {
     let records = pods.iter().map(|pod| {
-        let message = format!("its {phase} hooks ended without an answer: {error}");
+        let message = if error.is_cancelled() {
+            format!(
+                "the backup was ended while its {phase} hooks ran; whether they have done their work is not known"
+            )
+        } else {
+            format!("its {phase} hooks ended without an answer: {error}")
+        };
         record(Severity::Error, pod, message)
     });
     Outcome {

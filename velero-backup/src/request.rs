@@ -149,6 +149,9 @@ impl BackupRequest {
             &namespaces,
             live,
         ));
+        records.extend(unmatched::selectors(selectors.alternatives()));
+        let notes = hooks.notes().iter();
+        records.extend(notes.map(|note| Record::run(Severity::Warning, note.as_str())));
         records.extend(unread_policy(backup));
         records.extend(bad_timeout(backup));
         Ok(Self {
@@ -207,7 +210,7 @@ impl BackupRequest {
     }
 
     /// What is worth telling before the run: groups that could not be discovered, included namespaces and kinds that do not
-    /// exist, filters without effect.
+    /// exist, filters and hooks without effect.
     pub fn records(&self) -> &[Record] {
         &self.records
     }

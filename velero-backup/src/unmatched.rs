@@ -6,7 +6,7 @@
 
 use velero_core::filter::{NamespaceFilter, Pattern, ResourceFilterSpec};
 use velero_core::result::{Record, Severity};
-use velero_core::{Catalog, DiscoveryFailure, ItemHead, Selector};
+use velero_core::{ApiResource, Catalog, DiscoveryFailure, ItemHead, Selector};
 
 use crate::BackupRequest;
 use crate::coverage::Totals;
@@ -53,60 +53,154 @@ fn may_mean(name: &str, group: &str, catalog: &Catalog) -> bool {
             .is_none_or(|(_, part)| group.starts_with(part))
 }
 
-/// The entries of the include lists, with the names of their fields.
-fn included(filters: &ResourceFilterSpec) -> impl Iterator<Item = (&'static str, &str)> {
-    [
-        ("includedResources", &filters.included_resources),
-        (
-            "includedClusterScopedResources",
-            &filters.included_cluster_scoped,
-        ),
-        (
-            "includedNamespaceScopedResources",
-            &filters.included_namespace_scoped,
-        ),
-    ]
-    .into_iter()
-    .flat_map(|(field, names)| names.iter().map(move |name| (field, name.as_str())))
+/// An include list and an exclude list of the same kinds, each with the name of its field.
+struct Pair<'a> {
+    includes: (&'static str, &'a [String]),
+    excludes: (&'static str, &'a [String]),
 }
 
-/// A warning for each include that stands for no kind of the cluster that can be backed up.
-pub(crate) fn resources(filters: &ResourceFilterSpec, catalog: &Catalog) -> Vec<Record> {
-    let fault = |name: &str| {
-        let pattern = Pattern::new(name);
-        if name == "*" || pattern.is_broken() {
-            return None;
-        }
-        if pattern.is_glob() {
-            let mut kinds = catalog.preferred().filter(|r| r.verbs.can_back_up());
-            let found = kinds.any(|r| pattern.matches(&r.group_resource().to_string()));
-            return (!found)
-                .then_some("it matches no resource of the cluster that can be backed up");
-        }
-        match catalog.resolve(name) {
-            Some(resource) if resource.verbs.can_back_up() => None,
-            Some(_) => Some(
-                "its objects cannot be listed, read, created and deleted one by one, and are not in the backup",
+fn pairs(filters: &ResourceFilterSpec) -> [Pair<'_>; 3] {
+    [
+        Pair {
+            includes: ("includedResources", &filters.included_resources),
+            excludes: ("excludedResources", &filters.excluded_resources),
+        },
+        Pair {
+            includes: (
+                "includedClusterScopedResources",
+                &filters.included_cluster_scoped,
             ),
-            // It may be of a group that did not answer, which is an error of its own.
-            None if catalog
-                .failures()
-                .iter()
-                .any(|failure| may_mean(name, failure.group(), catalog)) =>
-            {
-                None
-            }
-            None => Some("the cluster serves no such resource"),
+            excludes: (
+                "excludedClusterScopedResources",
+                &filters.excluded_cluster_scoped,
+            ),
+        },
+        Pair {
+            includes: (
+                "includedNamespaceScopedResources",
+                &filters.included_namespace_scoped,
+            ),
+            excludes: (
+                "excludedNamespaceScopedResources",
+                &filters.excluded_namespace_scoped,
+            ),
+        },
+    ]
+}
+
+/// The entries of the include lists, with the names of their fields.
+fn included(filters: &ResourceFilterSpec) -> impl Iterator<Item = (&'static str, &str)> {
+    pairs(filters).into_iter().flat_map(|pair| {
+        let (field, names) = pair.includes;
+        names.iter().map(move |name| (field, name.as_str()))
+    })
+}
+
+/// A warning for each include that stands for no kind of the cluster that can be backed up, or for none that the excludes
+/// leave, and for each exclude that stands for no kind.
+pub(crate) fn resources(filters: &ResourceFilterSpec, catalog: &Catalog) -> Vec<Record> {
+    let mut messages = Vec::new();
+    for pair in pairs(filters) {
+        let (field, names) = pair.includes;
+        for name in names {
+            let fault = include_fault(name, catalog).map(str::to_owned);
+            let fault = fault.or_else(|| taken_back(name, &pair, catalog));
+            messages.extend(fault.map(|fault| format!("{field} {name:?}: {fault}")));
         }
-    };
-    included(filters)
-        .filter_map(|(field, name)| Some(format!("{field} {name:?}: {}", fault(name)?)))
+        let (field, names) = pair.excludes;
+        for name in names {
+            let fault = exclude_fault(name, catalog);
+            messages.extend(fault.map(|fault| format!("{field} {name:?}: {fault}")));
+        }
+    }
+    messages
+        .into_iter()
         .map(|message| Record::run(Severity::Warning, message))
         .collect()
 }
 
-/// A warning for each pattern that matches no namespace, and one when the excludes leave nothing of the includes. Names
-/// that do not exist are told elsewhere.
+/// Whether a name may be of a group that did not answer, which is told of by itself.
+fn may_be_hidden(name: &str, catalog: &Catalog) -> bool {
+    let mut failures = catalog.failures().iter();
+    failures.any(|failure| may_mean(name, failure.group(), catalog))
+}
+
+fn include_fault(name: &str, catalog: &Catalog) -> Option<&'static str> {
+    let pattern = Pattern::new(name);
+    if name == "*" || pattern.is_broken() {
+        return None;
+    }
+    if pattern.is_glob() {
+        return kinds_of(name, catalog)
+            .is_empty()
+            .then_some("it matches no resource of the cluster that can be backed up");
+    }
+    match catalog.resolve(name) {
+        Some(resource) if resource.verbs.can_back_up() => None,
+        Some(_) => Some(
+            "its objects cannot be listed, read, created and deleted one by one, and are not in the backup",
+        ),
+        None if may_be_hidden(name, catalog) => None,
+        None => Some("the cluster serves no such resource"),
+    }
+}
+
+/// What is wrong with an exclude; nothing with those that controllers write.
+fn exclude_fault(name: &str, catalog: &Catalog) -> Option<&'static str> {
+    let pattern = Pattern::new(name);
+    let auto = [SNAPSHOTS, SNAPSHOT_CONTENTS].contains(&name);
+    if auto || name == "*" || pattern.is_broken() || may_be_hidden(name, catalog) {
+        return None;
+    }
+    if pattern.is_glob() {
+        let mut kinds = catalog.preferred();
+        let found = kinds.any(|r| pattern.matches(&r.group_resource().to_string()));
+        return (!found).then_some("it matches no resource of the cluster");
+    }
+    catalog
+        .resolve(name)
+        .is_none()
+        .then_some("the cluster serves no such resource")
+}
+
+/// The kinds that can be backed up and that a name stands for. `*` stands for none in particular.
+fn kinds_of(name: &str, catalog: &Catalog) -> Vec<String> {
+    let pattern = Pattern::new(name);
+    if name == "*" || pattern.is_broken() {
+        return Vec::new();
+    }
+    let found: Vec<_> = if pattern.is_glob() {
+        let matches = |r: &&ApiResource| pattern.matches(&r.group_resource().to_string());
+        catalog.preferred().filter(matches).collect()
+    } else {
+        catalog.resolve(name).into_iter().collect()
+    };
+    let able = found.into_iter().filter(|r| r.verbs.can_back_up());
+    able.map(|r| r.group_resource().to_string()).collect()
+}
+
+/// Tells of an include of which the excludes, however they are written, leave nothing.
+fn taken_back(name: &str, pair: &Pair<'_>, catalog: &Catalog) -> Option<String> {
+    let mut left = kinds_of(name, catalog);
+    if left.is_empty() {
+        return None;
+    }
+    let (field, excludes) = pair.excludes;
+    let mut by = Vec::new();
+    for exclude in excludes {
+        let before = left.len();
+        let out = kinds_of(exclude, catalog);
+        left.retain(|kind| !out.contains(kind));
+        if left.len() < before {
+            by.push(format!("{exclude:?}"));
+        }
+    }
+    left.is_empty()
+        .then(|| format!("nothing is left of it by {field} {}", by.join(", ")))
+}
+
+/// A warning for each pattern that matches no namespace, for each exclude that is none, and one when the excludes leave
+/// nothing of the includes. Includes that do not exist are told elsewhere.
 pub(crate) fn namespaces(
     includes: &[String],
     excludes: &[String],
@@ -122,8 +216,18 @@ pub(crate) fn namespaces(
         .filter(unmatched)
         .map(|name| format!("includedNamespaces {name:?}: no namespace of the cluster matches"))
         .collect();
+    let unmatched_includes = !messages.is_empty();
+    // With includes that are all names the namespaces may be known by these alone, and the excludes say little.
+    let listed = |name: &String| name == "*" || Pattern::new(name.as_str()).is_glob();
+    if includes.is_empty() || includes.iter().any(listed) {
+        let faults = excludes.iter().filter_map(|name| {
+            let fault = exclude_of_none(name, live)?;
+            Some(format!("excludedNamespaces {name:?}: {fault}"))
+        });
+        messages.extend(faults);
+    }
     let taken = live.iter().any(|ns| filter.should_include(&ns.name));
-    if messages.is_empty() && filter.missing().is_empty() && !taken && !live.is_empty() {
+    if !unmatched_includes && filter.missing().is_empty() && !taken && !live.is_empty() {
         let lists = [
             list("includedNamespaces", includes, &["*"]),
             list("excludedNamespaces", excludes, &[]),
@@ -138,6 +242,33 @@ pub(crate) fn namespaces(
         .into_iter()
         .map(|message| Record::run(Severity::Warning, message))
         .collect()
+}
+
+fn exclude_of_none(name: &str, live: &[ItemHead]) -> Option<&'static str> {
+    let pattern = Pattern::new(name);
+    if name.is_empty() || name == "*" || pattern.is_broken() {
+        None
+    } else if pattern.is_glob() {
+        let found = live.iter().any(|ns| pattern.matches(&ns.name));
+        (!found).then_some("no namespace of the cluster matches")
+    } else {
+        let found = live.iter().any(|ns| ns.name == name);
+        (!found).then_some("the cluster has no such namespace")
+    }
+}
+
+/// A warning for each alternative of the label selectors that takes everything, beside others.
+pub(crate) fn selectors(alternatives: &[Selector]) -> Vec<Record> {
+    let empty = |(_, selector): &(usize, &Selector)| alternatives.len() > 1 && selector.is_empty();
+    let told = alternatives
+        .iter()
+        .enumerate()
+        .filter(empty)
+        .map(|(at, _)| {
+            let why = "it is empty and takes everything; the others have no effect";
+            Record::run(Severity::Warning, format!("orLabelSelectors[{at}]: {why}"))
+        });
+    told.collect()
 }
 
 /// A warning at the end of a run in which nothing has failed and nothing, or nothing but Namespace objects, was chosen.
@@ -339,6 +470,102 @@ mod tests {
     }
 
     #[test]
+    fn excludes_that_stand_for_nothing_are_warnings() {
+        let unknown = "the cluster serves no such resource";
+        let glob = "it matches no resource of the cluster";
+        let down = catalog(&["books.io/v1"]);
+        for (name, expected) in [
+            ("pods", None),
+            ("Pod", None),
+            ("*", None),
+            ("dep*", None),
+            // What cannot be backed up is left out all the same.
+            ("podmetrics", None),
+            ("podm*", None),
+            (SNAPSHOTS, None),
+            (SNAPSHOT_CONTENTS, None),
+            ("unicorns", Some(unknown)),
+            ("pods.apps", Some(unknown)),
+            ("*.books.io", Some(glob)),
+        ] {
+            let of = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+            for (field, filters) in [
+                (
+                    "excludedResources",
+                    ResourceFilterSpec {
+                        excluded_resources: of(&[name]),
+                        ..ResourceFilterSpec::default()
+                    },
+                ),
+                (
+                    "excludedClusterScopedResources",
+                    ResourceFilterSpec {
+                        excluded_cluster_scoped: of(&[name]),
+                        ..ResourceFilterSpec::default()
+                    },
+                ),
+                (
+                    "excludedNamespaceScopedResources",
+                    ResourceFilterSpec {
+                        excluded_namespace_scoped: of(&[name]),
+                        ..ResourceFilterSpec::default()
+                    },
+                ),
+            ] {
+                let found = lines(&resources(&filters, &catalog(&[])));
+                let expected = expected.map(|why| format!("message: /{field} {name:?}: {why}"));
+                assert_eq!(found, Vec::from_iter(expected), "{name}");
+                // Of a group that does not answer nobody knows.
+                let hidden = ["unicorns", "*.books.io"].contains(&name);
+                assert!(!hidden || resources(&filters, &down).is_empty(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn includes_that_excludes_take_back_are_warnings() {
+        for (include, excludes, expected) in [
+            ("Pod", &["pods"][..], Some("\"pods\"")),
+            ("pods", &["po*"], Some("\"po*\"")),
+            ("p*s", &["deploy*", "Pod"], Some("\"Pod\"")),
+            ("*s", &["pods"], None),
+            ("*o*s*", &["pods", "dep*"], Some("\"pods\", \"dep*\"")),
+            ("*", &["pods"], None),
+            ("pods", &["deployments"], None),
+        ] {
+            let of = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+            let (includes, excludes) = (of(&[include]), of(excludes));
+            let filters = ResourceFilterSpec {
+                included_namespace_scoped: includes,
+                excluded_namespace_scoped: excludes,
+                ..ResourceFilterSpec::default()
+            };
+            let found = lines(&resources(&filters, &catalog(&[])));
+            let expected = expected.map(|why| {
+                format!(
+                    "message: /includedNamespaceScopedResources {include:?}: nothing is left of it by excludedNamespaceScopedResources {why}"
+                )
+            });
+            assert_eq!(found, Vec::from_iter(expected), "{include}");
+        }
+    }
+
+    #[test]
+    fn alternatives_that_take_everything_are_warnings() {
+        let web: Selector = "app=web".parse().unwrap();
+        let all = Selector::default();
+        let told = |list: &[&Selector]| {
+            let list: Vec<Selector> = list.iter().map(|s| (*s).clone()).collect();
+            lines(&selectors(&list))
+        };
+        let expected = "message: /orLabelSelectors[1]: it is empty and takes everything; the others have no effect";
+        assert_eq!(told(&[&web, &all]), [expected]);
+        for fine in [&[][..], &[&all], &[&web], &[&web, &web]] {
+            assert!(told(fine).is_empty());
+        }
+    }
+
+    #[test]
     fn namespaces_that_are_none() {
         let strings = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let live = ["bank", "shop"].map(|name| ItemHead {
@@ -357,6 +584,17 @@ mod tests {
                     "includedNamespaces \"y?\": no ",
                 ],
             ),
+            (
+                &["*"],
+                &["bank", "gone", "g*", "", "sh?p"],
+                &[
+                    "excludedNamespaces \"gone\": the cluster has no such namespace",
+                    "excludedNamespaces \"g*\": no namespace of the cluster matches",
+                    "no namespace of the cluster is left",
+                ],
+            ),
+            // The cluster may have it: where only the names of the spec may be read, nothing else is known.
+            (&["shop"], &["gone"], &[]),
             // Told elsewhere.
             (&["gone"], &[], &[]),
             (&[""], &[], &[]),

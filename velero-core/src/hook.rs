@@ -149,11 +149,12 @@ fn key(call: &ExecHookCall) -> (&str, HookSource, Option<&str>, usize) {
 
 /// Reads the hook that a pod's annotations ask for in one phase.
 ///
-/// Before the backup, the keys with `pre.` win over the older ones without.
+/// Before the backup, the keys with `pre.` win over the older ones without. The texts say what in the annotations is wrong
+/// and was passed over.
 pub fn hook_of_annotations(
     annotations: &BTreeMap<String, String>,
     phase: HookPhase,
-) -> Option<(ExecHookCall, Option<String>)> {
+) -> Option<(ExecHookCall, Vec<String>)> {
     match phase {
         HookPhase::Pre => read_annotations(annotations, backup_hook::PRE_PREFIX)
             .or_else(|| read_annotations(annotations, backup_hook::PRE_PREFIX_OLD)),
@@ -164,7 +165,7 @@ pub fn hook_of_annotations(
 fn read_annotations(
     annotations: &BTreeMap<String, String>,
     prefix: &str,
-) -> Option<(ExecHookCall, Option<String>)> {
+) -> Option<(ExecHookCall, Vec<String>)> {
     let get = |key: &str| {
         annotations
             .get(&format!("{prefix}{key}"))
@@ -172,12 +173,12 @@ fn read_annotations(
             .filter(|v| !v.is_empty())
     };
     let command = parse_command(get(backup_hook::COMMAND)?);
-    let mut warning = None;
+    let mut warnings = Vec::new();
     let timeout = match get(backup_hook::TIMEOUT).map(|text| (text, text.parse::<GoDuration>())) {
         None => DEFAULT_HOOK_TIMEOUT,
         Some((_, Ok(timeout))) => timeout_or_default(timeout),
         Some((text, Err(error))) => {
-            warning = Some(format!(
+            warnings.push(format!(
                 "annotation {prefix}{}: {text:?} is no duration ({}); 30s is taken",
                 backup_hook::TIMEOUT,
                 chain(&error)
@@ -185,18 +186,32 @@ fn read_annotations(
             DEFAULT_HOOK_TIMEOUT
         }
     };
+    let on_error = get(backup_hook::ON_ERROR).map(HookErrorMode::from);
+    if let Some(mode) = on_error.as_ref().and_then(unknown_mode) {
+        let key = backup_hook::ON_ERROR;
+        warnings.push(format!("annotation {prefix}{key}: {mode}"));
+    }
     let call = ExecHookCall {
         name: String::new(),
         source: HookSource::Annotation,
         index: 0,
         container: get(backup_hook::CONTAINER).map(str::to_owned),
         command,
-        on_error: get(backup_hook::ON_ERROR)
-            .map(HookErrorMode::from)
+        on_error: on_error
             .filter(|mode| matches!(mode, HookErrorMode::Continue | HookErrorMode::Fail)),
         timeout,
     };
-    Some((call, warning))
+    Some((call, warnings))
+}
+
+/// What is wrong with a mode that is set and not known.
+fn unknown_mode(mode: &HookErrorMode) -> Option<String> {
+    match mode {
+        HookErrorMode::Unknown(word) if !word.is_empty() => Some(format!(
+            "{word:?} is neither Continue nor Fail; Continue is taken"
+        )),
+        _ => None,
+    }
 }
 
 /// Reads a command as annotations hold it: a JSON list of strings, or else one argument, which no shell splits.
@@ -213,6 +228,7 @@ pub fn parse_command(text: &str) -> Vec<String> {
 #[derive(Debug, Clone, Default)]
 pub struct BackupHookRules {
     rules: Vec<Rule>,
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -229,7 +245,7 @@ impl BackupHookRules {
     /// # Errors
     /// One line for each fault: a label selector that cannot be used, a hook without a command.
     pub fn compile(hooks: &BackupHooks, catalog: &Catalog) -> Result<Self, Vec<String>> {
-        let mut faults = Vec::new();
+        let (mut faults, mut notes) = (Vec::new(), Vec::new());
         let mut rules = Vec::new();
         for (at, spec) in hooks.resources.iter().enumerate() {
             let field = format!("spec.hooks.resources[{at}]");
@@ -245,6 +261,8 @@ impl BackupHookRules {
                 .unwrap_or_default();
             check_commands(&format!("{field}.pre"), &spec.pre_hooks, &mut faults);
             check_commands(&format!("{field}.post"), &spec.post_hooks, &mut faults);
+            note_modes(&format!("{field}.pre"), &spec.pre_hooks, &mut notes);
+            note_modes(&format!("{field}.post"), &spec.post_hooks, &mut notes);
             if takes_pods(spec, catalog) {
                 rules.push(Rule {
                     namespaces: IncludesExcludes::new(
@@ -255,13 +273,23 @@ impl BackupHookRules {
                     pre: calls(&spec.name, &spec.pre_hooks),
                     post: calls(&spec.name, &spec.post_hooks),
                 });
+            } else {
+                notes.push(format!(
+                    "{field}: hook {:?} never runs: its includedResources and excludedResources leave out pods",
+                    spec.name
+                ));
             }
         }
         if faults.is_empty() {
-            Ok(Self { rules })
+            Ok(Self { rules, notes })
         } else {
             Err(faults)
         }
+    }
+
+    /// What in the spec has no effect, or another one than it seems: one message each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The hooks of one pod for one phase: those of its annotations if there are any, otherwise those of every entry
@@ -273,10 +301,10 @@ impl BackupHookRules {
         annotations: &BTreeMap<String, String>,
         phase: HookPhase,
     ) -> PodHooks {
-        if let Some((call, warning)) = hook_of_annotations(annotations, phase) {
+        if let Some((call, warnings)) = hook_of_annotations(annotations, phase) {
             return PodHooks {
                 calls: vec![call],
-                warnings: warning.into_iter().collect(),
+                warnings,
             };
         }
         let calls = self
@@ -310,6 +338,14 @@ fn check_commands(field: &str, hooks: &[BackupResourceHook], faults: &mut Vec<St
             faults.push(format!(
                 "{field}[{at}].exec.command: it is empty; name a command"
             ));
+        }
+    }
+}
+
+fn note_modes(field: &str, hooks: &[BackupResourceHook], notes: &mut Vec<String>) {
+    for (at, hook) in hooks.iter().enumerate() {
+        if let Some(mode) = hook.exec.on_error.as_ref().and_then(unknown_mode) {
+            notes.push(format!("{field}[{at}].exec.onError: {mode}"));
         }
     }
 }
@@ -436,26 +472,48 @@ mod tests {
     fn modes_and_timeouts_of_annotations() {
         let pre = |key: &str| format!("pre.hook.backup.velero.io/{key}");
         for (mode, timeout, fails, seconds, warns) in [
-            ("Fail", "5s", true, 5, false),
-            ("Continue", "1m30s", false, 90, false),
-            ("", "", false, 30, false),
-            ("fail", "0s", false, 30, false),
-            ("Never", "soon", false, 30, true),
-            ("Fail", "-3s", true, 30, false),
-            ("Fail", "10", true, 30, true),
+            ("Fail", "5s", true, 5, None),
+            ("Continue", "1m30s", false, 90, None),
+            ("", "", false, 30, None),
+            (
+                "fail",
+                "0s",
+                false,
+                30,
+                Some("on-error: \"fail\" is neither "),
+            ),
+            (
+                "Never",
+                "5s",
+                false,
+                5,
+                Some("on-error: \"Never\" is neither "),
+            ),
+            ("Fail", "-3s", true, 30, None),
+            (
+                "Fail",
+                "10",
+                true,
+                30,
+                Some("timeout: \"10\" is no duration"),
+            ),
         ] {
             let given = BTreeMap::from([
                 (pre("command"), "x".to_owned()),
                 (pre("on-error"), mode.to_owned()),
                 (pre("timeout"), timeout.to_owned()),
             ]);
-            let (call, warning) = hook_of_annotations(&given, HookPhase::Pre).unwrap();
-            let found = (call.fails_pod(), call.timeout.as_secs(), warning.is_some());
-            assert_eq!(
-                found,
-                (fails, seconds, warns),
-                "{mode} {timeout} {warning:?}"
-            );
+            let (call, warnings) = hook_of_annotations(&given, HookPhase::Pre).unwrap();
+            let found = (call.fails_pod(), call.timeout.as_secs());
+            assert_eq!(found, (fails, seconds), "{mode} {timeout}");
+            let warns: Vec<String> = warns.iter().map(|text| pre(text)).collect();
+            assert_eq!(warnings.len(), warns.len(), "{warnings:?}");
+            for (warning, text) in warnings.iter().zip(&warns) {
+                assert!(
+                    warning.starts_with(&format!("annotation {text}")),
+                    "{warning}"
+                );
+            }
         }
     }
 
@@ -499,6 +557,28 @@ mod tests {
         }
         let post = rules.of_pod("shop", &none, &none, HookPhase::Post);
         assert_eq!(post.calls[0].to_string(), "hook \"six\"[0]");
+        assert_eq!(
+            rules.notes(),
+            ["four", "five"].map(|name| format!(
+                "spec.hooks.resources[{}]: hook {name:?} never runs: its includedResources and excludedResources leave out pods",
+                if name == "four" { 3 } else { 4 }
+            ))
+        );
+    }
+
+    #[test]
+    fn modes_that_are_none_are_noted() {
+        let exec = |mode: &str| json!({"exec": {"command": ["a"], "onError": mode}});
+        let rules = rules(json!([
+            {"name": "h", "pre": [exec("Fail"), exec("fail")], "post": [exec("")]},
+        ]))
+        .unwrap();
+        assert_eq!(
+            rules.notes(),
+            [
+                "spec.hooks.resources[0].pre[1].exec.onError: \"fail\" is neither Continue nor Fail; Continue is taken"
+            ]
+        );
     }
 
     #[test]

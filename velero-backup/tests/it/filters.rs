@@ -98,7 +98,24 @@ async fn lists_without_effect_are_warnings() {
     let server = world();
     for (spec, warnings) in [
         (json!({"includedResources": ["cm", "unicorns"]}), 1),
-        (json!({"excludedResources": ["unicorns"]}), 0),
+        (
+            json!({"excludedResources": ["unicorns", "pods", "*.nowhere.io"]}),
+            2,
+        ),
+        (
+            json!({"excludedClusterScopedResources": ["unicorns"], "excludedNamespaceScopedResources": ["secretz"]}),
+            2,
+        ),
+        (json!({"excludedNamespaces": ["gone", "bank", "x-*"]}), 2),
+        (
+            json!({"includedNamespaceScopedResources": ["po"], "excludedNamespaceScopedResources": ["pods"],
+                "includedNamespaces": ["shop"]}),
+            1,
+        ),
+        (
+            json!({"orLabelSelectors": [{"matchLabels": {"app": "x"}}, {}]}),
+            1,
+        ),
         // The pattern, and that nothing is in the backup.
         (json!({"includedResources": ["a[", "cm"]}), 2),
         (json!({"includedNamespaceScopedResources": ["pv"]}), 1),

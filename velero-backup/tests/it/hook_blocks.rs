@@ -238,6 +238,31 @@ async fn a_run_that_fails_thaws_what_it_froze() {
 }
 
 #[tokio::test]
+async fn a_pre_hook_that_a_cancelled_run_ends_is_noted() {
+    let bench = Bench::new(by_command);
+    bench.pod("p", &[], json!({"pre.command": "hang"}));
+    let engine = engine(&bench.server).await;
+    let request = engine.request(&backup(shop())).await.unwrap();
+    let cancel = CancellationToken::new();
+    let (log, trigger) = (Arc::clone(&bench.log), cancel.clone());
+    tokio::spawn(async move {
+        wait_for(&log, "p c hang").await;
+        trigger.cancel();
+    });
+    let run = run().cancel(cancel);
+    let noted = run.noted.clone();
+    let ended = engine.run(&request, Kept::default(), run).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
+    let lines: Vec<String> = noted.take().iter().map(Record::line).collect();
+    assert_eq!(
+        lines,
+        [
+            "resource: /pods name: /p error: /the backup was ended while its pre hooks ran; whether they have done their work is not known"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_post_hook_that_fails_at_an_early_end_is_noted() {
     let bench = Bench::new(by_command);
     bench.pod(

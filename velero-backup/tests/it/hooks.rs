@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use velero_backup::ErrorKind;
-use velero_testkit::{ApiServer, ExecResult, Fault, FaultAction};
+use velero_testkit::{ApiServer, ExecRequest, ExecResult, Fault, FaultAction};
 
 use crate::bench::{Bench, both, by_command, counts, hooked};
 use crate::support::*;
@@ -144,8 +144,16 @@ async fn records_say_what_failed_and_what_follows() {
             json!({"pre.command": "none"}),
             "pre hook of the pod's annotations: the command did not run: Internal error occurred: not found in $PATH; the pod is backed up all the same",
         ),
+        // Nobody who may annotate a pod writes to the terminals of others.
+        (
+            json!({"pre.command": "colours"}),
+            "pre hook of the pod's annotations: exit code 9 in container c: \\u{1b}[31mRED line2 \\u{7}\\u{0}; the pod is backed up all the same",
+        ),
     ] {
-        let bench = Bench::new(by_command);
+        let bench = Bench::new(|request: &ExecRequest| match request.command[0].as_str() {
+            "colours" => ExecResult::failure(9, "\x1b[31mRED\r\nline2 \x07\0\n"),
+            _ => by_command(request),
+        });
         bench.pod("p", &[], hooks);
         let done = back_up(&bench.server, shop()).await;
         assert_eq!(
@@ -153,6 +161,29 @@ async fn records_say_what_failed_and_what_follows() {
             [format!("resource: /pods name: /p error: /{text}")]
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_hooks_and_passed_over_is_told() {
+    let bench = Bench::new(by_command);
+    bench.pod(
+        "p",
+        &[],
+        json!({"pre.command": "ok", "pre.on-error": "fail", "pre.timeout": "soon"}),
+    );
+    let entry = json!({"name": "h", "includedResources": ["deploymentz"], "pre": [{"exec": {"command": ["a"]}}]});
+    let done = back_up(&bench.server, with_hooks(json!([entry]))).await;
+    let expected = [
+        "message: /spec.hooks.resources[0]: hook \"h\" never runs: its ",
+        "resource: /pods name: /p message: /annotation pre.hook.backup.velero.io/timeout: \"soon\" is no duration",
+        "resource: /pods name: /p message: /annotation pre.hook.backup.velero.io/on-error: \"fail\" is neither ",
+    ];
+    let lines = done.lines();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, start) in lines.iter().zip(expected) {
+        assert!(line.starts_with(start), "{line}");
+    }
+    assert_eq!(done.result.errors(), 0);
 }
 
 #[tokio::test]
