@@ -53,7 +53,12 @@ impl Volumes {
                             "the files of volume {:?} are not copied: {reason}",
                             volume.name
                         );
-                        records.push(about(pod, Severity::Warning, message));
+                        // As with the peer's node agent: where none is there, what was asked for by name is missing.
+                        let severity = match self.settings.plugs.pod_volumes {
+                            Some(_) => Severity::Warning,
+                            None => Severity::Error,
+                        };
+                        records.push(about(pod, severity, message));
                         self.not_copied(pod, volume, &reason);
                     }
                 }
