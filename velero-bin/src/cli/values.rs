@@ -255,7 +255,15 @@ impl FromStr for AnySelector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(" or ")
+        let alternatives: Vec<&str> = text.split(" or ").collect();
+        if alternatives.len() > 1 && alternatives.iter().any(|one| one.trim().is_empty()) {
+            return Err(
+                "there is nothing on one side of an \" or \", which would take everything"
+                    .to_owned(),
+            );
+        }
+        alternatives
+            .into_iter()
             .map(strict_selector)
             .collect::<Result<_, _>>()
             .map(Self)
@@ -384,5 +392,13 @@ mod tests {
         );
         assert!(strict_selector("a!=b").is_err() && strict_selector("a>1").is_err());
         assert_eq!("a=b or c=d".parse::<AnySelector>().unwrap().0.len(), 2);
+        for (text, good) in [
+            ("", true),
+            ("a=b or ", false),
+            (" or a=b", false),
+            ("a or  or b", false),
+        ] {
+            assert_eq!(text.parse::<AnySelector>().is_ok(), good, "{text:?}");
+        }
     }
 }
