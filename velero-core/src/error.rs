@@ -91,6 +91,18 @@ impl Error {
         }
     }
 
+    /// The same fault, told of the field that the text is part of.
+    pub(crate) fn in_field(self, outer: &'static str) -> Self {
+        match self {
+            Self::Invalid {
+                field,
+                value,
+                reason,
+            } => Self::invalid(outer, value, format!("{field}: {reason}")),
+            other => other,
+        }
+    }
+
     pub(crate) fn item(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Item {
             what: what.into(),

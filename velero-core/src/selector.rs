@@ -303,19 +303,26 @@ impl SelectorSet {
         single: Option<&LabelSelector>,
         any_of: Option<&[LabelSelector]>,
     ) -> Result<Self, Error> {
-        if single.is_some() && any_of.is_some_and(|list| !list.is_empty()) {
+        let read = |field, list: &[LabelSelector]| {
+            let read = list.iter().map(Selector::try_from);
+            read.collect::<Result<Vec<_>, _>>()
+                .map_err(|error| error.in_field(field))
+        };
+        let mut selectors = match single {
+            Some(single) => read("spec.labelSelector", std::slice::from_ref(single))?,
+            None => Vec::new(),
+        };
+        let alternatives = read("spec.orLabelSelectors", any_of.unwrap_or_default())?;
+        if single.is_some() && !alternatives.is_empty() {
+            let given: Vec<String> = alternatives.iter().map(Selector::to_string).collect();
             return Err(Error::invalid(
-                "orLabelSelectors",
-                "",
-                "labelSelector and orLabelSelectors exclude each other",
+                "spec.orLabelSelectors",
+                given.join(" or "),
+                "it and spec.labelSelector exclude each other; put all alternatives into orLabelSelectors",
             ));
         }
-        single
-            .into_iter()
-            .chain(any_of.into_iter().flatten())
-            .map(Selector::try_from)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        selectors.extend(alternatives);
+        Ok(Self(selectors))
     }
 
     /// Whether everything matches.
@@ -402,7 +409,31 @@ mod tests {
     #[test]
     fn two_selector_fields_exclude_each_other() {
         let one = LabelSelector::default();
-        assert!(SelectorSet::from_spec(Some(&one), Some(std::slice::from_ref(&one))).is_err());
+        let web = "app=web".parse::<Selector>().unwrap().to_label_selector();
+        let both = SelectorSet::from_spec(Some(&one), Some(std::slice::from_ref(&web)));
+        let message = both.unwrap_err().to_string();
+        assert!(
+            message.starts_with("invalid spec.orLabelSelectors \"app=web\": ")
+                && message.contains("exclude each other"),
+            "{message}"
+        );
+        let bad: LabelSelector = serde_json::from_value(
+            serde_json::json!({"matchExpressions": [{"key": "bad key!", "operator": "In"}]}),
+        )
+        .unwrap();
+        let list = std::slice::from_ref(&bad);
+        for (single, any_of, field) in [
+            (Some(&bad), None, "spec.labelSelector"),
+            (None, Some(list), "spec.orLabelSelectors"),
+        ] {
+            let message = SelectorSet::from_spec(single, any_of)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.starts_with(&format!("invalid {field} \"bad key!\"")),
+                "{message}"
+            );
+        }
         assert!(SelectorSet::from_spec(Some(&one), Some(&[])).is_ok());
         assert!(
             SelectorSet::from_spec(Some(&one), None)
