@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use velero_core::api::Backup;
+use velero_core::api::{Backup, BackupSpec};
 use velero_core::filter::{
     NamespaceFilter, ResourceFilterSpec, ScopeFilter, validate_namespace_lists,
 };
@@ -93,11 +93,28 @@ fn checked(
     });
     faults.extend(inputs.policy_faults(backup, filters));
     faults.extend(unsupported::refused(backup, inputs));
+    faults.extend(negative_times(spec));
     if faults.is_empty() {
         Ok((selectors, hooks))
     } else {
         Err(faults)
     }
+}
+
+/// Names each time that is negative: a backup would have expired before it is made, operations before they begin.
+fn negative_times(spec: &BackupSpec) -> Vec<String> {
+    let times = [
+        ("ttl", spec.ttl, "720h"),
+        ("csiSnapshotTimeout", spec.csi_snapshot_timeout, "10m"),
+        ("itemOperationTimeout", spec.item_operation_timeout, "4h"),
+    ];
+    times
+        .into_iter()
+        .filter(|(_, time, _)| time.is_negative())
+        .map(|(field, time, right)| {
+            format!("spec.{field}: {time} is negative; a duration such as {right} is needed")
+        })
+        .collect()
 }
 
 impl BackupRequest {

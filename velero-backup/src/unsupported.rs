@@ -21,7 +21,10 @@ pub(crate) fn refused(backup: &Backup, inputs: &RequestInputs) -> Vec<String> {
         ),
         (
             "volumeSnapshotLocations",
-            snapshots && !has_begun && !spec.volume_snapshot_locations.is_empty(),
+            snapshots
+                && !has_begun
+                && spec.snapshot_volumes != Some(false)
+                && !spec.volume_snapshot_locations.is_empty(),
             "volume snapshots",
         ),
         (
@@ -80,6 +83,11 @@ mod tests {
             (
                 json!({"volumeSnapshotLocations": ["aws"]}),
                 Some("volumeSnapshotLocations"),
+            ),
+            // Where no snapshot is wanted, a location says nothing but which one is not used.
+            (
+                json!({"volumeSnapshotLocations": ["aws"], "snapshotVolumes": false}),
+                None,
             ),
             (json!({"snapshotMoveData": true}), Some("snapshotMoveData")),
             (

@@ -95,8 +95,8 @@ fn choose<'a>(
                  {provider:?}, does not exist"
             )),
             None => faults.push(format!(
-                "{FIELD}: provider {provider:?} has {} volume snapshot locations; name one of them here or in \
-                 --default-volume-snapshot-locations",
+                "{FIELD}: provider {provider:?} has {} volume snapshot locations; name one of them in \
+                 --default-volume-snapshot-locations, or here beside spec.snapshotVolumes: false",
                 locations.len()
             )),
         }

@@ -106,6 +106,52 @@ async fn a_file_that_cannot_be_stored_takes_the_others_along() {
     );
 }
 
+#[tokio::test]
+async fn negative_times_and_selectors_at_fault_are_refused_by_their_fields() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    let both = json!({"labelSelector": {"matchLabels": {"a": "b"}}, "orLabelSelectors": [{"matchLabels": {"c": "d"}}]});
+    let no_values = json!({"matchExpressions": [{"key": "app", "operator": "In"}]});
+    for (name, spec, part) in [
+        (
+            "ttl",
+            json!({"ttl": "-1h"}),
+            "spec.ttl: -1h0m0s is negative",
+        ),
+        (
+            "operations",
+            json!({"itemOperationTimeout": "-5m"}),
+            "spec.itemOperationTimeout: -5m0s is negative",
+        ),
+        (
+            "snapshots",
+            json!({"csiSnapshotTimeout": "-5m"}),
+            "spec.csiSnapshotTimeout: -5m0s is negative",
+        ),
+        (
+            "both",
+            both,
+            "spec.orLabelSelectors \"c=d\": it and spec.labelSelector",
+        ),
+        (
+            "values",
+            json!({"labelSelector": no_values}),
+            "spec.labelSelector \"app\": ",
+        ),
+    ] {
+        let backup = json!({"metadata": {"name": name}, "spec": spec});
+        world.create::<Backup>(backup).await;
+        let ended = world.backup_ended(name).await;
+        let errors = &ended.status.validation_errors;
+        assert!(
+            *ended.phase() == BackupPhase::FailedValidation
+                && errors.iter().any(|error| error.contains(part)),
+            "{name}: {:?}",
+            ended.status
+        );
+    }
+}
+
 /// A backup in the store, with one copy of a pod's volume.
 fn in_store(folder: &Path, name: &str) {
     let dir = folder.join("bucket/backups").join(name);

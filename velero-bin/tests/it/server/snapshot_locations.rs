@@ -84,6 +84,11 @@ async fn one_for_each_provider_is_stored_in_the_spec() {
     let asked = "spec.volumeSnapshotLocations: volume snapshots cannot be backed up";
     fault("asked", json!({"volumeSnapshotLocations": ["a1"]}), asked).await;
 
+    // Whoever wants none may say which one is not used.
+    let none = ended("none", names(&["a1"])).await;
+    assert_eq!(*none.phase(), BackupPhase::Completed, "{:?}", none.status);
+    assert_eq!(none.spec.volume_snapshot_locations, ["a1", "g"]);
+
     world.delete::<VolumeSnapshotLocation>("a2").await;
     location(&world, "a3", "aws", Value::Null).await;
     let gone = "\"a2\", which --default-volume-snapshot-locations names";
