@@ -9,6 +9,7 @@ use velero_core::result::{About, Record, ResultsFile, ScopedMessages, Severity};
 use velero_core::{Progress, ProgressUpdate};
 
 use crate::cli::{console, table};
+use crate::runs::WithoutData;
 
 /// Time between two updates of the line.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -76,22 +77,37 @@ impl Progress for ProgressLine {
 /// Most names in one line.
 const NAMES: usize = 10;
 
-/// How many volumes have no data in a backup, and which, in one line; `None` when there are none.
-pub(crate) fn without_data(volumes: &[String]) -> Option<String> {
-    if volumes.is_empty() {
-        return None;
-    }
-    let count = volumes.len();
-    let mut names = volumes[..count.min(NAMES)].join(", ");
-    if count > NAMES {
-        let _ = write!(names, " and {} more", count - NAMES);
-    }
-    Some(match count {
-        1 => format!("1 volume has no data in the backup, its objects alone are stored: {names}"),
-        _ => format!(
-            "{count} volumes have no data in the backup, their objects alone are stored: {names}"
+/// How many volumes and claims have no data in a backup, and which, one line each.
+pub(crate) fn without_data(found: &WithoutData) -> Vec<String> {
+    let lines = [
+        (
+            &found.volumes,
+            "1 volume has no data in the backup, its objects alone are stored",
+            "volumes have no data in the backup, their objects alone are stored",
         ),
-    })
+        (
+            &found.claims,
+            "1 claim is in the backup without a volume, and so without data",
+            "claims are in the backup without their volumes, and so without data",
+        ),
+    ];
+    lines
+        .into_iter()
+        .filter_map(|(names, one, many)| match names.len() {
+            0 => None,
+            1 => Some(format!("{one}: {}", capped(names))),
+            count => Some(format!("{count} {many}: {}", capped(names))),
+        })
+        .collect()
+}
+
+/// The first names.
+fn capped(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMES)].join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Aligned lines of a name and a value.
@@ -241,14 +257,22 @@ mod tests {
     #[test]
     fn volumes_without_data_are_counted_and_named() {
         let names = |count: usize| (0..count).map(|n| format!("v{n}")).collect::<Vec<_>>();
-        assert_eq!(without_data(&[]), None);
-        for (count, start, end) in [
-            (1, "1 volume has", ": v0"),
-            (10, "10 volumes have", ", v9"),
-            (12, "12 volumes have", ", v9 and 2 more"),
+        assert_eq!(without_data(&WithoutData::default()), Vec::<String>::new());
+        for (count, volumes, claims, end) in [
+            (1, "1 volume has", "1 claim is", ": v0"),
+            (10, "10 volumes have", "10 claims are", ", v9"),
+            (12, "12 volumes have", "12 claims are", ", v9 and 2 more"),
         ] {
-            let line = without_data(&names(count)).unwrap();
-            assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+            let (volumes, claims) = ((volumes, names(count)), (claims, names(count)));
+            let found = WithoutData {
+                volumes: volumes.1,
+                claims: claims.1,
+            };
+            let lines = without_data(&found);
+            assert_eq!(lines.len(), 2);
+            for (line, start) in lines.iter().zip([volumes.0, claims.0]) {
+                assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+            }
         }
     }
 

@@ -101,6 +101,13 @@ impl Shared {
                 let key = key.to_owned();
                 Error::NotFound { store, key }
             }
+            // Of folders alone this is no fault.
+            io::ErrorKind::AlreadyExists if key.is_empty() => Error::Store {
+                detail: format!("{} is no folder", self.root.display()),
+                store,
+                operation,
+                retryable: false,
+            },
             io::ErrorKind::AlreadyExists => {
                 let key = key.to_owned();
                 Error::AlreadyExists { store, key }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use velero_core::GoDuration;
 use velero_core::api::{BackupSpec, RestoreSpec};
 
-use super::values::{NameRecord, Names, TriState};
+use super::values::{self, NameRecord, Names, TriState};
 
 /// Flags of backups.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,7 +22,7 @@ pub(crate) struct BackupDataArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     default_volumes_to_fs_backup: Option<TriState>,
     /// How long a CSI snapshot may take to become ready
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = values::timeout)]
     csi_snapshot_timeout: Option<GoDuration>,
     /// Data mover to use; the built-in one without it
     #[arg(long, value_name = "NAME")]
@@ -31,7 +31,7 @@ pub(crate) struct BackupDataArgs {
     #[arg(long, value_name = "NAMES")]
     volume_snapshot_locations: Vec<NameRecord>,
     /// Files of a volume that are uploaded at the same time; the server decides without it
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
     parallel_files_upload: Option<i64>,
 }
 
@@ -51,7 +51,7 @@ impl BackupDataArgs {
         spec.csi_snapshot_timeout = self.csi_snapshot_timeout.unwrap_or_default();
         spec.data_mover = self.data_mover.clone().unwrap_or_default();
         spec.volume_snapshot_locations = self.snapshot_locations();
-        // The peer leaves zero and less to the server.
+        // Zero leaves it to the server.
         if let Some(count) = self.parallel_files_upload.filter(|count| *count > 0) {
             let uploader = spec.uploader_config.get_or_insert_default();
             uploader.parallel_files_upload = count;

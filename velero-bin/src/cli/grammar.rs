@@ -1,13 +1,66 @@
 //! The grammar of flags, as far as it is the same for all commands.
 
-use clap::{ArgAction, Command, CommandFactory as _};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use super::command::Cli;
 use super::values::parse_bool;
 
+/// Names of values that can begin with a minus, as Go's flags take the word behind a flag whatever it is.
+const NUMBERS: [&str; 2] = ["DURATION", "COUNT"];
+
+/// Names of values of which the last flag counts alone, though one could think that they are joined.
+const LISTS: [&str; 3] = ["NAMESPACES", "RESOURCES", "ORDER"];
+
 /// The whole tree of commands.
 pub(super) fn command() -> Command {
-    switches(Cli::command())
+    numbers(switches(Cli::command()))
+}
+
+fn is_one_of(arg: &Arg, names: &[&str]) -> bool {
+    let mut values = arg.get_value_names().into_iter().flatten();
+    values.any(|name| names.contains(&name.as_str()))
+}
+
+/// Lets durations and counts be negative, so that what is wrong with them is told by their own rule.
+fn numbers(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let is_number = is_one_of(&arg, &NUMBERS);
+        arg.allow_hyphen_values(is_number)
+    });
+    command.mut_subcommands(numbers)
+}
+
+/// The lists that a command line gives more than once, with the number of times: the last one counts, as with the peer.
+pub(super) fn repeated_lists(command: &Command, args: &[OsString]) -> Vec<(String, usize)> {
+    let mut lists = BTreeSet::new();
+    collect_lists(command, &mut lists);
+    let words: Vec<&str> = args
+        .iter()
+        .filter_map(|arg| arg.to_str())
+        .take_while(|word| *word != "--")
+        .filter_map(|word| word.strip_prefix("--"))
+        .map(|word| word.split('=').next().unwrap_or_default())
+        .collect();
+    lists
+        .into_iter()
+        .map(|list| (words.iter().filter(|word| **word == list).count(), list))
+        .filter(|(count, _)| *count > 1)
+        .map(|(count, list)| (list, count))
+        .collect()
+}
+
+fn collect_lists(command: &Command, lists: &mut BTreeSet<String>) {
+    let flags = command
+        .get_arguments()
+        .filter(|arg| is_one_of(arg, &LISTS))
+        .filter_map(|arg| arg.get_long());
+    lists.extend(flags.map(str::to_owned));
+    command
+        .get_subcommands()
+        .for_each(|command| collect_lists(command, lists));
 }
 
 /// Lets switches take a value, as Go's do: `--wait`, `--wait=true` and `--wait=false`.
@@ -138,6 +191,65 @@ mod tests {
                 .try_get_matches_from(["velero", "install", "--crds-only"])
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn lists_that_are_given_twice_are_found() {
+        for (line, expected) in [
+            (
+                "backup create b --include-namespaces a,b --include-resources c",
+                vec![],
+            ),
+            (
+                "backup create b --ttl 1h --ttl 2h --labels a=b --labels c=d",
+                vec![],
+            ),
+            (
+                "backup create b --include-namespaces a --include-namespaces=b",
+                vec![("include-namespaces", 2)],
+            ),
+            (
+                "direct backup b --exclude-resources a --ordered-resources p=a/b --exclude-resources b --ordered-resources=q=r \
+                 --exclude-resources c -- --include-namespaces --include-namespaces",
+                vec![("exclude-resources", 3), ("ordered-resources", 2)],
+            ),
+        ] {
+            let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            let found = repeated_lists(&command(), &args);
+            let found: Vec<(&str, usize)> =
+                found.iter().map(|(flag, n)| (flag.as_str(), *n)).collect();
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn negative_durations_and_counts_reach_their_own_rule() {
+        for (line, part) in [
+            ("backup create b --ttl -5h", "would have expired"),
+            (
+                "backup create b --csi-snapshot-timeout -5m",
+                "cannot be negative",
+            ),
+            (
+                "backup create b --item-operation-timeout=-5m",
+                "cannot be negative",
+            ),
+            (
+                "direct backup b --parallel-files-upload -1",
+                "cannot be negative",
+            ),
+            (
+                "restore create --from-backup b --item-operation-timeout -1h",
+                "cannot be negative",
+            ),
+        ] {
+            let words = ["velero"].into_iter().chain(line.split(' '));
+            let fault = command()
+                .try_get_matches_from(words)
+                .unwrap_err()
+                .to_string();
+            assert!(fault.contains(part), "{line}: {fault}");
+        }
     }
 
     #[test]

@@ -107,8 +107,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = grammar::command();
-    let mut matches = command.try_get_matches_from_mut(args)?;
+    let mut matches = command.try_get_matches_from_mut(&args)?;
+    for (flag, count) in grammar::repeated_lists(&command, &args) {
+        console::note(format_args!(
+            "warning: --{flag} is given {count} times and the last one alone counts; one list with commas is needed"
+        ));
+    }
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

@@ -111,6 +111,26 @@ pub(crate) fn ttl(text: &str) -> Result<GoDuration, String> {
     Ok(ttl)
 }
 
+/// How long something may take.
+pub(crate) fn timeout(text: &str) -> Result<GoDuration, String> {
+    let timeout: GoDuration = text
+        .parse()
+        .map_err(|error: velero_core::ParseDurationError| error.to_string())?;
+    if timeout.is_negative() {
+        return Err("it cannot be negative; a duration such as 10m is needed".to_owned());
+    }
+    Ok(timeout)
+}
+
+/// How many there are; zero leaves it to the server.
+pub(crate) fn count(text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(count) if count < 0 => Err("it cannot be negative".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("a whole number is needed".to_owned()),
+    }
+}
+
 /// One record of `from:to` pairs, `to` being the name of a namespace. Repeated flags are merged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Mappings(pub(crate) BTreeMap<String, String>);
@@ -223,18 +243,17 @@ impl FromStr for Ordered {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        text.split(';')
-            .map(|entry| {
-                let parts: Vec<&str> = entry.split('=').collect();
-                match parts[..] {
-                    [kind, names] => Ok((kind.trim().to_owned(), names.trim().to_owned())),
-                    _ => Err(format!(
-                        "{entry:?} is no order; the form is KIND=NAMESPACE/NAME,...;KIND=..."
-                    )),
-                }
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let mut orders = BTreeMap::new();
+        for entry in text.split(';') {
+            let parts: Vec<&str> = entry.split('=').collect();
+            let [kind, names] = parts[..] else {
+                return Err(format!(
+                    "{entry:?} is no order; the form is KIND=NAMESPACE/NAME,...;KIND=..."
+                ));
+            };
+            add(&mut orders, kind.trim().to_owned(), names.trim().to_owned())?;
+        }
+        Ok(Self(orders))
     }
 }
 
@@ -349,7 +368,8 @@ mod tests {
                 " pods = a/x ;persistentvolumes=p1,p2",
                 kinds(&[("pods", "a/x"), ("persistentvolumes", "p1,p2")]),
             ),
-            ("pods=a;pods=b", kinds(&[("pods", "b")])),
+            ("pods=a;pods=a", kinds(&[("pods", "a")])),
+            ("pods=a;pods=b", Err(())),
             ("pods", Err(())),
             ("pods=a=b", Err(())),
             ("pods=a;", Err(())),
@@ -382,6 +402,10 @@ mod tests {
         }
         for (text, good) in [("720h", true), ("0", true), ("-5h", false), ("5d", false)] {
             assert_eq!(ttl(text).is_ok(), good, "{text}");
+            assert_eq!(timeout(text).is_ok(), good, "{text}");
+        }
+        for (text, good) in [("4", true), ("0", true), ("-1", false), ("x", false)] {
+            assert_eq!(count(text).is_ok(), good, "{text}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
-use velero_backup::{BackupOptions, KindCoverage, LiveNamespaces, artifacts};
+use velero_backup::{BackupOptions, KindCoverage, LiveNamespaces};
 use velero_cluster::Cluster;
 use velero_core::api::{Backup, BackupSpec};
 use velero_core::policy::ResourcePolicies;
@@ -21,8 +21,8 @@ use crate::coverage;
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    BackupDone, BackupRun, FollowRun, cancelled_by, follow_to_end, live_namespaces,
-    prepare_direct_backup, read_policies, run_backup, system_clock,
+    BackupDone, BackupFailure, BackupRun, FollowRun, WithoutData, cancelled_by, follow_to_end,
+    live_namespaces, prepare_direct_backup, read_policies, run_backup, system_clock,
 };
 
 /// How the engine runs, by the features that are switched on.
@@ -107,7 +107,13 @@ impl DirectBackup {
         };
         let outcome = run_backup(run).await;
         progress.clear();
-        let mut done = outcome.with_context(|| format!("backup {:?} failed", self.name))?;
+        let mut done = outcome.map_err(|failure| self.failed(&failure))?;
+        if done.replaced_failed {
+            console::note(format_args!(
+                "a failed backup {:?} was there; this one has taken the place of its log and results",
+                self.name
+            ));
+        }
         if let Some(from) = &done.taken_over {
             console::note(format_args!(
                 "the name {:?} was left behind and is taken over from {from}",
@@ -133,6 +139,17 @@ impl DirectBackup {
         }
         self.print(&done, &target, started.elapsed())?;
         Ok(done.backup.phase().into())
+    }
+
+    /// Why the run failed, and where to read on.
+    fn failed(&self, failure: &BackupFailure) -> anyhow::Error {
+        let (name, cause) = (&self.name, failure.error.chain());
+        match failure.backup {
+            Some(_) => anyhow!(
+                "backup {name:?} failed: {cause}; `velero direct logs {name}` shows its log, which is in the store"
+            ),
+            None => anyhow!("backup {name:?} failed: {cause}"),
+        }
     }
 
     /// The backup with its spec filled in, and the namespaces that this took.
@@ -200,8 +217,8 @@ impl DirectBackup {
             done.backup.phase()
         ));
         console::out(summary.render());
-        let volumes = artifacts::without_data(&done.result.volume_infos);
-        if let Some(line) = report::without_data(&volumes) {
+        let found = WithoutData::of(&done.result.volume_infos, &done.result.resource_list);
+        for line in report::without_data(&found) {
             console::line(line);
         }
         console::out(report::faults(&done.result.records));

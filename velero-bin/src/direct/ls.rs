@@ -1,10 +1,9 @@
 //! `velero direct ls`.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use velero_core::api::Backup;
+use velero_core::api::{Backup, BackupPhase};
+use velero_core::result::ResourceList;
 use velero_persistence::{BackupFile, BackupStore};
 
 use super::store::StoreArgs;
@@ -89,17 +88,14 @@ impl DirectLs {
                 store.store().describe()
             );
         }
-        let list: Option<BTreeMap<String, Vec<String>>> =
-            store.get_json(&BackupFile::ResourceList.of(name)).await?;
+        let list: Option<ResourceList> = store.get_json(&BackupFile::ResourceList.of(name)).await?;
         let Some(list) = list else {
-            bail!("backup {name:?} has no list of its objects");
+            return Err(no_objects(store, name).await);
         };
-        match volumes_without_data(store, name).await {
-            Ok(volumes) => {
-                if let Some(line) = report::without_data(&volumes) {
-                    console::note(line);
-                }
-            }
+        match volumes_without_data(store, name, &list).await {
+            Ok(found) => report::without_data(&found)
+                .into_iter()
+                .for_each(console::note),
             Err(error) => console::note(format_args!("warning: {}", error.chain())),
         }
         if self.output != Format::Table {
@@ -107,13 +103,32 @@ impl DirectLs {
             return Ok(());
         }
         let mut table = Table::new(["kind", "namespace", "name"]);
-        for (kind, entries) in &list {
+        for kind in list.kinds() {
+            let mut entries = list.entries(kind);
+            entries.sort_unstable();
             for entry in entries {
                 let (namespace, object) = entry.split_once('/').unwrap_or(("", entry));
-                table.row(vec![kind.clone(), namespace.to_owned(), object.to_owned()]);
+                table.row(vec![
+                    kind.to_owned(),
+                    namespace.to_owned(),
+                    object.to_owned(),
+                ]);
             }
         }
         output::print_table(&table);
         Ok(())
+    }
+}
+
+/// Why a backup has no list of its objects.
+async fn no_objects(store: &BackupStore, name: &str) -> anyhow::Error {
+    let metadata = store.get_metadata(name).await.ok();
+    let backup = metadata.and_then(|bytes| serde_json::from_slice::<Backup>(&bytes).ok());
+    match backup.filter(|backup| *backup.phase() == BackupPhase::Failed) {
+        Some(backup) => anyhow!(
+            "backup {name:?} has failed and holds no objects: {}; `velero direct logs {name}` shows its log",
+            backup.status.failure_reason
+        ),
+        None => anyhow!("backup {name:?} has no list of its objects"),
     }
 }

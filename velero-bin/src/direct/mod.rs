@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod dry_run;
+mod logs;
 mod ls;
 mod names;
 mod restore;
@@ -26,6 +27,8 @@ pub(crate) enum Direct {
     Ls(ls::DirectLs),
     /// Print one object of a backup
     Cat(cat::DirectCat),
+    /// Print the log of a backup
+    Logs(logs::DirectLogs),
 }
 
 impl Direct {
@@ -35,6 +38,7 @@ impl Direct {
             Self::Restore(args) => args.run(environment).await,
             Self::Ls(args) => args.run().await,
             Self::Cat(args) => args.run().await,
+            Self::Logs(args) => args.run().await,
         }
     }
 }

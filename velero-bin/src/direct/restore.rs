@@ -134,7 +134,7 @@ impl DirectRestore {
             done.restore.phase()
         ));
         console::out(summary.render());
-        if let Some(line) = report::without_data(&done.without_data) {
+        for line in report::without_data(&done.without_data) {
             console::line(line);
         }
         console::out(report::faults(&done.result.records));

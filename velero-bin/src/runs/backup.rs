@@ -10,7 +10,7 @@ use velero_backup::{
 };
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
-use velero_core::api::Backup;
+use velero_core::api::{Backup, Time};
 use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, Progress};
 use velero_persistence::{
@@ -80,6 +80,8 @@ pub struct BackupDone {
     pub result: BackupResult,
     /// From whom the name was taken over, and why, when an earlier run had left it behind.
     pub taken_over: Option<String>,
+    /// Whether a failed backup of that name, with its log and results, has made room.
+    pub replaced_failed: bool,
 }
 
 /// Runs a backup.
@@ -109,9 +111,8 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         Arc::clone(&run.cancelled_by),
         run.clock.clone(),
     );
-    if run.replace_failed {
-        failure::make_room(&store, &name).await?;
-    }
+    let began = clock();
+    let replaced_failed = run.replace_failed && failure::make_room(&store, &name).await?;
     if exists(&store, &name).await? {
         return Err(RunError::backup_exists(&name, &store).into());
     }
@@ -130,10 +131,15 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         clock: run.clock,
         noted: Noted::default(),
     };
-    let (backup, noted) = (work.backup.clone(), work.noted.clone());
+    let (mut backup, noted) = (work.backup.clone(), work.noted.clone());
+    backup
+        .status
+        .start_timestamp
+        .get_or_insert_with(|| Time(began));
     match held(work, &name, &mut log, &claim).await {
         Ok(mut done) => {
             done.taken_over = claim.taken_over().map(str::to_owned);
+            done.replaced_failed = replaced_failed;
             claim.release().await;
             Ok(done)
         }
@@ -280,6 +286,7 @@ impl Work {
             backup,
             result,
             taken_over: None,
+            replaced_failed: false,
         })
     }
 }

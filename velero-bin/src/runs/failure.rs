@@ -139,28 +139,28 @@ pub(crate) async fn store_failure(
     Ok(failed)
 }
 
-/// Removes a backup that has failed without an archive: nothing but its log is lost with it.
-pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<(), RunError> {
+/// Removes a backup that has failed without an archive: nothing but its log is lost with it. Says whether there was one.
+pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<bool, RunError> {
     let failed = || RunError::store("look for the backup");
     let metadata = match store.get_metadata(name).await {
         Ok(metadata) => metadata,
-        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(false),
         Err(error) => return Err(failed()(error)),
     };
     let is_failed = Document::<Backup>::parse(&metadata)
         .is_ok_and(|backup| *backup.get().phase() == BackupPhase::Failed);
     if !is_failed {
-        return Ok(());
+        return Ok(false);
     }
     let archive = BackupFile::Contents.of(name);
     let size = store.store().size(archive.key()).await.map_err(failed())?;
-    if size.is_none() {
-        store
-            .delete_backup(name)
-            .await
-            .map_err(RunError::store("remove the failed backup of that name"))?;
+    if size.is_some() {
+        return Ok(false);
     }
-    Ok(())
+    let removed = store.delete_backup(name).await;
+    removed.map_err(RunError::store("remove the failed backup of that name"))?;
+    tracing::info!("a failed backup of that name, with its log and results, has made room");
+    Ok(true)
 }
 
 /// Removes all files of a run. Gives `None`, as nothing is in the store then.

@@ -28,6 +28,7 @@ pub(crate) use failure::{Failure, store_failure};
 pub use follow::{Follow, FollowRun, follow_to_end};
 pub use policies::read_policies;
 pub use restore::{RestoreDone, RestoreRun, run_restore};
+pub use volumes::WithoutData;
 pub(crate) use volumes::without_data as volumes_without_data;
 
 /// Tells the time; injected, so that tests know it.

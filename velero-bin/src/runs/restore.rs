@@ -13,7 +13,7 @@ use velero_restore::{
     Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, artifacts,
 };
 
-use super::{Clock, RunError, logs, volumes};
+use super::{Clock, RunError, WithoutData, logs, volumes};
 use crate::logfile::RunLog;
 
 /// One restore to run.
@@ -51,7 +51,7 @@ pub struct RestoreDone {
     /// What the engine says: records, counts, lists.
     pub result: RestoreResult,
     /// Claims that were created and whose data is not in the backup: `namespace/name`, as the backup has them.
-    pub without_data: Vec<String>,
+    pub without_data: WithoutData,
 }
 
 /// Runs a restore.
@@ -88,6 +88,7 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         .clone()
         .unwrap_or_else(|| whole_seconds(clock()));
     let infos = volumes::read(&store, &restore.spec.backup_name).await?;
+    let are_told = volumes::are_told(&store, &restore.spec.backup_name).await?;
     let request = RestoreRequest::resolve(restore.clone())?
         .volume_infos(infos.clone())
         .priorities(priorities);
@@ -112,6 +113,7 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
 
     let without_data = volumes::restored_without_data(
         &infos,
+        are_told,
         &result.created_claims,
         &restore.spec.namespace_mapping,
     );
@@ -137,10 +139,11 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
 }
 
 /// Tells the log what has been restored.
-fn tell(restore: &Restore, result: &RestoreResult, without_data: &[String]) {
-    if !without_data.is_empty() {
+fn tell(restore: &Restore, result: &RestoreResult, without_data: &WithoutData) {
+    let claims = [without_data.volumes.as_slice(), &without_data.claims].concat();
+    if !claims.is_empty() {
         tracing::warn!(
-            claims = without_data.join(", "),
+            claims = claims.join(", "),
             "claims were restored whose data is not in the backup"
         );
     }

@@ -8,6 +8,7 @@ use velero_core::ResourceIdentifier;
 use velero_core::api::PodVolumeBackup;
 use velero_core::artifact::VolumeInfo;
 use velero_core::names::annotations;
+use velero_core::result::ResourceList;
 use velero_persistence::{BackupFile, BackupStore};
 
 use super::RunError;
@@ -41,20 +42,71 @@ pub(super) async fn read(store: &BackupStore, backup: &str) -> Result<Vec<Volume
     Ok(infos)
 }
 
-/// The volumes of which only the objects are in a backup; none where it has no volume information.
+/// What a backup has of volumes without their data.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WithoutData {
+    /// Volumes of which only the objects are in the backup: claims as `namespace/name`, and volumes without a claim.
+    pub volumes: Vec<String>,
+    /// Claims of which not even the volume is in the backup, as it was filtered out or there was none.
+    pub claims: Vec<String>,
+}
+
+impl WithoutData {
+    /// What volume information and the list of a backup's items tell.
+    pub(crate) fn of(infos: &[VolumeInfo], items: &ResourceList) -> Self {
+        let known: HashSet<String> = infos.iter().map(claim_of).collect();
+        let mut claims: Vec<String> = items
+            .entries(CLAIMS)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        claims.retain(|claim| !known.contains(claim));
+        claims.sort();
+        Self {
+            volumes: artifacts::without_data(infos),
+            claims,
+        }
+    }
+}
+
+/// Claims in a list of items.
+const CLAIMS: &str = "v1/PersistentVolumeClaim";
+
+fn claim_of(info: &VolumeInfo) -> String {
+    format!("{}/{}", info.pvc_namespace, info.pvc_name)
+}
+
+/// What is without its data in a backup; nothing where it has no volume information.
 pub(crate) async fn without_data(
     store: &BackupStore,
     backup: &str,
-) -> Result<Vec<String>, RunError> {
-    Ok(artifacts::without_data(&read(store, backup).await?))
+    items: &ResourceList,
+) -> Result<WithoutData, RunError> {
+    let infos = read(store, backup).await?;
+    // Releases before 1.13 have not told which volumes they have handled.
+    Ok(match are_told(store, backup).await? {
+        true => WithoutData::of(&infos, items),
+        false => WithoutData::of(&infos, &ResourceList::default()),
+    })
+}
+
+/// Whether a backup has volume information.
+pub(super) async fn are_told(store: &BackupStore, backup: &str) -> Result<bool, RunError> {
+    let exists = store.exists(&BackupFile::VolumeInfos.of(backup)).await;
+    exists.map_err(RunError::store(
+        "look for the volume information of the backup",
+    ))
 }
 
 /// The claims that a restore has created and whose data is not in the backup, under the names they have there.
+///
+/// Claims without a volume are among them if `are_told`.
 pub(super) fn restored_without_data(
     infos: &[VolumeInfo],
+    are_told: bool,
     created: &[ResourceIdentifier],
     mapping: &BTreeMap<String, String>,
-) -> Vec<String> {
+) -> WithoutData {
     let target = |namespace: &str| {
         mapping
             .get(namespace)
@@ -69,7 +121,24 @@ pub(super) fn restored_without_data(
     restored.retain(|info| {
         created.contains(&(target(&info.pvc_namespace).as_str(), info.pvc_name.as_str()))
     });
-    artifacts::without_data(&restored)
+    let known: HashSet<(String, &str)> = infos
+        .iter()
+        .map(|info| (target(&info.pvc_namespace), info.pvc_name.as_str()))
+        .collect();
+    let source = |namespace: &str| {
+        let found = mapping.iter().find(|(_, to)| *to == namespace);
+        found.map_or(namespace, |(from, _)| from).to_owned()
+    };
+    let mut claims: Vec<String> = created
+        .iter()
+        .filter(|(namespace, name)| are_told && !known.contains(&((*namespace).to_owned(), *name)))
+        .map(|(namespace, name)| format!("{}/{name}", source(namespace)))
+        .collect();
+    claims.sort();
+    WithoutData {
+        volumes: artifacts::without_data(&restored),
+        claims,
+    }
 }
 
 fn of_pod_volume(backup: &PodVolumeBackup) -> VolumeInfo {
@@ -151,12 +220,40 @@ mod tests {
             claim("copy", "data"),
             claim("copy", "saved"),
             claim("other", "data"),
+            claim("copy", "filtered"),
         ];
+        let found = restored_without_data(&infos, true, &created, &mapping);
+        assert_eq!(found.volumes, ["other/data", "shop/data"]);
+        assert_eq!(found.claims, ["shop/filtered"]);
+        let old = restored_without_data(&infos, false, &created, &mapping);
+        assert_eq!((old.volumes, old.claims), (found.volumes, vec![]));
         assert_eq!(
-            restored_without_data(&infos, &created, &mapping),
-            ["other/data", "shop/data"]
+            restored_without_data(&infos, true, &[], &mapping),
+            WithoutData::default()
         );
-        assert!(restored_without_data(&infos, &[], &mapping).is_empty());
+    }
+
+    #[tokio::test]
+    async fn claims_without_a_volume_are_known_where_volumes_are_told() {
+        let store = BackupStore::open(&Location::from_url("memory://claims").unwrap())
+            .await
+            .unwrap();
+        let mut items = ResourceList::default();
+        items.add(CLAIMS, "shop/none");
+        items.add(CLAIMS, "shop/data");
+        assert_eq!(
+            without_data(&store, "b", &items).await.unwrap(),
+            WithoutData::default()
+        );
+        let infos =
+            json!([{"pvName": "v1", "pvcNamespace": "shop", "pvcName": "data", "skipped": true}]);
+        store
+            .put_json(&BackupFile::VolumeInfos.of("b"), &infos)
+            .await
+            .unwrap();
+        let found = without_data(&store, "b", &items).await.unwrap();
+        assert_eq!(found.volumes, ["shop/data"]);
+        assert_eq!(found.claims, ["shop/none"]);
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use super::super::filters::{BackupFilterArgs, MetadataArgs};
 use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
-use super::super::{Environment, console, names, wait};
+use super::super::{Environment, console, names, values, wait};
 use super::template::from_template;
 
 /// Flags of `backup create`.
@@ -40,7 +40,7 @@ pub(in crate::cli) struct CreateBackup {
     )]
     from_schedule: String,
     /// How long asynchronous operations of one item may take
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = values::timeout)]
     item_operation_timeout: Option<GoDuration>,
     /// Wait until the backup has ended
     #[arg(short, long)]
@@ -366,7 +366,6 @@ mod tests {
         }
         for (args, field) in [
             (["--parallel-files-upload=0"], "/spec/uploaderConfig"),
-            (["--parallel-files-upload=-3"], "/spec/uploaderConfig"),
             (["--snapshot-volumes="], "/spec/snapshotVolumes"),
             (
                 ["--volume-snapshot-locations="],

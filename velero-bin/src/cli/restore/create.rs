@@ -12,7 +12,7 @@ use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
 use super::super::values::TriState;
-use super::super::{Environment, console, names, wait};
+use super::super::{Environment, console, names, values, wait};
 
 /// Flags of `restore create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -43,7 +43,7 @@ pub(in crate::cli) struct CreateRestore {
     #[command(flatten)]
     metadata: MetadataArgs,
     /// How long asynchronous operations of one item may take
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = values::timeout)]
     item_operation_timeout: Option<GoDuration>,
     /// Wait until the restore has ended
     #[arg(short, long)]

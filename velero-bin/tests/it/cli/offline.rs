@@ -58,7 +58,12 @@ async fn create_prints_and_sends_nothing_when_asked_to() {
     assert_eq!(backup["spec"]["includeClusterResources"], false);
     // A repeated list replaces the earlier one, repeated pairs are merged.
     let line = "backup create first --include-namespaces a --include-namespaces b --labels a=1 --labels b=2 -o json";
-    let backup: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    let ran = cluster.velero(line).await;
+    assert_eq!(
+        ran.stderr,
+        "warning: --include-namespaces is given 2 times and the last one alone counts; one list with commas is needed\n"
+    );
+    let backup: Value = serde_json::from_str(&ran.exits(0)).unwrap();
     assert_eq!(
         backup["spec"]["includedNamespaces"],
         serde_json::json!(["b"])

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 use velero_testkit::{Fault, FaultAction};
 
@@ -33,6 +34,12 @@ async fn stores_that_cannot_be_used_are_told_apart() {
         ("missing bucket", missing, SECRET_KEY, "nothing-here"),
         ("no store", "ftp://x".to_owned(), SECRET_KEY, "store URL"),
         ("no region", "s3://".to_owned(), SECRET_KEY, "store URL"),
+        (
+            "no folder",
+            "file:///dev/null".to_owned(),
+            SECRET_KEY,
+            "/dev/null is no folder",
+        ),
     ] {
         let mut command = cluster.command([BACKUP, &[url.as_str()]].concat());
         command
@@ -251,7 +258,7 @@ async fn snapshots_are_refused_by_the_rule_for_the_field() {
         ))
         .await
         .fails();
-    assert!(message.contains("existingResourcePolicy"), "{message}");
+    assert!(message.contains("--existing-resource-policy"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -454,6 +461,7 @@ async fn an_interrupted_backup_leaves_its_log() {
     let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
     let store = format!("file://{}", folder.path().display());
     let child = begin(&cluster, &folder, &store).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
@@ -472,12 +480,33 @@ async fn an_interrupted_backup_leaves_its_log() {
     let status = serde_json::from_slice::<serde_json::Value>(&metadata).unwrap()["status"].clone();
     assert_eq!(status["phase"], "Failed");
     assert_eq!(status["failureReason"], "cancelled by the user");
-    assert!(status["completionTimestamp"].is_string() && status["expiration"].is_string());
+    let time = |field: &str| {
+        status[field]
+            .as_str()
+            .unwrap()
+            .parse::<Timestamp>()
+            .unwrap()
+    };
+    assert!(status["expiration"].is_string());
+    let took = time("completionTimestamp").duration_since(time("startTimestamp"));
+    assert!(took.as_secs() >= 1, "{status}");
     let listed = cluster
         .run(["direct", "ls", "--store", &store])
         .await
         .exits(0);
     assert!(listed.contains("Failed"), "{listed}");
+    let logs = ["direct", "logs", "first", "--store", &store];
+    assert!(stderr.contains("velero direct logs first"), "{stderr}");
+    let log = cluster.run(logs).await.exits(0);
+    assert!(log.contains("cancelled by the user"), "{log}");
+    let message = cluster
+        .run(["direct", "ls", "first", "--store", &store])
+        .await
+        .fails();
+    assert!(
+        message.contains("has failed and holds no objects: cancelled by the user"),
+        "{message}"
+    );
     // A failed one makes room for the next try.
     let again: Ran = {
         cluster.server.faults().clear();
@@ -485,5 +514,16 @@ async fn an_interrupted_backup_leaves_its_log() {
             .run([BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat())
             .await
     };
+    assert_eq!(
+        again.stderr,
+        "a failed backup \"first\" was there; this one has taken the place of its log and results\n"
+    );
     again.exits(0);
+    cluster.run(logs).await.exits(0);
+    let none = ["direct", "logs", "none", "--store", &store];
+    let message = cluster.run(none).await.fails();
+    assert!(
+        message.contains("there is no log of a backup \"none\""),
+        "{message}"
+    );
 }

@@ -54,6 +54,43 @@ async fn volumes_without_data_are_told() {
     assert!(!text.contains("no data"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_whose_volume_was_filtered_out_are_told() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    claim(&source, "data");
+    claim(&source, "more");
+    let told = "2 claims are in the backup without their volumes, and so without data: shop/data, shop/more";
+    for (name, filter) in [
+        ("kinds", "--include-resources pvc"),
+        ("scope", "--include-cluster-resources=false"),
+    ] {
+        let line =
+            format!("direct backup {name} --store {store} --include-namespaces shop {filter}");
+        let text = source.velero(&line).await.exits(0);
+        assert!(text.lines().any(|line| line == told), "{text}");
+        let ran = source
+            .velero(&format!("direct ls {name} --store {store}"))
+            .await;
+        assert_eq!((ran.code, ran.stderr.trim_end()), (0, told));
+    }
+    let target = Cluster::start().await;
+    let line = format!("direct restore kinds --store {store} --namespace-mappings shop:copy");
+    let text = target.velero(&line).await.exits(0);
+    assert!(text.lines().any(|line| line == told), "{text}");
+}
+
+/// Which location is not used may be said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_location_is_no_fault_where_no_snapshot_is_wanted() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = format!("file://{}", folder.path().display());
+    let line = format!(
+        "direct backup b --store {store} --volume-snapshot-locations aws --snapshot-volumes=false"
+    );
+    source.velero(&line).await.exits(0);
+}
+
 /// Flags about the data of volumes reach the same rule as with an operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_refused_by_its_field() {
