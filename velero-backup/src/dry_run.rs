@@ -9,6 +9,7 @@ use velero_core::{CancellationToken, GroupResource, ItemHead};
 use crate::coverage::Tracker;
 use crate::definitions::is_built_in_group;
 use crate::lister::{Content, Event, Listing};
+use crate::ordered::Ordered;
 use crate::plan::{self, Kind};
 use crate::reach::{Reach, bad_element};
 use crate::seen::Seen;
@@ -47,6 +48,7 @@ impl BackupEngine {
             records: request.records().to_vec(),
             custom: BTreeSet::new(),
             seen: Seen::default(),
+            ordered: Ordered::read(request.backup()),
             reach: Reach::default(),
         };
         tokio::select! {
@@ -67,6 +69,7 @@ struct Survey<'a> {
     /// Names of the definitions behind the custom resources that were found.
     custom: BTreeSet<String>,
     seen: Seen,
+    ordered: Ordered,
     reach: Reach,
 }
 
@@ -84,6 +87,8 @@ impl Survey<'_> {
                 self.kind(at, listing).await?;
             }
         }
+        self.records
+            .extend(std::mem::take(&mut self.ordered).unfound());
         let nothing = unmatched::everything(&self.request, &self.tracker.totals());
         self.records.extend(nothing);
         self.definitions().await?;
@@ -108,6 +113,7 @@ impl Survey<'_> {
 
     async fn kind(&mut self, at: usize, mut listing: Listing) -> Result<(), Error> {
         let kind = Arc::clone(&self.kinds[at]);
+        self.ordered.has_kind(&kind.gr.resource);
         while let Some(event) = listing.next().await {
             match event {
                 Event::Page(items, bad) => {
@@ -154,6 +160,7 @@ impl Survey<'_> {
             None => {
                 self.tracker.taken(at, 1);
                 self.tracker.stored(&kind.resource);
+                self.ordered.mark(&kind.gr.resource, namespace, name);
             }
         }
     }

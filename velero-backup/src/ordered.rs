@@ -66,7 +66,15 @@ impl Ordered {
         Self(spec.iter().map(|(k, v)| (k.clone(), names(v))).collect())
     }
 
-    fn mark(&mut self, plural: &str, namespace: &str, name: &str) {
+    /// Takes note of a kind that is in the backup.
+    pub(crate) fn has_kind(&mut self, plural: &str) {
+        if let Some(names) = self.0.get_mut(plural) {
+            names.has_kind = true;
+        }
+    }
+
+    /// Takes note of an object that is in the backup.
+    pub(crate) fn mark(&mut self, plural: &str, namespace: &str, name: &str) {
         let entries = self
             .0
             .get_mut(plural)
@@ -75,6 +83,30 @@ impl Ordered {
         for entry in entries.filter(|e| e.namespace == namespace && e.name == name) {
             entry.found = true;
         }
+    }
+
+    /// Tells of the names that were not found.
+    pub(crate) fn unfound(self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (plural, names) in self.0 {
+            if !names.has_kind {
+                let message = format!(
+                    "orderedResources: {plural:?} is the plural name of no kind in this backup"
+                );
+                records.push(Record::run(Severity::Warning, message));
+                continue;
+            }
+            for entry in names.entries.into_iter().filter(|entry| !entry.found) {
+                records.push(Record::item(
+                    Severity::Warning,
+                    &plural,
+                    entry.namespace,
+                    entry.name,
+                    "it is named in orderedResources, but is not among what is backed up",
+                ));
+            }
+        }
+        records
     }
 }
 
@@ -96,8 +128,10 @@ impl Run<'_> {
         let mut fresh = Vec::new();
         for item in self.named(at, entries).await? {
             let head = item.head();
-            self.ordered
-                .mark(&kind.gr.resource, &head.namespace, &head.name);
+            if !kind.is_namespaces() || self.takes_namespace(head) {
+                self.ordered
+                    .mark(&kind.gr.resource, &head.namespace, &head.name);
+            }
             if self.is_to_come(&kind, &item) {
                 fresh.push(item);
             }
@@ -212,23 +246,8 @@ impl Run<'_> {
 
     /// Tells of names in the order that were not found.
     pub(crate) fn tell_of_unordered(&mut self) {
-        for (plural, names) in std::mem::take(&mut self.ordered).0 {
-            if !names.has_kind {
-                let message = format!(
-                    "orderedResources: {plural:?} is the plural name of no kind in this backup"
-                );
-                self.out.record(Record::run(Severity::Warning, message));
-                continue;
-            }
-            for entry in names.entries.into_iter().filter(|entry| !entry.found) {
-                self.out.record(Record::item(
-                    Severity::Warning,
-                    &plural,
-                    entry.namespace,
-                    entry.name,
-                    "it is named in orderedResources, but is not among what is backed up",
-                ));
-            }
+        for record in std::mem::take(&mut self.ordered).unfound() {
+            self.out.record(record);
         }
     }
 }

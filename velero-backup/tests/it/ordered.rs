@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 use velero_backup::{BackupEngine, BackupOptions};
 use velero_cluster::ListOptions;
+use velero_core::CancellationToken;
+use velero_core::result::Record;
 use velero_testkit::{ApiServer, ExecResult};
 
 use crate::bench::{Bench, both};
@@ -187,4 +189,18 @@ async fn ordered_pods_share_a_block() {
             (done.result.backed_up, 4)
         );
     }
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_of_the_same_names() {
+    let server = world();
+    let engine = engine(&server).await;
+    let spec = json!({"includedNamespaces": ["shop"], "orderedResources": {
+        "configmaps": "shop/no-such,bank/m", "namespaces": "shop,bank", "po": "shop/web"}});
+    let done = run_with(&engine, spec.clone()).await;
+    let request = engine.request(&backup(spec)).await.unwrap();
+    let dry = engine.dry_run(&request, &CancellationToken::new()).await;
+    let told: Vec<String> = dry.unwrap().records.iter().map(Record::line).collect();
+    assert_eq!(told, done.lines());
+    assert_eq!(told.len(), 4, "{told:?}");
 }
