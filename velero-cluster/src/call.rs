@@ -1,10 +1,13 @@
 //! One call: leave from the limiter, the request, its answer, and repeats where a repeat is safe.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
@@ -12,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::contact::{NoAnswer, NoAnswerCause};
 use crate::error::Source;
+use crate::silence::Silence;
 use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Permit, Target, status};
 
 /// Longest body of a refusal that is read, in bytes.
@@ -104,6 +108,8 @@ pub(crate) struct Deadlines {
     pub(crate) first_answer: Duration,
     /// All tries of one call to a server that cannot be connected to and has never answered.
     pub(crate) refused: Duration,
+    /// As `total`, while the server is taken for silent.
+    pub(crate) silent: Duration,
 }
 
 /// Why a call with a sink ended without output.
@@ -139,6 +145,7 @@ pub(crate) struct Caller {
     pub(crate) deadlines: Deadlines,
     /// Whether the server has ever answered.
     reached: Arc<AtomicBool>,
+    pub(crate) silence: Silence,
 }
 
 impl std::fmt::Debug for Caller {
@@ -161,6 +168,7 @@ impl Caller {
             limiter,
             deadlines,
             reached: Arc::default(),
+            silence: Silence::new(deadlines.total, deadlines.attempt, deadlines.silent),
         }
     }
 
@@ -180,21 +188,26 @@ impl Caller {
         sink: impl Fn() -> S + Send,
     ) -> Result<S::Output, Ended> {
         let begun = Instant::now();
-        let deadline = begun + self.deadlines.total;
         let mut unclear = false;
         let mut failures = 0;
         let mut last = None;
         loop {
-            let leave = self.limiter.acquire();
-            let Ok(permit) = tokio::time::timeout_at(deadline, leave).await else {
-                let mut failure = self.no_turn(call, last);
-                failure.maybe_done = unclear;
-                return Err(Ended::Failed(failure.into()));
+            let permit = match self.in_time(call, begun, self.limiter.acquire()).await {
+                Ok(permit) => permit,
+                Err(had) => {
+                    self.gave_up(begun);
+                    let mut failure = self.no_turn(call, had, last);
+                    failure.maybe_done = unclear;
+                    return Err(Ended::Failed(failure.into()));
+                }
             };
             let attempt = self.attempt(call, sink(), permit);
-            let attempt = match tokio::time::timeout_at(deadline, attempt).await {
+            let attempt = match self.in_time(call, begun, attempt).await {
                 Ok(attempt) => attempt,
-                Err(_) => Attempt::Failed(self.out_of_time(call, last.as_ref())),
+                Err(had) => {
+                    self.gave_up(begun);
+                    Attempt::Failed(self.out_of_time(call, had, last.as_ref()))
+                }
             };
             let mut failure = match attempt {
                 Attempt::Done(output) => return Ok(output),
@@ -206,7 +219,7 @@ impl Caller {
                 .retry_after
                 .unwrap_or_else(|| backoff(failures, &call.uri));
             let again = may_repeat(call.repeat, failure.kind, failures)
-                && Instant::now() + wait < deadline
+                && self.has_time(begun, wait)
                 && self.is_worth_a_try(&failure, begun.elapsed() + wait);
             unclear |=
                 is_unclear(failure.kind) && !matches!(call.repeat, Repeat::Free | Repeat::Smaller);
@@ -217,6 +230,36 @@ impl Caller {
             tracing::debug!(target = %call.target, failures, wait_ms = wait.as_millis() as u64, message = %failure.message, "repeating a call");
             last = Some(failure);
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Does something within the time of a call; the time that the call had when it is over.
+    async fn in_time<T>(
+        &self,
+        call: &Call,
+        begun: Instant,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Duration> {
+        let over = self.silence.over(begun, &call.target);
+        match select(pin!(work), pin!(over)).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right((had, _)) => Err(had),
+        }
+    }
+
+    /// Whether a call that began at `begun` has time for another try after a wait. None is left: that is noted.
+    pub(crate) fn has_time(&self, begun: Instant, wait: Duration) -> bool {
+        let enough = Instant::now() + wait < self.silence.deadline(begun);
+        if !enough {
+            self.gave_up(begun);
+        }
+        enough
+    }
+
+    /// Notes that a call has had all its time. What never answered has deadlines of its own.
+    fn gave_up(&self, begun: Instant) {
+        if self.is_reached() {
+            self.silence.gave_up(begun);
         }
     }
 
@@ -257,7 +300,41 @@ impl Caller {
                 &text,
             ));
         }
-        read(call, body, sink).await
+        self.read(call, body, sink).await
+    }
+
+    /// Reads the body of a good answer.
+    async fn read<S: Sink>(&self, call: &Call, mut body: Body, mut sink: S) -> Attempt<S::Output> {
+        while let Some(frame) = body.frame().await {
+            if frame.is_ok() {
+                self.silence.heard();
+            }
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(data)) if sink.push(&data).is_err() => return Attempt::TooBig,
+                Ok(_) => {}
+                Err(error) => {
+                    return Attempt::Failed(broken(
+                        call,
+                        ErrorKind::Unreachable,
+                        "the answer broke off",
+                        error,
+                    ));
+                }
+            }
+        }
+        match sink.finish() {
+            Ok(output) => Attempt::Done(output),
+            Err(reason) => {
+                let mut failure = broken(
+                    call,
+                    ErrorKind::Unreachable,
+                    "the answer cannot be read",
+                    reason,
+                );
+                failure.code = StatusCode::OK.as_u16();
+                Attempt::Failed(failure)
+            }
+        }
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -279,6 +356,7 @@ impl Caller {
         match answer {
             Ok(response) => {
                 self.reached.store(true, Ordering::Relaxed);
+                self.silence.heard();
                 Ok(response)
             }
             Err(error @ kube::Error::Auth(_)) => Err(broken(
@@ -312,19 +390,20 @@ impl Caller {
     }
 
     /// The time of a call is over while a try is under way; what came of the one before it is told.
-    fn out_of_time(&self, call: &Call, last: Option<&CallFailure>) -> CallFailure {
-        let mut failure = self.timeout(call, self.deadlines.total);
+    fn out_of_time(&self, call: &Call, had: Duration, last: Option<&CallFailure>) -> CallFailure {
+        let mut failure = self.timeout(call, had);
         if let Some(last) = last {
             failure.message = format!("{}; the try before: {}", failure.message, last.message);
             failure.retry_after = last.retry_after;
         }
+        self.add_note(&mut failure);
         failure
     }
 
     /// The time of a call is over and the limiter has given no leave for another try: what came of the last one counts.
-    fn no_turn(&self, call: &Call, last: Option<CallFailure>) -> CallFailure {
-        let seconds = self.deadlines.total.as_secs_f64();
-        match last {
+    fn no_turn(&self, call: &Call, had: Duration, last: Option<CallFailure>) -> CallFailure {
+        let seconds = had.as_secs_f64();
+        let mut failure = match last {
             Some(mut last) => {
                 last.message = format!(
                     "{}; no turn for another try within {seconds} s",
@@ -333,7 +412,7 @@ impl Caller {
                 last
             }
             None => {
-                let mut failure = self.timeout(call, self.deadlines.total);
+                let mut failure = self.timeout(call, had);
                 failure.message = format!("no turn for the call within {seconds} s");
                 if self.limiter.stats().held_for.is_some() {
                     failure.kind = ErrorKind::TooManyRequests;
@@ -342,6 +421,15 @@ impl Caller {
                 }
                 failure
             }
+        };
+        self.add_note(&mut failure);
+        failure
+    }
+
+    /// Tells of a silence that cut the time of the call.
+    fn add_note(&self, failure: &mut CallFailure) {
+        if let Some(note) = self.silence.note() {
+            failure.message = format!("{}; {note}", failure.message);
         }
     }
 }
@@ -355,37 +443,6 @@ fn request(call: &Call) -> http::Result<http::Request<Body>> {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
     request.body(Body::from(call.body.clone()))
-}
-
-/// Reads the body of a good answer.
-async fn read<S: Sink>(call: &Call, mut body: Body, mut sink: S) -> Attempt<S::Output> {
-    while let Some(frame) = body.frame().await {
-        match frame.map(http_body::Frame::into_data) {
-            Ok(Ok(data)) if sink.push(&data).is_err() => return Attempt::TooBig,
-            Ok(_) => {}
-            Err(error) => {
-                return Attempt::Failed(broken(
-                    call,
-                    ErrorKind::Unreachable,
-                    "the answer broke off",
-                    error,
-                ));
-            }
-        }
-    }
-    match sink.finish() {
-        Ok(output) => Attempt::Done(output),
-        Err(reason) => {
-            let mut failure = broken(
-                call,
-                ErrorKind::Unreachable,
-                "the answer cannot be read",
-                reason,
-            );
-            failure.code = StatusCode::OK.as_u16();
-            Attempt::Failed(failure)
-        }
-    }
 }
 
 async fn refusal(body: &mut Body) -> Vec<u8> {

@@ -29,6 +29,9 @@ pub struct ClusterOptions {
     ///
     /// A certificate that is not trusted is never tried again.
     pub refused_timeout: Duration,
+    /// Longest time of a call, and of what is left of those under way, once one has waited `call_timeout` for an API
+    /// server that answered nothing to anybody; 10 s. Any answer ends it.
+    pub silent_timeout: Duration,
 }
 
 impl Default for ClusterOptions {
@@ -39,6 +42,7 @@ impl Default for ClusterOptions {
             call_timeout: Duration::from_secs(300),
             first_answer_timeout: Duration::from_secs(20),
             refused_timeout: Duration::from_secs(10),
+            silent_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -62,6 +66,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn first_contact(mut self, answer: Duration, refused: Duration) -> Self {
         (self.first_answer_timeout, self.refused_timeout) = (answer, refused);
+        self
+    }
+
+    /// Sets the longest time of calls to an API server that has fallen silent.
+    #[must_use]
+    pub fn silent(mut self, limit: Duration) -> Self {
+        self.silent_timeout = limit;
         self
     }
 }
@@ -146,6 +157,7 @@ impl Cluster {
             total: options.call_timeout,
             first_answer: options.first_answer_timeout,
             refused: options.refused_timeout,
+            silent: options.silent_timeout,
         };
         let limiter = AdaptiveLimiter::new(options.limiter);
         let caller = Caller::new(client, limiter, deadlines);

@@ -12,6 +12,7 @@ mod limiter;
 mod list_body;
 mod pages;
 mod reader;
+mod silence;
 mod status;
 mod write;
 

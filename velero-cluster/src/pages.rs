@@ -222,7 +222,7 @@ impl Pages {
     /// # Errors
     /// When the API server refuses or does not answer until the deadline. The same page can be asked for again.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
-        let deadline = Instant::now() + self.caller.deadlines.total;
+        let begun = Instant::now();
         loop {
             if self.ended {
                 return Ok(None);
@@ -257,7 +257,7 @@ impl Pages {
                     let wait = Duration::from_millis(20)
                         .saturating_mul(self.patience.1)
                         .min(MAX_WAIT);
-                    if Instant::now() + wait >= deadline {
+                    if !self.caller.has_time(begun, wait) {
                         return Err(error);
                     }
                     tokio::time::sleep(wait).await;

@@ -150,3 +150,67 @@ async fn a_server_that_has_answered_may_take_its_time() {
     );
     assert!(cluster.get(&maps, "a", "m0000").await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_waited_for_once() {
+    const CALL: Duration = Duration::from_millis(1500);
+    const SILENT: Duration = Duration::from_millis(100);
+    let server = server_with(&["a"], 3);
+    let options = ClusterOptions::default()
+        .timeouts(Duration::from_millis(500), CALL)
+        .silent(SILENT);
+    let cluster = connect_with(&server, options).await;
+    let maps = core(&cluster, "configmaps");
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Slow(Duration::from_secs(3600))));
+    let start = Instant::now();
+    let first = cluster.get(&maps, "a", "m0000").await.unwrap_err();
+    assert_eq!(first.kind(), ErrorKind::Timeout);
+    assert!(start.elapsed() >= CALL - SHORT, "{:?}", start.elapsed());
+    let start = Instant::now();
+    for _ in 0..5 {
+        let mut pages = cluster.pages(&maps, ListScope::all(), ListOptions::default());
+        let error = pages.next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        let line = error.to_string();
+        assert!(
+            line.contains("no answer within 0.1 s; the api server has answered nothing for "),
+            "{line}"
+        );
+        let error = cluster.get(&maps, "a", "m0000").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+    assert!(start.elapsed() < 2 * CALL, "{:?}", start.elapsed());
+    // It is back: the first answer gives calls their usual time again.
+    server.faults().clear();
+    assert!(cluster.get(&maps, "a", "m0000").await.unwrap().is_some());
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Slow(SILENT * 3)).verb("get"));
+    assert!(cluster.get(&maps, "a", "m0000").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_list_that_waits_in_vain_counts_as_well() {
+    const CALL: Duration = Duration::from_millis(1200);
+    let server = server_with(&["a"], 3);
+    let options = ClusterOptions::default()
+        .timeouts(Duration::from_millis(300), CALL)
+        .silent(Duration::from_millis(100));
+    let cluster = connect_with(&server, options).await;
+    let maps = core(&cluster, "configmaps");
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Slow(Duration::from_secs(3600))));
+    let list = || {
+        let mut pages = cluster.pages(&maps, ListScope::all(), ListOptions::default());
+        async move { pages.next().await.unwrap_err().kind() }
+    };
+    assert_eq!(list().await, ErrorKind::Timeout);
+    let start = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(list().await, ErrorKind::Timeout);
+    }
+    assert!(start.elapsed() < CALL * 5 / 3, "{:?}", start.elapsed());
+}
