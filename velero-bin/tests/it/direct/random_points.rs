@@ -1,7 +1,7 @@
 //! Backups that are cancelled, or whose future is dropped, at random points: in a folder and in S3 no part of an
 //! archive is to be found afterwards.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -28,22 +28,32 @@ fn parts(folder: &Path) -> Vec<String> {
     files(folder).into_iter().filter(is_part).collect()
 }
 
-/// A place for backups: keys lie below `bucket`, parts anywhere below `root`.
+/// Buckets for backups below one folder, one for each turn: what a dropped run has under way ends in its own.
 struct Place<'a> {
-    location: Location,
     root: &'a Path,
-    bucket: &'a Path,
+    locate: &'a dyn Fn(&str) -> Location,
+    bucket: String,
 }
 
 impl Place<'_> {
+    fn turn(&mut self, name: &str) -> Location {
+        self.bucket = format!("turn-{name}");
+        std::fs::create_dir(self.root.join(&self.bucket)).unwrap();
+        (self.locate)(&self.bucket)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.root.join(&self.bucket).join("backups/b").join(name)
+    }
+
     /// The archive as readers find it.
     fn archive(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.bucket.join("backups/b/b.tar.gz")).ok()
+        std::fs::read(self.file("b.tar.gz")).ok()
     }
 
     /// Whether readers find a backup.
     fn has_metadata(&self) -> bool {
-        self.bucket.join("backups/b/velero-backup.json").is_file()
+        self.file("velero-backup.json").is_file()
     }
 
     async fn no_parts(&self, what: &str) {
@@ -74,11 +84,6 @@ impl Place<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-
-    fn clean(&self) {
-        // It may not be there.
-        let _ = std::fs::remove_dir_all(self.bucket.join("backups/b"));
-    }
 }
 
 /// Seeded by `VELERO_TEST_SEED`, else by the time; the seed is part of what a failure says.
@@ -90,17 +95,18 @@ fn seed() -> u64 {
     })
 }
 
-async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
+async fn end_at_random_points(bench: &Bench, mut place: Place<'_>) {
     let seed = seed();
     let (mut random, calls) = (Random(seed), Arc::new(AtomicU64::new(0)));
     let never = CancellationToken::new();
     let plan = Plan::CancelsAt(u64::MAX, never.clone());
-    let run = bench.prepare(&place.location, plan, never, &calls).await;
+    let location = place.turn("whole");
+    let run = bench.prepare(&location, plan, never, &calls).await;
     run.await.unwrap();
     let (all, whole) = (calls.load(Ordering::SeqCst), place.archive().unwrap());
     let mut ended_early = 0;
     for turn in 0..TURNS {
-        place.clean();
+        let location = place.turn(&turn.to_string());
         let (at, dropped) = (random.below(all), turn % 2 == 1);
         let what =
             format!("VELERO_TEST_SEED={seed}, turn {turn}: call {at} of {all}, dropped: {dropped}");
@@ -112,7 +118,7 @@ async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
         };
         let plan = Plan::CancelsAt(at, trigger.clone());
         calls.store(0, Ordering::SeqCst);
-        let run = bench.prepare(&place.location, plan, cancel, &calls).await;
+        let run = bench.prepare(&location, plan, cancel, &calls).await;
         let done = tokio::select! {
             biased;
             () = trigger.cancelled(), if dropped => false,
@@ -145,12 +151,17 @@ async fn end_at_random_points(bench: &Bench, place: &Place<'_>) {
 async fn no_part_of_an_archive_is_left_in_a_folder() {
     let folder = TempDir::new().unwrap();
     let bench = Bench::of(noisy(400, 240)).await;
-    let place = Place {
-        location: Location::from_url(&format!("file://{}", folder.path().display())).unwrap(),
-        root: folder.path(),
-        bucket: folder.path(),
+    let root = folder.path();
+    let locate = |bucket: &str| {
+        let url = format!("file://{}", root.join(bucket).display());
+        Location::from_url(&url).unwrap()
     };
-    end_at_random_points(&bench, &place).await;
+    let place = Place {
+        root,
+        locate: &locate,
+        bucket: String::new(),
+    };
+    end_at_random_points(&bench, place).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,10 +175,11 @@ async fn no_part_of_an_archive_is_left_in_s3() {
     ];
     let keys: Environment = keys.into_iter().collect();
     let bucket = s3.bucket();
+    let locate = |bucket: &str| Location::from_url_in(&s3.url(bucket, ""), &keys).unwrap();
     let place = Place {
-        location: Location::from_url_in(&s3.url("backups", ""), &keys).unwrap(),
         root: bucket.parent().unwrap(),
-        bucket: &bucket,
+        locate: &locate,
+        bucket: String::new(),
     };
-    end_at_random_points(&bench, &place).await;
+    end_at_random_points(&bench, place).await;
 }
