@@ -114,7 +114,12 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let began = clock();
     let replaced_failed = run.replace_failed && failure::make_room(&store, &name).await?;
     if exists(&store, &name).await? {
-        return Err(RunError::backup_exists(&name, &store).into());
+        let what = match failure::is_record(&store, &name).await {
+            Ok(true) => "the record of a failed backup (which may be deleted)",
+            _ => "backup",
+        };
+        let store = store.store().describe();
+        return Err(RunError::AlreadyExists { what, name, store }.into());
     }
     let claim = Claim::take(&store, &name, &holder, clock.clone()).await?;
     let mut log = FailureLog::new(run.log);

@@ -28,7 +28,7 @@ pub enum RunError {
     /// A backup or restore of that name is in the store already.
     #[error("{what} {name:?} exists already in {store}; choose another name")]
     AlreadyExists {
-        /// `backup` or `restore`.
+        /// `backup` or `restore`, and what else is known of it.
         what: &'static str,
         /// Its name.
         name: String,

@@ -141,6 +141,17 @@ pub(crate) async fn store_failure(
 
 /// Removes a backup that has failed without an archive: nothing but its log is lost with it. Says whether there was one.
 pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<bool, RunError> {
+    if !is_record(store, name).await? {
+        return Ok(false);
+    }
+    let removed = store.delete_backup(name).await;
+    removed.map_err(RunError::store("remove the failed backup of that name"))?;
+    tracing::info!("a failed backup of that name, with its log and results, has made room");
+    Ok(true)
+}
+
+/// Whether all that the store has of a backup is the record of its failure.
+pub(super) async fn is_record(store: &BackupStore, name: &str) -> Result<bool, RunError> {
     let failed = || RunError::store("look for the backup");
     let metadata = match store.get_metadata(name).await {
         Ok(metadata) => metadata,
@@ -154,13 +165,7 @@ pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<bool, R
     }
     let archive = BackupFile::Contents.of(name);
     let size = store.store().size(archive.key()).await.map_err(failed())?;
-    if size.is_some() {
-        return Ok(false);
-    }
-    let removed = store.delete_backup(name).await;
-    removed.map_err(RunError::store("remove the failed backup of that name"))?;
-    tracing::info!("a failed backup of that name, with its log and results, has made room");
-    Ok(true)
+    Ok(size.is_none())
 }
 
 /// Removes all files of a run. Gives `None`, as nothing is in the store then.

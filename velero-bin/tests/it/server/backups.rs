@@ -378,6 +378,23 @@ async fn a_failed_run_leaves_its_log() {
         .await;
 
     world.api.faults().clear();
+    world.delete::<Backup>("b").await;
+    let again = json!({"metadata": {"name": "b"}, "spec": {"includedNamespaces": ["shop"]}});
+    world.create::<Backup>(again).await;
+    let again = world.backup_ended("b").await.status.failure_reason;
+    assert!(
+        again.starts_with(
+            "the record of a failed backup (which may be deleted) \"b\" exists already"
+        ),
+        "{again}"
+    );
+    world.delete::<Backup>("b").await;
+    world
+        .wait::<Backup>("b", "is imported again", |backup| {
+            *backup.phase() == BackupPhase::Failed
+                && !backup.status.failure_reason.contains("exists already")
+        })
+        .await;
     world
         .create::<DeleteBackupRequest>(
             json!({"metadata": {"name": "d"}, "spec": {"backupName": "b"}}),
