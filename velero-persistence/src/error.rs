@@ -207,6 +207,17 @@ fn first(errors: &[Error]) -> String {
 }
 
 impl Error {
+    /// Adds what a failed operation leaves in the store.
+    pub(crate) fn leaving(mut self, what: &str) -> Self {
+        if let Self::Unreachable { detail, .. }
+        | Self::PermissionDenied { detail, .. }
+        | Self::Store { detail, .. } = &mut self
+        {
+            *detail = format!("{detail}; {what}");
+        }
+        self
+    }
+
     /// Says what kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         match self {

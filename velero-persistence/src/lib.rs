@@ -15,6 +15,7 @@ mod reader;
 mod remote;
 mod remote_error;
 mod reservation;
+mod silence;
 mod store;
 mod transport;
 mod writer;

@@ -14,6 +14,9 @@ pub struct StoreOptions {
     ///
     /// Requests with a body above 64 KiB are not bound by it: sending one takes its time.
     pub first_answer_timeout: Duration,
+    /// Longest wait of a request, which is not tried again, once an operation has given up because the store was silent.
+    /// Default 10 s, and a second more for each MiB that is sent. Any answer gives the usual times back.
+    pub silent_timeout: Duration,
     /// Longest wait for one request without a body of ours: existence, signing. Default 20 s.
     pub request_timeout: Duration,
     /// Longest wait for one piece of a transfer: an upload part, the next bytes of a download. Default 60 s.
@@ -36,6 +39,7 @@ impl Default for StoreOptions {
         Self {
             connect_timeout: Duration::from_secs(5),
             first_answer_timeout: Duration::from_secs(15),
+            silent_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(20),
             io_timeout: Duration::from_secs(60),
             max_retries: 3,

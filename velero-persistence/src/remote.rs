@@ -15,7 +15,7 @@ use opendal::{Operator, Writer};
 use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
-use crate::remote_error::Mapper;
+use crate::remote_error::{Mapper, is_silence};
 
 /// How signed URLs are made.
 pub(crate) enum Signing {
@@ -58,6 +58,13 @@ pub(crate) fn layered(operator: Operator, options: &StoreOptions) -> Operator {
                 .with_max_delay(Duration::from_secs(5).max(options.retry_pause))
                 .with_jitter()
                 .with_notify(|event: opendal::layers::RetryEvent<'_>| {
+                    if is_silence(event.err) {
+                        tracing::warn!(
+                            "the store does not answer: {} is tried again (try {})",
+                            event.op,
+                            event.attempt + 1
+                        );
+                    }
                     tracing::debug!(
                         operation = %event.op,
                         attempt = event.attempt,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use opendal::ErrorKind as Kind;
 
 use crate::error::Error;
+use crate::silence::Silence;
 
 /// Longest text taken over from a server.
 const MAX_DETAIL: usize = 300;
@@ -19,6 +20,11 @@ pub(crate) fn silent_text(after: Duration) -> String {
     format!("{SILENT}, which is {} s", after.as_secs_f64())
 }
 
+/// Whether an error is a wait for an answer that did not come.
+pub(crate) fn is_silence(err: &opendal::Error) -> bool {
+    unreachable_detail(err).is_some_and(|detail| detail.starts_with(SILENT))
+}
+
 /// What error texts of one store need.
 #[derive(Clone)]
 pub(crate) struct Mapper {
@@ -28,6 +34,8 @@ pub(crate) struct Mapper {
     pub(crate) bucket: String,
     /// Values that must never appear in a text, whatever a server sends back.
     pub(crate) secrets: Arc<[String]>,
+    /// Whether the store has stopped answering.
+    pub(crate) silence: Arc<Silence>,
 }
 
 impl Mapper {
@@ -40,6 +48,9 @@ impl Mapper {
         let (store, key) = (self.store.clone(), key.to_owned());
         let answer = Answer::of(err);
         if let Some(detail) = unreachable_detail(err) {
+            if detail.starts_with(SILENT) {
+                self.silence.gave_up(&store);
+            }
             let detail = self.clean(&detail);
             return Error::Unreachable {
                 store,
@@ -262,6 +273,7 @@ mod tests {
             store: "s3://b".to_owned(),
             bucket: "b".to_owned(),
             secrets: ["hunter2".to_owned(), String::new()].into(),
+            silence: Arc::new(Silence::new(Duration::from_secs(10))),
         }
     }
 

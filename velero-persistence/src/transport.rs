@@ -14,7 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
-use crate::remote_error::silent_text;
+use crate::remote_error::{Mapper, silent_text};
+use crate::silence::Silence;
 
 /// What the TLS side of a store needs to know.
 #[derive(Clone, Debug, Default)]
@@ -87,50 +88,72 @@ pub(crate) fn client(tls: &Tls, options: &StoreOptions) -> Result<reqwest::Clien
 /// Largest body of a request that the wait for the first answer bounds, in bytes.
 const SMALL: usize = 64 << 10;
 
-/// A transport that gives up on a store which has never answered, for good: retries would only double the wait.
+/// A transport that gives up for good on a store which has never answered, or has stopped: retries would only double the
+/// wait.
 #[derive(Debug)]
-pub(crate) struct FirstAnswer {
+pub(crate) struct Patience {
     inner: ReqwestTransport,
-    limit: Duration,
+    /// Longest wait for the first answer.
+    first: Duration,
+    /// Longest wait that the layers above do not cut, for small bodies and for large ones.
+    above: (Duration, Duration),
     reached: AtomicBool,
+    store: String,
+    silence: Arc<Silence>,
 }
 
-impl FirstAnswer {
-    pub(crate) fn new(client: reqwest::Client, options: &StoreOptions) -> Self {
+impl Patience {
+    pub(crate) fn new(client: reqwest::Client, options: &StoreOptions, errors: &Mapper) -> Self {
         // The layers above must not be the first to give up, as they would try again.
-        let above = options.request_timeout.min(options.io_timeout / 2);
+        let small = options.request_timeout.min(options.io_timeout / 2);
         Self {
             inner: ReqwestTransport::new(client),
-            limit: options.first_answer_timeout.min(above.mul_f64(0.9)),
+            first: options.first_answer_timeout,
+            above: (small.mul_f64(0.9), options.io_timeout.mul_f64(0.9)),
             reached: AtomicBool::new(false),
+            store: errors.store.clone(),
+            silence: Arc::clone(&errors.silence),
         }
+    }
+
+    /// How long a request may wait where that is bounded here.
+    fn limit(&self, body: usize) -> Option<Duration> {
+        let small = body <= SMALL;
+        let first = (small && !self.reached.load(Ordering::Relaxed)).then_some(self.first);
+        let limit = first.into_iter().chain(self.silence.limit(body)).min()?;
+        Some(limit.min(if small { self.above.0 } else { self.above.1 }))
     }
 }
 
-impl HttpTransport for FirstAnswer {
+impl HttpTransport for Patience {
     async fn fetch(
         &self,
         request: http::Request<Buffer>,
     ) -> opendal::Result<http::Response<HttpBody>> {
-        let bound = !self.reached.load(Ordering::Relaxed) && request.body().len() <= SMALL;
+        let body = request.body().len();
+        let limit = self.limit(body);
         let fetch = self.inner.fetch(request);
-        let answer = if bound {
-            match tokio::time::timeout(self.limit, fetch).await {
+        let answer = match limit {
+            Some(limit) => match tokio::time::timeout(limit, fetch).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     return Err(opendal::Error::new(
                         opendal::ErrorKind::Unexpected,
-                        silent_text(self.limit),
+                        silent_text(limit),
                     ));
                 }
-            }
-        } else {
-            fetch.await
+            },
+            None => fetch.await,
         };
-        if answer.is_ok() {
-            self.reached.store(true, Ordering::Relaxed);
+        match answer {
+            Ok(answer) => {
+                self.reached.store(true, Ordering::Relaxed);
+                self.silence.answered(&self.store);
+                Ok(answer)
+            }
+            Err(err) if self.silence.limit(body).is_some() => Err(err.set_permanent()),
+            Err(err) => Err(err),
         }
-        answer
     }
 }
 

@@ -198,10 +198,13 @@ async fn upload(
         Err(err) => err,
     };
     inbox.close();
-    if let Err(err) = backend.abort().await {
-        tracing::warn!(error = %err, "a failed upload could not be cleaned up");
+    match backend.abort().await {
+        Ok(()) => Err(failure),
+        Err(err) => {
+            tracing::warn!(error = %err, "a failed upload could not be cleaned up");
+            Err(failure.leaving("parts of the unfinished upload may stay in the store"))
+        }
     }
-    Err(failure)
 }
 
 /// Does what is commanded; gives `true` when the object is closed, `false` when it is given up.

@@ -1,5 +1,7 @@
 //! From checked settings to an S3 store.
 
+use std::sync::Arc;
+
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use url::Url;
@@ -9,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, layered};
 use crate::remote_error::Mapper;
-use crate::transport::{self, FirstAnswer};
+use crate::silence::Silence;
+use crate::transport::{self, Patience};
 
 /// Where a bucket's region is asked for.
 const LOOKUP: &str = "https://s3.us-east-1.amazonaws.com";
@@ -28,8 +31,8 @@ pub(super) async fn backend(
         Some(endpoint) => endpoint.clone(),
         None => amazon_endpoint(&region)?,
     };
-    let errors = mapper(settings, &endpoint);
-    let http = HttpTransporter::new(FirstAnswer::new(client, options));
+    let errors = mapper(settings, &endpoint, options);
+    let http = HttpTransporter::new(Patience::new(client, options, &errors));
     let bare = |endpoint: &Url| -> Result<Operator> {
         let operator = Operator::new(builder(settings, &region, endpoint))
             .map_err(|err| errors.map("set up", "", &err))?;
@@ -51,7 +54,7 @@ pub(super) async fn backend(
     Ok(RemoteBackend::new(operator, signing, errors.clone(), options.clone()).lists_by(lists))
 }
 
-fn mapper(settings: &AwsSettings, endpoint: &Url) -> Mapper {
+fn mapper(settings: &AwsSettings, endpoint: &Url, options: &StoreOptions) -> Mapper {
     let mut secrets: Vec<String> = settings.encryption.secret().into_iter().collect();
     if let Credentials::Keys(keys) = &settings.credentials {
         secrets.push(keys.secret.clone());
@@ -65,6 +68,7 @@ fn mapper(settings: &AwsSettings, endpoint: &Url) -> Mapper {
         store: format!("s3://{}{server}", settings.bucket),
         bucket: settings.bucket.clone(),
         secrets: secrets.into(),
+        silence: Arc::new(Silence::new(options.silent_timeout)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Memory stores of this process, by name.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use opendal::Operator;
 use opendal::services::Memory;
@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing};
 use crate::remote_error::Mapper;
+use crate::silence::Silence;
 
 /// Kept for the life of the process: a name finds the same store again.
 static STORES: OnceLock<Mutex<HashMap<String, Operator>>> = OnceLock::new();
@@ -33,6 +34,7 @@ pub(super) fn backend(name: &str, options: &StoreOptions) -> Result<RemoteBacken
         store: format!("memory://{name}"),
         bucket: name.to_owned(),
         secrets: Default::default(),
+        silence: Arc::new(Silence::new(options.silent_timeout)),
     };
     let signing = Signing::Never("memory has no URLs; read the object through this program");
     Ok(RemoteBackend::new(

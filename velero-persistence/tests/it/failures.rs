@@ -191,6 +191,67 @@ async fn a_store_that_falls_silent_holds_no_listing_for_longer_than_one_wait() {
     );
 }
 
+/// Not one full wait for each: the first operation has found out, and the others have one short try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_falls_silent_is_waited_for_once() {
+    const IO: Duration = Duration::from_millis(900);
+    const SILENT: Duration = Duration::from_millis(100);
+    let server = S3Server::start().await;
+    let (url, closed) = gate(server.addr).await;
+    let mut config = server.config("p");
+    config.config.insert("s3Url".to_owned(), url);
+    let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
+    let options = StoreOptions {
+        request_timeout: IO,
+        io_timeout: IO,
+        silent_timeout: SILENT,
+        max_retries: 2,
+        ..impatient()
+    };
+    let store = location.with_options(options).open().await.unwrap();
+    store.put("k", "v".into()).await.unwrap();
+    let mut writer = store.writer("big").await.unwrap();
+    writer.write(vec![1u8; 17 << 20]).await.unwrap();
+    // The first parts are on their way or there.
+    tokio::time::sleep(IO / 2).await;
+    closed.store(true, Ordering::Relaxed);
+    tokio::time::sleep(SILENT).await;
+    let start = Instant::now();
+    let first = store.put("k", "w".into()).await.unwrap_err();
+    assert_eq!(first.kind(), ErrorKind::Unreachable, "{first}");
+    assert!(start.elapsed() >= IO * 3, "{:?}", start.elapsed());
+    let start = Instant::now();
+    for at in 0..5 {
+        let key = format!("k{at}");
+        let errors = [
+            store.put(&key, "x".into()).await.unwrap_err(),
+            store.get(&key, 10).await.unwrap_err(),
+            store.list("").await.unwrap_err(),
+        ];
+        for err in errors {
+            assert_eq!(err.kind(), ErrorKind::Unreachable, "{err}");
+            let text = err.to_string();
+            assert!(
+                text.ends_with("no answer in time, which is 0.1 s"),
+                "{text}"
+            );
+        }
+    }
+    assert!(start.elapsed() < IO * 3, "{:?}", start.elapsed());
+    let parts_left = writer.close().await;
+    let text = parts_left.unwrap_err().to_string();
+    let want = "; parts of the unfinished upload may stay in the store";
+    assert!(text.ends_with(want), "{text}");
+    // It is back, and the first answer gives requests their usual times and tries again.
+    closed.store(false, Ordering::Relaxed);
+    assert_eq!(store.get("k", 10).await.unwrap(), "v");
+    closed.store(true, Ordering::Relaxed);
+    tokio::time::sleep(SILENT).await;
+    let start = Instant::now();
+    store.put("k", "w".into()).await.unwrap_err();
+    assert!(start.elapsed() >= IO * 3, "{:?}", start.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_bucket_is_named() {
     let server = S3Server::start().await;
