@@ -137,10 +137,7 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         noted: Noted::default(),
     };
     let (mut backup, noted) = (work.backup.clone(), work.noted.clone());
-    backup
-        .status
-        .start_timestamp
-        .get_or_insert_with(|| Time(began));
+    backup.status.start_timestamp.get_or_insert(Time(began));
     match held(work, &name, &mut log, &claim).await {
         Ok(mut done) => {
             done.taken_over = claim.taken_over().map(str::to_owned);
