@@ -170,8 +170,9 @@ async fn looked(
     };
     let heard = Arc::clone(&action.heard);
     let (engine, done) = backed_up(server, action, maps_of_shop()).await;
-    let options = BackupOptions::default().progress_timeout(Duration::from_millis(100));
-    let engine = engine.options(options);
+    // Only what never answers is worth a short wait; printing a panic with its trace takes a while.
+    let wait = Duration::from_millis(if id == "never" { 100 } else { 30_000 });
+    let engine = engine.options(BackupOptions::default().progress_timeout(wait));
     let mut operations = vec![done.result.item_operations[1].clone()];
     if let Some(name) = rename {
         operations[0].spec.backup_item_action = name.to_owned();
