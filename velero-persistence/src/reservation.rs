@@ -220,14 +220,7 @@ impl BackupStore {
     ) -> Result<Reservation> {
         check_name("backup", backup)?;
         self.refuse_complete(backup).await?;
-        let mark = claimant.mark(now);
-        let taken_over = self.take(backup, &mark, now).await?;
-        let reservation = Reservation {
-            store: self.clone(),
-            backup: backup.to_owned(),
-            token: mark.token,
-            taken_over,
-        };
+        let reservation = self.claim(backup, claimant, now).await?;
         // Another writer may have finished between the two looks.
         if let Err(err) = self.refuse_complete(backup).await {
             reservation.release(now).await?;
@@ -255,20 +248,30 @@ impl BackupStore {
     ) -> Result<Reservation> {
         check_name("backup", backup)?;
         self.require_complete(backup).await?;
-        let mark = claimant.mark(now);
-        let taken_over = self.take(backup, &mark, now).await?;
-        let reservation = Reservation {
-            store: self.clone(),
-            backup: backup.to_owned(),
-            token: mark.token,
-            taken_over,
-        };
+        let reservation = self.claim(backup, claimant, now).await?;
         // It may have been deleted between the two looks, and the mark must not be all that is left.
         if let Err(err) = self.require_complete(backup).await {
             reservation.release(now).await?;
             return Err(err);
         }
         Ok(reservation)
+    }
+
+    /// Puts the claimant's mark in the folder.
+    async fn claim(
+        &self,
+        backup: &str,
+        claimant: &Claimant,
+        now: Timestamp,
+    ) -> Result<Reservation> {
+        let mark = claimant.mark(now);
+        let taken_over = self.take(backup, &mark, now).await?;
+        Ok(Reservation {
+            store: self.clone(),
+            backup: backup.to_owned(),
+            token: mark.token,
+            taken_over,
+        })
     }
 
     /// Says who holds a name.
