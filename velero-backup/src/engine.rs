@@ -16,7 +16,7 @@ use velero_core::{
     CancellationToken, Catalog, GoDuration, GroupResource, NoProgress, Progress, Timestamp,
 };
 
-use crate::actions;
+use crate::guard::caught;
 use crate::invoke::{Actions, CSI_ACTION, CallContext, Clock};
 use crate::namespaces::live_namespaces;
 use crate::run::Run;
@@ -45,7 +45,7 @@ pub struct BackupOptions {
     pub progress_timeout: Duration,
     /// Item blocks whose hooks run at the same time; 1.
     pub item_block_workers: usize,
-    /// Bytes of items that wait for the archive's writer; 8 MiB.
+    /// Bytes of items that wait for the archive's writer; 4 MiB.
     pub queue_bytes: usize,
     /// Bytes of items kept because earlier items refer to them; beyond that they are read one by one; 16 MiB. As much
     /// again is kept of pods that wait for the others of their namespace.
@@ -65,7 +65,7 @@ impl Default for BackupOptions {
             fs_backup_timeout: Duration::from_secs(4 * 3600),
             progress_timeout: Duration::from_secs(60),
             item_block_workers: 1,
-            queue_bytes: 8 << 20,
+            queue_bytes: 4 << 20,
             held_bytes: 16 << 20,
             gzip_level: 6,
         }
@@ -258,7 +258,10 @@ pub struct BackupEngine {
 
 impl fmt::Debug for BackupEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.actions.iter().map(|a| a.name()).collect();
+        let name = |action: &Arc<dyn BackupItemAction>| {
+            caught(|| action.name().to_owned()).unwrap_or_default()
+        };
+        let names: Vec<String> = self.actions.iter().map(name).collect();
         f.debug_struct("BackupEngine")
             .field("cluster", &self.cluster)
             .field("actions", &names)
@@ -391,9 +394,9 @@ impl BackupEngine {
         clock: Clock,
         cancel: CancellationToken,
     ) -> Result<Actions, Error> {
+        let (all_versions, blocks) = (self.options.all_api_versions, &self.block_actions);
         let context = self.context(backup, clock, cancel);
-        let blocks = self.block_actions.iter().cloned();
-        Actions::bind(self.all_actions(), blocks, catalog, context)
+        Actions::bind(all_versions, &self.actions, blocks, catalog, context)
     }
 
     /// The actions, to be asked about operations.
@@ -403,13 +406,7 @@ impl BackupEngine {
         clock: Clock,
         cancel: CancellationToken,
     ) -> Actions {
-        Actions::unbound(self.all_actions(), self.context(backup, clock, cancel))
-    }
-
-    fn all_actions(&self) -> impl Iterator<Item = Arc<dyn BackupItemAction>> {
-        actions::built_in(self.options.all_api_versions)
-            .into_iter()
-            .chain(self.actions.iter().cloned())
+        Actions::unbound(&self.actions, self.context(backup, clock, cancel))
     }
 
     fn context(&self, backup: Arc<Backup>, clock: Clock, cancel: CancellationToken) -> CallContext {
@@ -423,16 +420,13 @@ impl BackupEngine {
     }
 
     /// What is done for the volumes of a run.
-    fn volumes_of(&self, request: &BackupRequest, run: &BackupRun) -> Volumes {
+    fn volumes_of(&self, request: &BackupRequest, run: &BackupRun, csi: bool) -> Volumes {
         let claims = GroupResource::core("persistentvolumeclaims");
         let taken = |claims| request.scope().collects(claims);
-        let all = self.actions.iter();
         let settings = VolumeSettings {
             plugs: self.volumes.clone(),
             claims_included: request.catalog().get(&claims).is_some_and(taken),
-            csi: all
-                .map(|action| action.name())
-                .any(|name| name == CSI_ACTION),
+            csi,
             copies_until: run
                 .start
                 .checked_add(pod_volume_timeout(request.backup(), &self.options))
@@ -485,7 +479,8 @@ impl BackupEngine {
             &run,
             &writer,
         );
-        work.volumes = self.volumes_of(request, &run);
+        let csi = work.actions.has_any(&[CSI_ACTION]);
+        work.volumes = self.volumes_of(request, &run, csi);
         let outcome = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::Cancelled),

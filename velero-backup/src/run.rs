@@ -9,6 +9,7 @@ use velero_core::archive::ItemPath;
 use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, GroupResource, ItemHead, Progress, RawItem, ResourceIdentifier};
 
+use crate::beyond::Beyond;
 use crate::blocks::{Forming, Member};
 use crate::coverage::Tracker;
 use crate::held::Side;
@@ -57,6 +58,8 @@ pub(crate) struct Run<'a> {
     pub(crate) hooks: Hooks,
     /// Pods that wait for the end of their namespace.
     pub(crate) forming: Forming,
+    /// The running pods of the cluster, as far as blocks that reach beyond label selectors have asked for them.
+    pub(crate) beyond: Beyond,
     pub(crate) ordered: Ordered,
     /// Lists of kinds that are not collected.
     pub(crate) aside: HashMap<GroupResource, Side>,
@@ -112,6 +115,7 @@ impl<'a> Run<'a> {
             seen: Seen::default(),
             hooks: Hooks::new(cluster.clone()),
             forming: Forming::default(),
+            beyond: Beyond::default(),
             ordered: Ordered::read(request.backup()),
             aside: HashMap::new(),
             grouped: None,
@@ -128,6 +132,7 @@ impl<'a> Run<'a> {
 
     pub(crate) fn into_output(self) -> Output {
         let mut out = self.out;
+        out.resource_list = self.seen.into_stored();
         out.hooks = self.hooks.counts();
         out.volumes = self.volumes.finish();
         for record in std::mem::take(&mut out.volumes.records) {
@@ -426,10 +431,8 @@ impl<'a> Run<'a> {
         self.writer.push(entry).await.map_err(|_| Error::Sink {
             source: std::io::Error::other("the archive's writer has ended"),
         })?;
-        let key = head.key();
-        self.out
-            .resource_list
-            .add(&key.api_version_kind, &key.path());
+        self.seen
+            .store(&head.api_version, &head.kind, &head.namespace, &head.name);
         if !self.out.stored_resources.contains(&gr) {
             self.out.stored_resources.insert(gr);
         }

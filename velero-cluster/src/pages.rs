@@ -54,7 +54,8 @@ pub struct ListOptions {
     pub large_page: usize,
     /// Bytes of an answer at which it is given up and asked for again in smaller pages; 16 MiB.
     pub max_page: usize,
-    /// Bytes that an answer with large objects (over 16 KiB in the mean) is to have; 2 MiB.
+    /// Bytes that an answer with large objects (over 16 KiB in the mean) is to have; 2 MiB. An answer with twice as many
+    /// is given up when it is seen to come to twice `max_page`.
     pub large_object_page: usize,
     /// Whether only metadata is wanted: items are then `PartialObjectMetadata` of `meta.k8s.io/v1`, without spec, status
     /// and data. A server that knows no such form sends whole objects.
@@ -159,7 +160,12 @@ const METADATA: &str =
 
 struct PageSink {
     splitter: Splitter,
+    /// Bytes at which the answer is given up.
     max: usize,
+    /// Bytes from which on it is given up where its objects are so large that it will come to twice `max`.
+    early: usize,
+    /// Objects that were asked for.
+    asked: usize,
     /// Objects that have come of the answer.
     arrived: Arc<AtomicUsize>,
 }
@@ -169,7 +175,7 @@ impl Sink for PageSink {
 
     fn push(&mut self, chunk: &[u8]) -> Result<(), TooBig> {
         self.splitter.push(chunk);
-        if self.splitter.bytes() > self.max {
+        if self.is_too_big() {
             self.arrived
                 .store(self.splitter.elements(), Ordering::Relaxed);
             Err(TooBig)
@@ -180,6 +186,14 @@ impl Sink for PageSink {
 
     fn finish(self) -> Result<ListBody, String> {
         self.splitter.finish()
+    }
+}
+
+impl PageSink {
+    fn is_too_big(&self) -> bool {
+        let bytes = self.splitter.bytes();
+        let mean = bytes / self.splitter.elements().max(1);
+        bytes > self.max || bytes > self.early && mean.saturating_mul(self.asked) / 2 > self.max
     }
 }
 
@@ -236,6 +250,8 @@ impl Pages {
             let sink = || PageSink {
                 splitter: Splitter::new(self.api_version.as_str(), self.kind.as_str()),
                 max,
+                early: self.options.large_object_page.saturating_mul(2),
+                asked: self.size as usize,
                 arrived: Arc::clone(&arrived),
             };
             match self.caller.run(&self.call(), sink).await {

@@ -1,9 +1,13 @@
 //! What came of a run: counts, records of what went wrong, lists of what was handled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+mod resource_list;
+
+pub use resource_list::ResourceList;
 
 /// How much a [`Record`] weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -206,105 +210,6 @@ pub fn count(records: &[Record], severity: Severity) -> usize {
     records.iter().filter(|r| r.severity == severity).count()
 }
 
-/// Items by `apiVersion/Kind`: the content of a resource list file. Entries of a kind are kept sorted on output.
-///
-/// Names are stored back to back, so that a hundred thousand items take a few megabytes.
-#[derive(Debug, Clone, Default)]
-pub struct ResourceList {
-    kinds: BTreeMap<String, Names>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Names {
-    text: String,
-    ends: Vec<u32>,
-}
-
-impl Names {
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let mut start = 0usize;
-        self.ends.iter().map(move |end| {
-            let end = *end as usize;
-            let name = &self.text[start..end];
-            start = end;
-            name
-        })
-    }
-}
-
-impl ResourceList {
-    /// Adds an entry such as `shop/web` or `shop/web(created)` to a kind.
-    pub fn add(&mut self, api_version_kind: &str, entry: &str) {
-        if !self.kinds.contains_key(api_version_kind) {
-            self.kinds
-                .insert(api_version_kind.to_owned(), Names::default());
-        }
-        if let Some(names) = self.kinds.get_mut(api_version_kind) {
-            names.text.push_str(entry);
-            names
-                .ends
-                .push(u32::try_from(names.text.len()).unwrap_or(u32::MAX));
-        }
-    }
-
-    /// Adds the entries of another list that are not in this one.
-    pub fn merge(&mut self, other: &Self) {
-        for (kind, names) in &other.kinds {
-            let known: BTreeSet<String> =
-                self.entries(kind).into_iter().map(str::to_owned).collect();
-            for name in names.iter().filter(|name| !known.contains(*name)) {
-                self.add(kind, name);
-            }
-        }
-    }
-
-    /// Entries of a kind in the order they came.
-    pub fn entries(&self, api_version_kind: &str) -> Vec<&str> {
-        self.kinds
-            .get(api_version_kind)
-            .map(|names| names.iter().collect())
-            .unwrap_or_default()
-    }
-
-    /// The kinds, sorted.
-    pub fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.kinds.keys().map(String::as_str)
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.kinds.values().map(|names| names.ends.len()).sum()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
-    }
-}
-
-impl Serialize for ResourceList {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.kinds.iter().map(|(kind, names)| {
-            let mut sorted: Vec<&str> = names.iter().collect();
-            sorted.sort_unstable();
-            (kind, sorted)
-        }))
-    }
-}
-
-impl<'de> Deserialize<'de> for ResourceList {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let kinds = Option::<BTreeMap<String, Option<Vec<String>>>>::deserialize(deserializer)?;
-        let mut list = Self::default();
-        for (kind, names) in kinds.unwrap_or_default() {
-            for name in names.unwrap_or_default() {
-                list.add(&kind, &name);
-            }
-        }
-        Ok(list)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,32 +241,5 @@ mod tests {
             r#"{"errors":{},"warnings":{}}"#
         );
         assert_eq!(count(&records, Severity::Error), 2);
-    }
-
-    #[test]
-    fn resource_lists_are_sorted_on_output() {
-        let mut list = ResourceList::default();
-        list.add("v1/Pod", "shop/web");
-        list.add("v1/Pod", "default/a");
-        list.add("apps/v1/Deployment", "shop/web");
-        assert_eq!(
-            serde_json::to_string(&list).unwrap(),
-            r#"{"apps/v1/Deployment":["shop/web"],"v1/Pod":["default/a","shop/web"]}"#
-        );
-        assert_eq!(
-            (list.len(), list.entries("v1/Pod")),
-            (3, vec!["shop/web", "default/a"])
-        );
-        let read: ResourceList =
-            serde_json::from_value(serde_json::to_value(&list).unwrap()).unwrap();
-        let mut more = ResourceList::default();
-        more.add("v1/Pod", "shop/web");
-        more.add("v1/Secret", "shop/key");
-        list.merge(&more);
-        assert_eq!(list.len(), 4);
-        list.merge(&read);
-        assert_eq!(list.len(), 4);
-        let empty: ResourceList = serde_json::from_str("null").unwrap();
-        assert!(empty.is_empty());
     }
 }

@@ -154,10 +154,10 @@ async fn large_objects_come_a_few_at_a_time() {
     while let Some(page) = pages.next().await.unwrap() {
         sizes.push((page.items.len(), pages.page_size()));
     }
-    // Eight or nine of them fit before the answer is given up: three quarters of that are asked for then, and two once
-    // their size is known; pages grow when the objects get smaller.
+    // A few of them come before the answer is given up, as it would be far too large: three quarters of that are
+    // asked for then, and two once their size is known; pages grow when the objects get smaller.
     assert!(
-        (5..=7).contains(&sizes[0].0) && sizes[0].1 == 2,
+        (3..=5).contains(&sizes[0].0) && sizes[0].1 == 2,
         "{sizes:?}"
     );
     assert!(
