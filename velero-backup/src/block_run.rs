@@ -166,6 +166,7 @@ impl Run<'_> {
             order.push(id);
         }
         let mut wanted = Vec::new();
+        self.know_bindings(&fresh).await?;
         for item in self.prepare_all(fresh).await {
             wanted.extend(crate::related::wanted_by(&item));
             self.ready.insert(item.id(), item);

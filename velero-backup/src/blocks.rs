@@ -197,7 +197,9 @@ impl Run<'_> {
     pub(crate) async fn close_namespace(&mut self) -> Result<(), Error> {
         let Forming { pods, early, .. } = std::mem::take(&mut self.forming);
         self.tell_of_early(&pods, &early);
-        self.blocks(pods).await
+        self.blocks(pods).await?;
+        self.forget_running_pods();
+        Ok(())
     }
 
     /// Handles the pods of a namespace that has more of them than may be kept.

@@ -48,7 +48,8 @@ pub struct BackupOptions {
     /// Bytes of items that wait for the archive's writer; 4 MiB.
     pub queue_bytes: usize,
     /// Bytes of items kept because earlier items refer to them; beyond that they are read one by one; 16 MiB. As much
-    /// again is kept of pods that wait for the others of their namespace.
+    /// again is kept of pods that wait for the others of their namespace, and of those that are looked through because the
+    /// label selectors of a backup do not match them.
     pub held_bytes: usize,
     /// gzip level of the archive, 0 to 9; 6.
     pub gzip_level: u32,

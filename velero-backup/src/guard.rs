@@ -2,6 +2,7 @@
 //!
 //! A call that panics, or that holds its thread, costs its own answer and nothing else.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -34,6 +35,11 @@ pub(crate) async fn answer<T: Send + 'static>(
 ) -> Result<T, String> {
     let late = || Err(format!("no answer within {} s", timeout.as_secs_f64()));
     guarded(timeout, call).await.unwrap_or_else(late)
+}
+
+/// Makes a call that waits for nothing; of a panic it gives what that says.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| panic_text(panic.as_ref()).to_owned())
 }
 
 /// What a panic says.

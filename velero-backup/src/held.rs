@@ -169,6 +169,17 @@ impl Run<'_> {
         }
     }
 
+    /// Reads a kind's list ahead to its end; `false` when it holds more than may be kept.
+    pub(crate) async fn read_whole(&mut self, at: usize) -> Result<bool, Error> {
+        while self.held_bytes < self.options.held_bytes {
+            let Some(items) = self.next_items(at).await? else {
+                return Ok(true);
+            };
+            self.hold(at, items);
+        }
+        Ok(false)
+    }
+
     /// Lets go of an item that is held and has been stored before its turn.
     pub(crate) fn release(&mut self, at: usize, head: &ItemHead) {
         let source = &mut self.sources[at];

@@ -1,13 +1,12 @@
 //! Running actions on items.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use velero_cluster::Reader;
 use velero_core::action::{
     ActionContext, BackupItemAction, BackupOutcome, BoundSelector, ItemBlockAction,
-    OperationProgress, ResourceSelector,
+    OperationProgress,
 };
 use velero_core::api::Backup;
 use velero_core::result::{Record, Severity, chain};
@@ -16,8 +15,9 @@ use velero_core::{
 };
 
 use crate::Error;
+use crate::actions::{KnownBindings, built_in};
 use crate::blocks::Member;
-use crate::guard::{answer, guarded, panic_text};
+use crate::guard::{answer, caught, guarded};
 use crate::prepared::Prepared;
 use crate::volume::Bars;
 
@@ -36,53 +36,102 @@ pub(crate) struct CallContext {
 /// The actions of a run, bound to what the cluster serves.
 #[derive(Clone)]
 pub(crate) struct Actions {
-    bound: Arc<Vec<(Arc<dyn BackupItemAction>, BoundSelector)>>,
-    blocks: Arc<Vec<(Arc<dyn ItemBlockAction>, BoundSelector)>>,
+    bound: Arc<Vec<Bound<dyn BackupItemAction>>>,
+    blocks: Arc<Vec<Bound<dyn ItemBlockAction>>>,
+    /// What is to be told of actions that could not say their names.
+    nameless: Arc<Vec<String>>,
+    bindings: Arc<KnownBindings>,
     context: Arc<CallContext>,
+}
+
+/// An action with what it has said of itself. It is asked once.
+struct Bound<A: ?Sized> {
+    name: String,
+    action: Arc<A>,
+    selector: BoundSelector,
 }
 
 /// The action that takes the snapshots of CSI volumes.
 pub(crate) const CSI_ACTION: &str = "velero.io/csi-pvc-backupper";
 
 impl Actions {
-    /// Asks all actions which items they want to see.
+    /// Asks all actions what they are called and which items they want to see: those that every backup runs, and those
+    /// that were added.
     ///
     /// # Errors
     /// When one panics instead: nobody knows then what would be missing without it.
     pub(crate) fn bind(
-        actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>,
-        blocks: impl IntoIterator<Item = Arc<dyn ItemBlockAction>>,
+        all_api_versions: bool,
+        added: &[Arc<dyn BackupItemAction>],
+        added_blocks: &[Arc<dyn ItemBlockAction>],
         catalog: &Catalog,
         context: CallContext,
     ) -> Result<Self, Error> {
+        let bindings = Arc::default();
         let mut bound = Vec::new();
-        for action in actions {
-            let selector = asked(action.name(), || action.applies_to())?;
-            bound.push((action, selector.bind(catalog)));
+        for action in built_in(all_api_versions, &bindings) {
+            let name = action.name().to_owned();
+            let selector = action.applies_to().bind(catalog);
+            bound.push(Bound {
+                name,
+                action,
+                selector,
+            });
         }
-        let mut bound_blocks = Vec::new();
-        for action in blocks {
-            let selector = asked(action.name(), || action.applies_to())?;
-            bound_blocks.push((action, selector.bind(catalog)));
+        for (at, action) in added.iter().enumerate() {
+            let name = named("action", at, || action.name()).map_err(fault)?;
+            let selector = asked("action", &name, || action.applies_to())?.bind(catalog);
+            let action = Arc::clone(action);
+            bound.push(Bound {
+                name,
+                action,
+                selector,
+            });
+        }
+        let mut blocks = Vec::new();
+        for (at, action) in added_blocks.iter().enumerate() {
+            let name = named("item-block action", at, || action.name()).map_err(fault)?;
+            let selector = asked("item-block action", &name, || action.applies_to())?;
+            blocks.push(Bound {
+                name,
+                action: Arc::clone(action),
+                selector: selector.bind(catalog),
+            });
         }
         Ok(Self {
             bound: Arc::new(bound),
-            blocks: Arc::new(bound_blocks),
+            blocks: Arc::new(blocks),
+            nameless: Arc::default(),
+            bindings,
             context: Arc::new(context),
         })
     }
 
-    /// Actions that are asked about their operations alone.
-    pub(crate) fn unbound(
-        actions: impl IntoIterator<Item = Arc<dyn BackupItemAction>>,
-        context: CallContext,
-    ) -> Self {
-        let bound = actions.into_iter().map(|a| (a, BoundSelector::default()));
+    /// Actions that are asked about their operations alone. Those that every backup runs start none.
+    pub(crate) fn unbound(added: &[Arc<dyn BackupItemAction>], context: CallContext) -> Self {
+        let (mut bound, mut nameless) = (Vec::new(), Vec::new());
+        for (at, action) in added.iter().enumerate() {
+            match named("action", at, || action.name()) {
+                Ok(name) => bound.push(Bound {
+                    name,
+                    action: Arc::clone(action),
+                    selector: BoundSelector::default(),
+                }),
+                Err(reason) => nameless.push(reason),
+            }
+        }
         Self {
-            bound: Arc::new(bound.collect()),
+            bound: Arc::new(bound),
             blocks: Arc::default(),
+            nameless: Arc::new(nameless),
+            bindings: Arc::default(),
             context: Arc::new(context),
         }
+    }
+
+    /// What is known of the cluster role bindings of service accounts.
+    pub(crate) fn bindings(&self) -> &Arc<KnownBindings> {
+        &self.bindings
     }
 
     /// Whether there is any action that relates items.
@@ -94,7 +143,7 @@ impl Actions {
     pub(crate) fn relate_kind(&self, gr: &GroupResource) -> bool {
         self.blocks
             .iter()
-            .any(|(_, selector)| selector.matches_resource(gr))
+            .any(|bound| bound.selector.matches_resource(gr))
     }
 
     /// Whether any action relates this item.
@@ -102,7 +151,7 @@ impl Actions {
         let (gr, head) = (member.resource.group_resource(), member.item.head());
         self.blocks
             .iter()
-            .any(|(_, s)| s.matches(&gr, &head.namespace, &head.labels))
+            .any(|bound| bound.selector.matches(&gr, &head.namespace, &head.labels))
     }
 
     /// What belongs to an item, by all actions that want to see it, and what went wrong with them.
@@ -116,9 +165,9 @@ impl Actions {
         let mine = self
             .blocks
             .iter()
-            .filter(|(_, s)| s.matches(&gr, &head.namespace, &head.labels));
+            .filter(|bound| bound.selector.matches(&gr, &head.namespace, &head.labels));
         let mut tree = None;
-        for (action, _) in mine {
+        for bound in mine {
             if tree.is_none() {
                 match item.tree() {
                     Ok(parsed) => tree = Some(Arc::new(parsed)),
@@ -131,7 +180,7 @@ impl Actions {
                 }
             }
             let Some(tree) = tree.clone() else { break };
-            let (context, call) = (Arc::clone(&self.context), Arc::clone(action));
+            let (context, call) = (Arc::clone(&self.context), Arc::clone(&bound.action));
             let answer = answer(context.timeout, async move {
                 call.related_items(&tree, &context.cx()).await
             })
@@ -143,7 +192,7 @@ impl Actions {
                     item,
                     format!(
                         "item-block action {}: {reason}; the item is backed up without what it relates",
-                        action.name()
+                        bound.name
                     ),
                 )),
             }
@@ -155,14 +204,14 @@ impl Actions {
     pub(crate) fn want(&self, gr: &GroupResource) -> bool {
         self.bound
             .iter()
-            .any(|(_, selector)| selector.matches_resource(gr))
+            .any(|bound| bound.selector.matches_resource(gr))
     }
 
     /// Whether an action of one of these names is bound.
     pub(crate) fn has_any(&self, names: &[&str]) -> bool {
         self.bound
             .iter()
-            .any(|(action, _)| names.contains(&action.name()))
+            .any(|bound| names.contains(&bound.name.as_str()))
     }
 
     /// Runs all actions that want this item, one after the other.
@@ -182,11 +231,11 @@ impl Actions {
             }
         };
         let mut changed = false;
-        for action in mine {
-            let name = action.name().to_owned();
-            match self.call(action, tree.clone()).await {
+        for at in mine {
+            let Bound { name, action, .. } = &self.bound[at];
+            match self.call(Arc::clone(action), tree.clone()).await {
                 Ok(outcome) => {
-                    if let Some(next) = out.take(&name, outcome) {
+                    if let Some(next) = out.take(name, outcome) {
                         (tree, changed) = (next, true);
                     }
                 }
@@ -204,14 +253,15 @@ impl Actions {
         out
     }
 
-    /// The actions that see an item.
-    fn wanting(&self, member: &Member, bars: Bars) -> Vec<Arc<dyn BackupItemAction>> {
+    /// The places of the actions that see an item.
+    fn wanting(&self, member: &Member, bars: Bars) -> Vec<usize> {
         let (gr, head) = (member.resource.group_resource(), member.item.head());
         let wants = |selector: &BoundSelector| selector.matches(&gr, &head.namespace, &head.labels);
-        self.bound
-            .iter()
-            .filter(|(action, selector)| wants(selector) && !bars.keep_out(action.name()))
-            .map(|(action, _)| Arc::clone(action))
+        (0..self.bound.len())
+            .filter(|at| {
+                let Bound { name, selector, .. } = &self.bound[*at];
+                wants(selector) && !bars.keep_out(name)
+            })
             .collect()
     }
 
@@ -265,12 +315,15 @@ impl Actions {
     }
 
     fn named(&self, name: &str) -> Result<Arc<dyn BackupItemAction>, String> {
-        self.bound
-            .iter()
-            .map(|(action, _)| action)
-            .find(|action| action.name() == name)
-            .cloned()
-            .ok_or_else(|| format!("there is no action {name:?} to ask"))
+        let mut all = self.bound.iter();
+        match all.find(|bound| bound.name == name) {
+            Some(bound) => Ok(Arc::clone(&bound.action)),
+            None => {
+                let mut reasons = vec![format!("there is no action {name:?} to ask")];
+                reasons.extend(self.nameless.iter().cloned());
+                Err(reasons.join("; "))
+            }
+        }
     }
 }
 
@@ -285,14 +338,25 @@ impl CallContext {
     }
 }
 
-/// Asks an action for its selector.
-fn asked(name: &str, ask: impl FnOnce() -> ResourceSelector) -> Result<ResourceSelector, Error> {
-    catch_unwind(AssertUnwindSafe(ask)).map_err(|panic| Error::Invalid {
-        faults: vec![format!(
-            "action {name}: it panicked when it was asked which items it wants to see: {}",
-            panic_text(panic.as_ref())
-        )],
+/// Asks for the name of an action that was added as number `at`, from 0; an error is what is to be told of it.
+fn named<'a>(what: &str, at: usize, ask: impl FnOnce() -> &'a str) -> Result<String, String> {
+    caught(|| ask().to_owned()).map_err(|panic| {
+        let number = at + 1;
+        format!("added {what} {number}: it panicked when it was asked for its name: {panic}")
     })
+}
+
+/// Asks an action for its selector.
+fn asked<T>(what: &str, name: &str, ask: impl FnOnce() -> T) -> Result<T, Error> {
+    caught(ask).map_err(|panic| {
+        fault(format!(
+            "{what} {name}: it panicked when it was asked which items it wants to see: {panic}"
+        ))
+    })
+}
+
+fn fault(text: String) -> Error {
+    Error::Invalid { faults: vec![text] }
 }
 
 fn record(gr: &GroupResource, item: &RawItem, message: String) -> Record {

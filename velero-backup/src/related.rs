@@ -44,6 +44,7 @@ impl Run<'_> {
                 return Ok(found);
             }
             let items = self.find(wanted).await?;
+            self.know_bindings(&items).await?;
             let prepared = self.prepare_all(items).await;
             self.tell_of_hooks(&prepared);
             wanted = prepared.iter().flat_map(wanted_by).collect();

@@ -27,7 +27,7 @@ use velero_core::policy::{ResourcePolicies, VolumeActionKind};
 use velero_core::result::Record;
 use velero_core::volume::{NativeSnapshot, PodVolumeBackups, VolumeSnapshotter};
 
-use crate::guard::answer;
+use crate::guard::{answer, caught};
 use crate::invoke::Clock;
 use crate::prepared::Prepared;
 use decide::Rules;
@@ -54,7 +54,10 @@ impl VolumePlugs {
 
 impl fmt::Debug for VolumePlugs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let locations: Vec<&str> = self.snapshotters.iter().map(|s| s.location()).collect();
+        let location = |snapshotter: &Arc<dyn VolumeSnapshotter>| {
+            caught(|| snapshotter.location().to_owned()).unwrap_or_default()
+        };
+        let locations: Vec<String> = self.snapshotters.iter().map(location).collect();
         f.debug_struct("VolumePlugs")
             .field("snapshotters", &locations)
             .field("pod_volumes", &self.pod_volumes.is_some())

@@ -16,6 +16,7 @@ use super::decide::SnapshotDecision;
 use super::observe::Group;
 use super::tracker::Approach;
 use super::zone::zone;
+use crate::guard::caught;
 
 /// What came of the attempt to snapshot one PersistentVolume.
 struct Attempt {
@@ -99,7 +100,7 @@ impl Volumes {
             attempt.faults.push(fault.to_owned());
             return attempt;
         };
-        let Some((snapshotter, id)) = self.owner(&tree, &mut attempt.faults).await else {
+        let Some((snapshotter, location, id)) = self.owner(&tree, &mut attempt.faults).await else {
             attempt.skipped = Some("no applicable volumesnapshotter found".to_owned());
             return attempt;
         };
@@ -111,7 +112,7 @@ impl Volumes {
                 let spec = NativeSnapshotSpec {
                     backup_name: self.backup.metadata.name.clone().unwrap_or_default(),
                     backup_uid: self.backup.metadata.uid.clone().unwrap_or_default(),
-                    location: snapshotter.location().to_owned(),
+                    location,
                     persistent_volume_name: attempt.volume.clone(),
                     provider_volume_id: id,
                     volume_type: properties.volume_type,
@@ -124,8 +125,7 @@ impl Volumes {
             }
             Err(reason) => {
                 let fault = format!(
-                    "no snapshot: volume {id:?} cannot be looked at in location {:?}: {reason}",
-                    snapshotter.location()
+                    "no snapshot: volume {id:?} cannot be looked at in location {location:?}: {reason}"
                 );
                 attempt.skipped = Some(fault.clone());
                 attempt.faults.push(fault);
@@ -134,21 +134,32 @@ impl Volumes {
         attempt
     }
 
-    /// The first location that knows a PersistentVolume, and its id there.
+    /// The first location that knows a PersistentVolume, with its name, and the volume's id there.
     async fn owner(
         &self,
         volume: &Arc<ItemTree>,
         faults: &mut Vec<String>,
-    ) -> Option<(Arc<dyn VolumeSnapshotter>, String)> {
-        for snapshotter in &self.settings.plugs.snapshotters {
+    ) -> Option<(Arc<dyn VolumeSnapshotter>, String, String)> {
+        for (at, snapshotter) in self.settings.plugs.snapshotters.iter().enumerate() {
+            let location = match caught(|| snapshotter.location().to_owned()) {
+                Ok(location) => location,
+                Err(panic) => {
+                    let number = at + 1;
+                    faults.push(format!(
+                        "volume snapshotter {number}: it panicked when it was asked for its location: {panic}"
+                    ));
+                    continue;
+                }
+            };
             let (disks, volume) = (Arc::clone(snapshotter), Arc::clone(volume));
             let id = self.call(async move { disks.volume_id(&volume).await });
             match id.await {
-                Ok(Some(id)) if !id.is_empty() => return Some((Arc::clone(snapshotter), id)),
+                Ok(Some(id)) if !id.is_empty() => {
+                    return Some((Arc::clone(snapshotter), location, id));
+                }
                 Ok(_) => {}
                 Err(reason) => faults.push(format!(
-                    "location {:?} cannot tell whether the volume is one of its own: {reason}",
-                    snapshotter.location()
+                    "location {location:?} cannot tell whether the volume is one of its own: {reason}"
                 )),
             }
         }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use velero_backup::{BackupEngine, BackupOptions, ErrorKind};
-use velero_core::ItemTree;
 use velero_core::action::{
-    ActionContext, ActionError, BackupItemAction, BackupOutcome, ResourceSelector,
+    ActionContext, ActionError, BackupItemAction, BackupOutcome, ItemBlockAction, ResourceSelector,
 };
 use velero_core::api::Backup;
+use velero_core::artifact::BackupItemOperation;
+use velero_core::{ItemTree, ResourceIdentifier};
 
 use crate::acting::{Act, id, on};
 use crate::support::*;
@@ -273,6 +274,86 @@ impl BackupItemAction for Confused {
     ) -> Result<BackupOutcome, ActionError> {
         Ok(BackupOutcome::unchanged())
     }
+}
+
+/// An action of which every question that waits for nothing panics.
+struct Nameless;
+
+#[async_trait::async_trait]
+impl BackupItemAction for Nameless {
+    fn name(&self) -> &str {
+        panic!("who am I")
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        panic!("what for")
+    }
+
+    async fn execute(
+        &self,
+        _: ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<BackupOutcome, ActionError> {
+        Ok(BackupOutcome::unchanged())
+    }
+}
+
+#[async_trait::async_trait]
+impl ItemBlockAction for Nameless {
+    fn name(&self) -> &str {
+        panic!("who am I")
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        panic!("what for")
+    }
+
+    async fn related_items(
+        &self,
+        _: &ItemTree,
+        _: &ActionContext<'_, Backup>,
+    ) -> Result<Vec<ResourceIdentifier>, ActionError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_say_its_name_fails_the_backup_by_its_number() {
+    let server = world();
+    let fine = || on("cm", |_| async { Ok(BackupOutcome::unchanged()) });
+    for (engine, what) in [
+        (
+            engine(&server).await.action(fine()).action(Nameless),
+            "added action 2",
+        ),
+        (
+            engine(&server).await.item_block_action(Nameless),
+            "added item-block action 1",
+        ),
+    ] {
+        assert!(format!("{engine:?}").contains("BackupEngine"));
+        let error = try_run(&engine, shop()).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let expected = format!("{what}: it panicked when it was asked for its name: who am I");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+    // Operations go on with the others.
+    let engine = engine(&server).await.action(Nameless);
+    let item = id("configmaps", "shop", "plain");
+    let spec = json!({"backupName": "b1", "backupUID": "u", "backupItemAction": "example.com/gone",
+        "resourceIdentifier": item, "operationID": "op", "postOperationItems": null});
+    let operation: BackupItemOperation = serde_json::from_value(json!({"spec": spec})).unwrap();
+    let mut operations = [operation];
+    let records = engine
+        .poll_operations(&backup(shop()), &mut operations, &run())
+        .await;
+    let line = records[0].line();
+    assert!(
+        line.contains(
+            "there is no action \"example.com/gone\" to ask; added action 1: it panicked when it was asked for its name: who am I"
+        ),
+        "{line}"
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod acting;
 mod actions;
 mod bench;
 mod blocks;
+mod budget;
 mod coverage;
 mod edges;
 mod ending;

@@ -291,3 +291,18 @@ pub(crate) fn world() -> ApiServer {
     server.calls().reset();
     server
 }
+
+/// As many bindings of a cluster role in all, each for one service account of the namespace `shop`.
+pub(crate) fn bind_accounts(server: &ApiServer, count: usize) {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let version = format!("{GROUP}/v1");
+    let there = server.store().list(&version, "ClusterRoleBinding", None);
+    for at in there.len()..count {
+        let name = format!("bound-{at:05}");
+        let mut binding = object(&version, "ClusterRoleBinding", "", &name, json!({}));
+        binding["roleRef"] = json!({"apiGroup": GROUP, "kind": "ClusterRole", "name": "bound"});
+        binding["subjects"] =
+            json!([{"kind": "ServiceAccount", "namespace": "shop", "name": format!("sa-{at:05}")}]);
+        seed(server, binding);
+    }
+}

@@ -22,7 +22,7 @@ use crate::blocks::Member;
 struct Disks {
     name: &'static str,
     calls: Mutex<Vec<String>>,
-    /// Call that fails: `id`, `look`, `take`, `panic`, `hang`, `busy`.
+    /// Call that fails: `location`, `id`, `look`, `take`, `panic`, `hang`, `busy`.
     broken: &'static str,
 }
 
@@ -42,6 +42,7 @@ impl Disks {
 #[async_trait]
 impl VolumeSnapshotter for Disks {
     fn location(&self) -> &str {
+        assert_ne!(self.broken, "location", "where am I");
         self.name
     }
 

@@ -51,6 +51,12 @@ async fn native_snapshots() {
 async fn snapshots_that_fail() {
     for (broken, record, phases, left_out) in [
         (
+            "location",
+            "volume snapshotter 1: it panicked when it was asked for its location: ",
+            vec![],
+            NONE,
+        ),
+        (
             "id",
             "location \"aws\" cannot tell whether the volume is one of its own: id is broken",
             vec![],
