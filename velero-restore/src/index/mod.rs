@@ -204,3 +204,49 @@ impl ArchiveIndex {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::mem::{size_of, size_of_val};
+
+    use serde_json::json;
+    use velero_core::SelectorSet;
+    use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
+
+    use super::*;
+    use crate::RestoreOptions;
+
+    #[test]
+    fn an_item_takes_40_bytes_and_its_name() {
+        let (count, gr) = (20_000, GroupResource::core("configmaps"));
+        let options = ArchiveWriterOptions::default().level(1);
+        let mut writer = ArchiveWriter::new(Vec::new(), options).unwrap();
+        let mut names = 0;
+        for at in 0..count {
+            let (namespace, name) = (format!("n{}", at % 50), format!("map-{at}"));
+            let item = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": namespace}, "data": {"key": "x".repeat(200)}});
+            let path = ItemPath::new(gr.clone(), namespace, name.as_str());
+            let bytes = item.to_string();
+            writer.append(&path, "v1", true, bytes.as_bytes()).unwrap();
+            names += name.len();
+        }
+        let bytes = Cursor::new(writer.finish().unwrap());
+        let selectors = SelectorSet::default();
+        let (index, _) = ArchiveIndex::read(bytes, &selectors, &RestoreOptions::default()).unwrap();
+        assert_eq!(index.len(), count);
+        // All that there is one of for each item.
+        let bytes = index.entries.capacity() * size_of::<Entry>()
+            + index.order.capacity() * size_of_val(&index.order[0])
+            + index.names.capacity();
+        assert!(
+            bytes <= count * 40 + names,
+            "{bytes} bytes, {names} of names"
+        );
+        // All else is kept once for many.
+        assert_eq!((index.resources.len(), index.kinds.len()), (1, 1));
+        assert_eq!(index.namespaces.len(), 50);
+        assert!(index.accounts.is_empty() && index.definitions.is_empty());
+    }
+}

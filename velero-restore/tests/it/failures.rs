@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use velero_core::GroupResource;
 use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
-use velero_restore::{ErrorKind, RestoreRun};
+use velero_restore::{ArchiveIndex, ErrorKind, RestoreRun};
 use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
@@ -205,14 +205,36 @@ async fn a_spool_folder_that_is_missing_ends_the_run() {
 
 #[tokio::test]
 async fn items_in_a_file_are_restored_like_those_in_memory() {
-    let server = ApiServer::new();
-    let dir = std::env::temp_dir();
-    let engine = engine(&server)
-        .await
-        .options(options().spool_dir(dir).spool_memory(0));
-    let result = run_items(&engine, &maps(2000)).await;
-    assert_clean(&result);
-    assert_eq!(result.counts.created, 2000);
+    let items = maps(2000);
+    let folder = tempfile::TempDir::new().unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    for (memory, in_file) in [(16 << 20, false), (0, true)] {
+        let options = options().spool_memory(memory);
+        let with_folder = options.clone().spool_dir(folder.path());
+        let bytes = Cursor::new(archive(&items));
+        let selected = request(json!({}));
+        let (_, spool) = ArchiveIndex::read(bytes, selected.selectors(), &with_folder).unwrap();
+        // One file at most, and that without a name: nothing is unpacked.
+        assert_eq!((spool.is_on_disk(), files()), (in_file, 0));
+
+        let server = ApiServer::new();
+        let engine = engine(&server).await;
+        let result = run_items(&engine.clone().options(with_folder), &items).await;
+        assert_clean(&result);
+        assert_eq!((result.counts.created, files()), (2000, 0));
+        for item in &items {
+            let name = item["metadata"]["name"].as_str().unwrap();
+            let map = server.store().get("v1", "ConfigMap", Some("default"), name);
+            assert_eq!(map.unwrap()["data"], item["data"], "{name}");
+        }
+
+        // A folder that is not there is missed only where a file is needed.
+        let nowhere = options.spool_dir(folder.path().join("nowhere"));
+        let engine = engine.options(nowhere);
+        let bytes = Cursor::new(archive(&items));
+        let again = engine.run(&selected, bytes, RestoreRun::default()).await;
+        assert_eq!(again.is_err(), in_file, "{:?}", again.err());
+    }
 }
 
 #[tokio::test]
