@@ -1,6 +1,7 @@
 //! Operations that actions leave running, from their start to the end of the backup.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -74,8 +75,12 @@ pub(super) fn quick(state: &State) -> Settings {
 
 /// An operator with the action, a location and a namespace to back up.
 pub(super) async fn world(folder: &Path, state: &State) -> World {
+    world_by(folder, quick(state)).await
+}
+
+async fn world_by(folder: &Path, settings: Settings) -> World {
     let mut world = World::empty();
-    world.start(quick(state)).await;
+    world.start(settings).await;
     world.add_folder("default", folder).await;
     world
         .wait::<BackupStorageLocation>(
@@ -304,19 +309,50 @@ async fn a_location_that_is_gone_ends_the_wait() {
 
 #[tokio::test]
 async fn a_store_that_is_away_for_a_while_is_waited_for() {
-    let (folder, state) = (folder(), State::default());
-    let world = world(folder.path(), &state).await;
-    begin(&world, "b").await;
-    let bucket = folder.path().join("bucket");
-    let aside = folder.path().join("aside");
-    std::fs::rename(&bucket, &aside).unwrap();
-    set(&state, OperationProgress::succeeded());
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let still = world.get::<Backup>("b").await.unwrap();
-    assert!(!still.phase().is_terminal(), "{:?}", still.status);
-    std::fs::rename(&aside, &bucket).unwrap();
-    let ended = world.backup_ended("b").await;
-    assert_eq!(*ended.phase(), BackupPhase::Completed, "{:?}", ended.status);
+    for comes_back in [true, false] {
+        let (folder, state) = (folder(), State::default());
+        let ahead = Arc::new(AtomicI64::new(0));
+        let seconds = Arc::clone(&ahead);
+        let clock = move || {
+            jiff::Timestamp::now()
+                + jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed))
+        };
+        let settings = Settings {
+            clock: Arc::new(clock),
+            ..quick(&state)
+        };
+        // The last operation is given up then, and what follows has had its time.
+        let operations = settings.default_item_operation_timeout.to_std();
+        let up = operations + settings.resource_timeout;
+        let world = world_by(folder.path(), settings).await;
+        begin(&world, "b").await;
+        let bucket = folder.path().join("bucket");
+        let aside = folder.path().join("aside");
+        std::fs::rename(&bucket, &aside).unwrap();
+        set(&state, OperationProgress::succeeded());
+        // Shortly before the time is up it is still tried.
+        let shortly = i64::try_from(operations.as_secs()).unwrap() - 60;
+        for seconds in [0, shortly] {
+            ahead.store(seconds, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let still = world.get::<Backup>("b").await.unwrap();
+            assert!(!still.phase().is_terminal(), "{:?}", still.status);
+        }
+        if comes_back {
+            std::fs::rename(&aside, &bucket).unwrap();
+            let ended = world.backup_ended("b").await;
+            assert_eq!(*ended.phase(), BackupPhase::Completed, "{:?}", ended.status);
+            continue;
+        }
+        // That nothing has ended it so far was no accident: the store is missed.
+        let over = i64::try_from(up.as_secs()).unwrap() + 1;
+        ahead.store(over, Ordering::Relaxed);
+        let ended = world.backup_ended("b").await;
+        assert_eq!(*ended.phase(), BackupPhase::PartiallyFailed);
+        let reason = &ended.status.failure_reason;
+        assert!(reason.contains("could not be finalized"), "{reason}");
+        assert!(reason.contains("bucket"), "{reason}");
+    }
 }
 
 #[tokio::test]
