@@ -24,6 +24,10 @@ pub struct DryRun {
     /// Objects that actions bring in from outside the filters, such as the volume of a claim, are not known: that takes
     /// more than metadata. The definitions of custom resources are.
     pub coverage: Coverage,
+    /// Claims that the filters take: `namespace/name`.
+    pub claims: Vec<String>,
+    /// Names of the PersistentVolumes that the filters take. Which claims they belong to is not known.
+    pub volumes: Vec<String>,
     /// What could not be read, and what is worth telling before a run.
     pub records: Vec<Record>,
 }
@@ -45,6 +49,8 @@ impl BackupEngine {
             tracker: Tracker::new(&plan),
             kinds: plan.kinds.into_iter().map(Arc::new).collect(),
             content: Arc::default(),
+            claims: Vec::new(),
+            volumes: Vec::new(),
             records: request.records().to_vec(),
             custom: BTreeSet::new(),
             seen: Seen::default(),
@@ -65,6 +71,8 @@ struct Survey<'a> {
     kinds: Vec<Arc<Kind>>,
     tracker: Tracker,
     content: Arc<Content>,
+    claims: Vec<String>,
+    volumes: Vec<String>,
     records: Vec<Record>,
     /// Names of the definitions behind the custom resources that were found.
     custom: BTreeSet<String>,
@@ -94,6 +102,8 @@ impl Survey<'_> {
         self.definitions().await?;
         Ok(DryRun {
             coverage: self.tracker.finish(),
+            claims: self.claims,
+            volumes: self.volumes,
             records: self.records,
         })
     }
@@ -161,7 +171,23 @@ impl Survey<'_> {
                 self.tracker.taken(at, 1);
                 self.tracker.stored(&kind.resource);
                 self.ordered.mark(&kind.gr.resource, namespace, name);
+                self.volume(&kind.gr, head);
             }
+        }
+    }
+
+    /// Takes note of a claim or a PersistentVolume.
+    fn volume(&mut self, gr: &GroupResource, head: &ItemHead) {
+        if !gr.group.is_empty() {
+            return;
+        }
+        match gr.resource.as_str() {
+            "persistentvolumeclaims" => {
+                let claim = format!("{}/{}", head.namespace, head.name);
+                self.claims.push(claim);
+            }
+            "persistentvolumes" => self.volumes.push(head.name.clone()),
+            _ => {}
         }
     }
 

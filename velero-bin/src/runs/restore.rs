@@ -80,7 +80,6 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         cancel,
         clock,
     } = run;
-    let name = restore.metadata.name.clone().unwrap_or_default();
     let backup = find_backup(&store, &restore.spec.backup_name).await?;
     let started = restore
         .status
@@ -119,14 +118,7 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
     );
     restore.status = final_status(&restore.status, &result, started, whole_seconds(clock()));
     tell(&restore, &result, &without_data);
-    if let Err(error) = put_artifacts(&store, &name, &result, log).await {
-        let message = format!("{}; they are told here alone", error.chain());
-        tracing::warn!("{message}");
-        result.records.push(Record::run(Severity::Warning, message));
-        restore.status.warnings += 1;
-        // Of a Restore in a cluster the status is all that is left.
-        restore.status.failure_reason = error.chain();
-    }
+    keep_artifacts(&store, &mut restore, &mut result, log).await;
     if result.cancelled {
         return Err(RunError::Cancelled);
     }
@@ -136,6 +128,25 @@ async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
         result,
         without_data,
     })
+}
+
+/// Stores log, results and lists. A store that does not take them is a warning of the restore.
+async fn keep_artifacts(
+    store: &BackupStore,
+    restore: &mut Restore,
+    result: &mut RestoreResult,
+    log: RunLog,
+) {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    let Err(error) = put_artifacts(store, name, result, log).await else {
+        return;
+    };
+    let message = format!("{}; they are told here alone", error.chain());
+    tracing::warn!("{message}");
+    result.records.push(Record::run(Severity::Warning, message));
+    restore.status.warnings += 1;
+    // Of a Restore in a cluster the status is all that is left.
+    restore.status.failure_reason = error.chain();
 }
 
 /// Tells the log what has been restored.
