@@ -280,7 +280,13 @@ impl BackupStore {
         Ok(self.read_mark(backup).await?.map(|(_, mark)| mark.holder))
     }
 
-    /// Removes every file of a backup that is being written, and keeps the claim on its name.
+    /// Key of the mark by which the name of a backup is claimed, for messages.
+    pub fn reservation_key(backup: &str) -> String {
+        key(backup)
+    }
+
+    /// Removes every file of a backup that is being written, also what writes that broke off have left, and keeps the
+    /// claim on its name.
     ///
     /// # Errors
     ///
@@ -296,7 +302,7 @@ impl BackupStore {
             }
         }
         if errors.is_empty() {
-            return Ok(());
+            return self.store().sweep(&dir).await;
         }
         Err(Error::DeleteIncomplete {
             store: self.store().describe(),

@@ -102,7 +102,6 @@ impl DirectBackup {
             cancel: cancel.clone(),
             cancelled_by: cancelled_by("the user"),
             writer: writer.clone(),
-            replace_failed: true,
             clock: system_clock(),
         };
         let outcome = run_backup(run).await;
@@ -143,7 +142,7 @@ impl DirectBackup {
 
     /// Why the run failed, and where to read on.
     fn failed(&self, failure: &BackupFailure) -> anyhow::Error {
-        let (name, cause) = (&self.name, failure.error.chain());
+        let (name, cause) = (&self.name, failure.chain());
         match failure.backup {
             Some(_) => anyhow!(
                 "backup {name:?} failed: {cause}; `velero direct logs {name}` shows its log, which is in the store"

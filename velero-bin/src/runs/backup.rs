@@ -1,32 +1,22 @@
 //! A backup from its custom resource to the last artifact in the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::Instrument as _;
-use velero_backup::{
-    ArchiveChunks, BackupEngine, BackupOptions, BackupRequest, BackupResult, LiveNamespaces, Noted,
-    archive_channel, artifacts,
-};
+use velero_backup::{BackupEngine, BackupOptions, BackupResult, LiveNamespaces, Noted, artifacts};
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
 use velero_core::api::{Backup, Time};
 use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, Progress};
-use velero_persistence::{
-    Artifact, BackupFile, BackupStore, ErrorKind, ObjectWriter, PutMode, layout,
-};
+use velero_persistence::{BackupStore, ErrorKind};
 
 use super::claim::{Claim, holder};
 use super::failure::{self, BackupFailure, Failure, FailureLog};
+use super::put::Put;
+use super::tidy::{Tidy, Written, unless_late};
 use super::{Clock, RunError};
 use crate::logfile::RunLog;
-
-/// Chunks of the archive between the engine and the upload, 256 KiB each.
-const CHUNKS: usize = 16;
-
-/// How long a cancelled run waits for the call of the store that is under way.
-const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// One backup to run.
 pub struct BackupRun {
@@ -55,8 +45,6 @@ pub struct BackupRun {
     pub cancelled_by: CancelledBy,
     /// Who runs it: a text that no other process and no other server has. It is part of the claim on the name.
     pub writer: String,
-    /// Whether a failed backup of that name, of which the store has no archive, makes room.
-    pub replace_failed: bool,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -92,10 +80,10 @@ pub struct BackupDone {
 /// when there was no sign of life for ten minutes.
 ///
 /// # Errors
-/// When the spec is at fault, a backup of that name exists, the run is cancelled, or the store or the API server
-/// fails. A run that had begun leaves its log, its results and a `velero-backup.json` that says why it failed; it never
-/// leaves an archive. [`RunError::ClaimLost`] when another run has taken the name meanwhile; what lies in the store is
-/// that run's then.
+/// When the spec is at fault, a backup of that name exists (other than a failed one without an archive, which makes
+/// room), the run is cancelled, or the store or the API server fails. A run that had begun leaves its log, its results
+/// and a `velero-backup.json` that says why it failed; it never leaves an archive. [`RunError::ClaimLost`] when another run has
+/// taken the name meanwhile; what lies in the store is that run's then.
 pub async fn run_backup(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let span = run.log.span().clone();
     claimed(run).instrument(span).await
@@ -104,24 +92,10 @@ pub async fn run_backup(run: BackupRun) -> Result<BackupDone, BackupFailure> {
 /// Claims the name, runs, and notes a failure.
 async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let name = run.backup.metadata.name.clone().unwrap_or_default();
-    let uid = run.backup.metadata.uid.as_deref();
-    let holder = holder(uid.unwrap_or(&name), &run.writer);
-    let (store, cancelled_by, clock) = (
-        run.store.clone(),
-        Arc::clone(&run.cancelled_by),
-        run.clock.clone(),
-    );
+    let (store, clock) = (run.store.clone(), run.clock.clone());
+    let (cancel, cancelled_by) = (run.cancel.clone(), Arc::clone(&run.cancelled_by));
     let began = clock();
-    let replaced_failed = run.replace_failed && failure::make_room(&store, &name).await?;
-    if exists(&store, &name).await? {
-        let what = match failure::is_record(&store, &name).await {
-            Ok(true) => "the record of a failed backup (which may be deleted)",
-            _ => "backup",
-        };
-        let store = store.store().describe();
-        return Err(RunError::AlreadyExists { what, name, store }.into());
-    }
-    let claim = Claim::take(&store, &name, &holder, clock.clone()).await?;
+    let (claim, replaced_failed) = begin(&run, &name).await?;
     let mut log = FailureLog::new(run.log);
     let work = Work {
         cluster: run.cluster,
@@ -135,9 +109,11 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         cancel: run.cancel.child_token(),
         clock: run.clock,
         noted: Noted::default(),
+        written: Written::of_claim(&name),
     };
     let (mut backup, noted) = (work.backup.clone(), work.noted.clone());
     backup.status.start_timestamp.get_or_insert(Time(began));
+    let written = work.written.clone();
     match held(work, &name, &mut log, &claim).await {
         Ok(mut done) => {
             done.taken_over = claim.taken_over().map(str::to_owned);
@@ -159,38 +135,71 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
                 records: noted.take(),
                 time: clock(),
             });
-            let kept = keep_failure(&store, &backup, failure, log, &claim).await;
-            claim.release().await;
-            Err(BackupFailure {
-                error,
-                backup: kept.map(Box::new),
-            })
+            let tidy = Tidy::new(&store, &backup, claim, written, &cancel);
+            Err(tidy.after(error, failure, log).await)
         }
     }
 }
 
-/// Puts what is known of a failure in the place of the files of its run; nothing when nobody wants to know.
-async fn keep_failure(
-    store: &BackupStore,
-    backup: &Backup,
-    failure: Option<Failure>,
-    log: FailureLog,
-    claim: &Claim,
-) -> Option<Backup> {
-    match (claim.confirm().await, failure) {
-        (Ok(()), Some(failure)) => failure::keep(store, backup, failure, log).await,
-        (Ok(()), None) => {
-            let name = backup.metadata.name.as_deref().unwrap_or_default();
-            failure::remove(store, name).await
+/// Claims the name; says whether a failed backup of that name has made room.
+async fn begin(run: &BackupRun, name: &str) -> Result<(Claim, bool), BackupFailure> {
+    let store = &run.store;
+    let look = async {
+        let is_record = failure::is_record(store, name).await?;
+        if !is_record && exists(store, name).await? {
+            return Err(RunError::backup_exists(name, store));
         }
-        (Err(lost), _) => {
-            tracing::warn!(
-                error = lost.chain(),
-                "files of the failed backup stay in the store"
-            );
-            None
+        Ok(is_record)
+    };
+    let is_record = unless_late(&run.cancel, look).await?;
+    let uid = run.backup.metadata.uid.as_deref();
+    let holder = holder(uid.unwrap_or(name), &run.writer);
+    let clock = run.clock.clone();
+    let claim = async {
+        match is_record {
+            true => replace_record(store, name, &holder, clock).await,
+            false => Claim::take(store, name, &holder, clock).await,
+        }
+    };
+    match unless_late(&run.cancel, claim).await {
+        Ok(claim) => Ok((claim, is_record)),
+        Err(error) => {
+            // A store that fails here may have taken the mark of the claim.
+            let unsure = match &error {
+                RunError::Cancelled => true,
+                RunError::Store { source, .. } => matches!(
+                    source.kind(),
+                    ErrorKind::Unreachable | ErrorKind::BucketNotFound | ErrorKind::Other
+                ),
+                _ => false,
+            };
+            let left = match unsure {
+                true => Written::of_claim(name).keys(),
+                false => Vec::new(),
+            };
+            let mut failure = BackupFailure::from(error);
+            failure.left = left;
+            Err(failure)
         }
     }
+}
+
+/// Claims the name of a failed backup without an archive, and removes it: nothing but its log and results is lost.
+///
+/// # Errors
+/// When another run has taken the name meanwhile, or the store fails.
+async fn replace_record(
+    store: &BackupStore,
+    name: &str,
+    holder: &str,
+    clock: Clock,
+) -> Result<Claim, RunError> {
+    let claim = Claim::on_complete(store, name, holder, clock).await?;
+    if let Err(error) = failure::make_room(store, name).await {
+        claim.release().await;
+        return Err(error);
+    }
+    Ok(claim)
 }
 
 async fn exists(store: &BackupStore, name: &str) -> Result<bool, RunError> {
@@ -232,6 +241,7 @@ struct Work {
     cancel: CancellationToken,
     clock: Clock,
     noted: Noted,
+    written: Written,
 }
 
 impl Work {
@@ -271,19 +281,17 @@ impl Work {
             clock: self.clock,
             noted: self.noted,
         };
-        let result = archive(&engine, &request, &self.store, engine_run, name).await?;
+        let put = Put {
+            store: &self.store,
+            name,
+            cancel: &self.cancel,
+            written: &self.written,
+        };
+        let result = put.archive(&engine, &request, engine_run).await?;
         backup.status = artifacts::final_status(&backup, &result);
         tell(&result);
         // A call that is under way can come about although nobody waits for it: the run ends between two calls.
-        let late = async {
-            self.cancel.cancelled().await;
-            tokio::time::sleep(LAST_CALL).await;
-        };
-        tokio::select! {
-            biased;
-            outcome = put_rest(&self.store, name, &result, log, &backup, claim, &self.cancel) => outcome?,
-            () = late => return Err(RunError::Cancelled),
-        }
+        unless_late(&self.cancel, put.rest(&result, log, &backup, claim)).await?;
         Ok(BackupDone {
             backup,
             result,
@@ -305,131 +313,6 @@ fn tell(result: &BackupResult) {
     );
 }
 
-/// Runs the engine and uploads what it writes, at the same time.
-async fn archive(
-    engine: &BackupEngine,
-    request: &BackupRequest,
-    store: &BackupStore,
-    run: velero_backup::BackupRun,
-    name: &str,
-) -> Result<BackupResult, RunError> {
-    let failed = RunError::store("store the archive");
-    let writer = match store.writer(&BackupFile::Contents.of(name)).await {
-        Ok(writer) => writer,
-        Err(error) => return Err(failed(error)),
-    };
-    let (sink, chunks) = archive_channel(CHUNKS);
-    let (result, uploaded) = tokio::join!(engine.run(request, sink, run), upload(chunks, writer));
-    // A store that failed is why the engine failed.
-    match (uploaded, result) {
-        (Err(error), _) => Err(failed(error)),
-        (Ok(_), Err(error)) => Err(error.into()),
-        (Ok(Uploaded::Whole), Ok(result)) => Ok(result),
-        (Ok(Uploaded::GivenUp), Ok(_)) => Err(RunError::Cancelled),
-    }
-}
-
-/// How an upload has ended.
-enum Uploaded {
-    /// The object is there.
-    Whole,
-    /// There was no end to wait for; nothing is left of it.
-    GivenUp,
-}
-
-/// Uploads what an engine writes.
-async fn upload(
-    chunks: ArchiveChunks,
-    writer: ObjectWriter,
-) -> Result<Uploaded, velero_persistence::Error> {
-    let Some(writer) = fill(chunks, writer).await? else {
-        return Ok(Uploaded::GivenUp);
-    };
-    writer.close().await?;
-    Ok(Uploaded::Whole)
-}
-
-/// Writes what an engine writes, up to its end: what is left then is to close the object. `None` when the engine has
-/// given up; nothing is left of the object then.
-pub(super) async fn fill(
-    mut chunks: ArchiveChunks,
-    mut writer: ObjectWriter,
-) -> Result<Option<ObjectWriter>, velero_persistence::Error> {
-    while let Some(chunk) = chunks.next().await {
-        match chunk {
-            Ok(bytes) => writer.write(bytes).await?,
-            Err(_) => {
-                writer.abort().await?;
-                return Ok(None);
-            }
-        }
-    }
-    Ok(Some(writer))
-}
-
-fn go_on(cancel: &CancellationToken) -> Result<(), RunError> {
-    if cancel.is_cancelled() {
-        return Err(RunError::Cancelled);
-    }
-    Ok(())
-}
-
-async fn put_rest(
-    store: &BackupStore,
-    name: &str,
-    result: &BackupResult,
-    log: &mut FailureLog,
-    backup: &Backup,
-    claim: &Claim,
-    cancel: &CancellationToken,
-) -> Result<(), RunError> {
-    for document in artifacts::artifacts(result) {
-        let Some(artifact) = named(name, document.suffix) else {
-            continue;
-        };
-        go_on(cancel)?;
-        let failed = RunError::store("store the results of the backup");
-        store
-            .put_packed(&artifact, document.bytes.into())
-            .await
-            .map_err(failed)?;
-    }
-    if backup.phase().is_terminal() {
-        tracing::info!(phase = %backup.phase(), "backup completed");
-    } else {
-        tracing::info!(phase = %backup.phase(), "the items are stored; operations of actions go on");
-    }
-    go_on(cancel)?;
-    let log = log.finish().map_err(RunError::Log)?;
-    let failed = RunError::store("store the log of the backup");
-    store
-        .put_packed(&BackupFile::Logs.of(name), log)
-        .await
-        .map_err(failed)?;
-    go_on(cancel)?;
-    claim.confirm().await?;
-    let metadata = artifacts::metadata_json(backup);
-    match store
-        .put_metadata(name, metadata.into(), PutMode::Create)
-        .await
-    {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(RunError::backup_exists(name, store))
-        }
-        Err(error) => Err(RunError::store("store the metadata of the backup")(error)),
-    }
-}
-
-/// The file of a backup whose name ends with `suffix`.
-pub(super) fn named(backup: &str, suffix: &str) -> Option<Artifact> {
-    let key = format!("{}{backup}{suffix}", layout::backup_dir(backup));
-    BackupFile::ALL
-        .iter()
-        .map(|file| file.of(backup))
-        .find(|artifact| artifact.key() == key)
-}
-
 impl From<velero_backup::Error> for RunError {
     fn from(error: velero_backup::Error) -> Self {
         match error {
@@ -442,19 +325,45 @@ impl From<velero_backup::Error> for RunError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use velero_core::api::{BackupPhase, BackupSpec};
+    use velero_persistence::{Location, PutMode};
 
-    #[test]
-    fn every_document_has_its_place() {
-        for suffix in [
-            "-podvolumebackups.json.gz",
-            "-volumesnapshots.json.gz",
-            "-itemoperations.json.gz",
-            "-resource-list.json.gz",
-            "-results.gz",
-            "-volumeinfo.json.gz",
-        ] {
-            assert!(named("b", suffix).is_some(), "{suffix}");
-        }
+    use super::*;
+    use crate::runs::system_clock;
+
+    /// The second one looked at the record before the first one has removed it.
+    #[tokio::test]
+    async fn one_run_alone_takes_the_place_of_a_failed_backup() {
+        let location = Location::from_url("memory://make-room").unwrap();
+        let store = BackupStore::open(&location).await.unwrap();
+        let mut record = Backup::new("velero", "b", BackupSpec::default());
+        record.status.phase = Some(BackupPhase::Failed);
+        let metadata = artifacts::metadata_json(&record);
+        let mode = PutMode::Create;
+        store
+            .put_metadata("b", metadata.into(), mode)
+            .await
+            .unwrap();
+
+        let claim = replace_record(&store, "b", "one", system_clock())
+            .await
+            .unwrap();
+        assert!(failure::make_room(&store, "b").await.is_err());
+        let second = replace_record(&store, "b", "two", system_clock()).await;
+        assert!(second.is_err());
+        claim.confirm().await.unwrap();
+
+        record.status.phase = Some(BackupPhase::Completed);
+        let metadata = artifacts::metadata_json(&record);
+        store
+            .put_metadata("b", metadata.into(), mode)
+            .await
+            .unwrap();
+        let error = failure::make_room(&store, "b").await.err().unwrap();
+        assert!(
+            error.to_string().starts_with("backup \"b\" exists"),
+            "{error}"
+        );
+        assert!(store.backup_exists("b").await.unwrap());
     }
 }

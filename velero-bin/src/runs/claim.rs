@@ -11,6 +11,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(600);
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_secs(60);
 
+/// Longest time for giving a name back; a claim that stays gives no more signs of life.
+const RELEASE: Duration = Duration::from_secs(10);
+
 /// The text by which a writer is known in the store: two servers can work on one resource, so its uid is not enough.
 pub(crate) fn holder(uid: &str, writer: &str) -> String {
     format!("{uid}/{writer}")
@@ -136,13 +139,21 @@ impl Claim {
 
     /// Gives the name back. A failure is logged: the backup itself is whole.
     pub(super) async fn release(self) {
+        self.release_until(tokio::time::sleep(RELEASE)).await;
+    }
+
+    /// As [`Claim::release`], with an end of the caller's.
+    pub(super) async fn release_until(self, end: impl Future<Output = ()>) {
         let now = (self.clock)();
-        if let Err(error) = self.reservation.release(now).await {
-            tracing::warn!(
-                error = velero_core::result::chain(&error),
-                "the claim on the backup's name stays in the store"
-            );
-        }
+        let error = tokio::select! {
+            biased;
+            released = self.reservation.release(now) => match released {
+                Ok(()) => return,
+                Err(error) => velero_core::result::chain(&error),
+            },
+            () = end => "the store has not answered in time".to_owned(),
+        };
+        tracing::warn!(error, "the claim on the backup's name stays in the store");
     }
 }
 

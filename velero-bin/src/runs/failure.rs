@@ -5,28 +5,52 @@
 
 use std::error::Error;
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use velero_backup::artifacts;
 use velero_core::api::{Backup, BackupPhase, Document};
-use velero_core::result::{Record, ResultsFile, Severity, chain};
-use velero_persistence::{BackupFile, BackupStore, PutMode, layout};
+use velero_core::result::{Record, ResultsFile, Severity};
+use velero_persistence::{BackupFile, BackupStore, PutMode};
 
 use super::RunError;
 use crate::logfile::{LogFile, RunLog};
 
-/// Longest time for tidying up behind a failure. The store may be why there is one.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// What comes between the cause of a failure and the names of files.
+const LEFT: &str = "; what it has written may stay in the store: ";
 
 /// Why a backup did not come about, and what is known of it in the store.
 #[derive(Debug)]
 pub struct BackupFailure {
     /// The cause.
     pub error: RunError,
-    /// The resource with its final status as it lies in the store; `None` when nothing is there.
+    /// The resource with its final status as it lies in the store; `None` when it is not there.
     pub backup: Option<Box<Backup>>,
+    /// Keys of the files that may lie in the store although the run has failed, as the store did not take them away. The
+    /// claim on the name is among them then.
+    pub left: Vec<String>,
+    /// What the store did not take of the record of the failure.
+    pub(crate) unkept: Option<Box<Unkept>>,
+}
+
+impl BackupFailure {
+    /// The cause in one line, with the names of the files that may stay in the store.
+    pub fn chain(&self) -> String {
+        with_left(&self.error.chain(), &self.left)
+    }
+}
+
+/// A reason, and behind it what stays in the store.
+pub(crate) fn with_left(reason: &str, left: &[String]) -> String {
+    match left {
+        [] => reason.to_owned(),
+        left => format!("{reason}{LEFT}{}", left.join(", ")),
+    }
+}
+
+/// A reason without what [`with_left`] has put behind it.
+pub(crate) fn without_left(reason: &str) -> &str {
+    reason.split(LEFT).next().unwrap_or(reason)
 }
 
 impl fmt::Display for BackupFailure {
@@ -46,6 +70,8 @@ impl From<RunError> for BackupFailure {
         Self {
             error,
             backup: None,
+            left: Vec::new(),
+            unkept: None,
         }
     }
 }
@@ -74,6 +100,7 @@ impl FailureLog {
 }
 
 /// What has happened.
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     /// Why the run failed.
     pub(crate) reason: String,
@@ -83,35 +110,19 @@ pub(crate) struct Failure {
     pub(crate) time: Timestamp,
 }
 
-/// Stores what stays of a failed run in place of what it has stored so far. The name must be held.
-///
-/// Gives the backup as it lies in the store then. What cannot be stored is told in the server's own log.
-pub(super) async fn keep(
-    store: &BackupStore,
-    backup: &Backup,
-    failure: Failure,
-    mut log: FailureLog,
-) -> Option<Backup> {
-    let name = backup.metadata.name.clone().unwrap_or_default();
-    tracing::error!("the backup has failed: {}", failure.reason);
-    let log = log.finish().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the log of the failed backup cannot be read");
-        Bytes::new()
-    });
-    match within(store_failure(store, backup, &name, failure, log)).await {
-        Ok(failed) => Some(failed),
-        Err(problem) => {
-            tracing::warn!(
-                backup = name,
-                problem,
-                "the failed backup leaves no log in the store"
-            );
-            remove(store, &name).await
-        }
-    }
+/// A failed backup whose record is not in the store, with all that belongs there.
+#[derive(Debug, Clone)]
+pub(crate) struct Unkept {
+    /// The resource as it was when the run began.
+    pub(crate) backup: Backup,
+    pub(crate) failure: Failure,
+    /// The compressed log.
+    pub(crate) log: Bytes,
 }
 
-/// Stores log, results and metadata of a failed backup.
+/// Stores log, results and metadata of a failed backup, in place of what its run has stored. The name must be held.
+///
+/// Gives the backup as it lies in the store then.
 pub(crate) async fn store_failure(
     store: &BackupStore,
     backup: &Backup,
@@ -139,19 +150,22 @@ pub(crate) async fn store_failure(
     Ok(failed)
 }
 
-/// Removes a backup that has failed without an archive: nothing but its log is lost with it. Says whether there was one.
-pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<bool, RunError> {
+/// Removes the record of a failed backup whose claim is held.
+///
+/// # Errors
+/// When it is no such record any more, as another run took the name before the claim, or the store fails.
+pub(super) async fn make_room(store: &BackupStore, name: &str) -> Result<(), RunError> {
     if !is_record(store, name).await? {
-        return Ok(false);
+        return Err(RunError::backup_exists(name, store));
     }
-    let removed = store.delete_backup(name).await;
+    let removed = store.discard(name).await;
     removed.map_err(RunError::store("remove the failed backup of that name"))?;
-    tracing::info!("a failed backup of that name, with its log and results, has made room");
-    Ok(true)
+    tracing::warn!("a failed backup of that name, with its log and results, has made room");
+    Ok(())
 }
 
 /// Whether all that the store has of a backup is the record of its failure.
-pub(super) async fn is_record(store: &BackupStore, name: &str) -> Result<bool, RunError> {
+pub(crate) async fn is_record(store: &BackupStore, name: &str) -> Result<bool, RunError> {
     let failed = || RunError::store("look for the backup");
     let metadata = match store.get_metadata(name).await {
         Ok(metadata) => metadata,
@@ -168,24 +182,21 @@ pub(super) async fn is_record(store: &BackupStore, name: &str) -> Result<bool, R
     Ok(size.is_none())
 }
 
-/// Removes all files of a run. Gives `None`, as nothing is in the store then.
-pub(super) async fn remove(store: &BackupStore, name: &str) -> Option<Backup> {
-    let dir = layout::backup_dir(name);
-    if let Err(problem) = within(store.store().delete_prefix(&dir)).await {
-        tracing::warn!(
-            backup = name,
-            problem,
-            "files of the failed backup stay in the store"
-        );
-    }
-    None
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn within<T>(
-    work: impl Future<Output = Result<T, velero_persistence::Error>>,
-) -> Result<T, String> {
-    match tokio::time::timeout(DEADLINE, work).await {
-        Ok(outcome) => outcome.map_err(|error| chain(&error)),
-        Err(_) => Err(format!("no end within {} s", DEADLINE.as_secs())),
+    #[test]
+    fn what_stays_is_told_behind_the_reason() {
+        assert_eq!(with_left("gone", &[]), "gone");
+        let left = ["backups/b/b.tar.gz".to_owned(), "backups/b/x".to_owned()];
+        let told = with_left("the store: full", &left);
+        assert_eq!(
+            told,
+            "the store: full; what it has written may stay in the store: backups/b/b.tar.gz, backups/b/x"
+        );
+        for reason in ["the store: full", told.as_str()] {
+            assert_eq!(without_left(reason), "the store: full");
+        }
     }
 }

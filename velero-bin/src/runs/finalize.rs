@@ -22,8 +22,8 @@ use velero_core::result::{About, Record, ResourceList, ResultsFile, Severity};
 use velero_persistence::{BackupFile, layout};
 
 use super::RunError;
-use super::backup::fill;
 use super::follow::Follow;
+use super::put::fill;
 use crate::logfile::LogFile;
 
 /// Chunks of the archive between the engine and the upload, 256 KiB each.

@@ -20,6 +20,7 @@ use velero_core::result::{Record, ResultsFile, ScopedMessages, Severity};
 use velero_persistence::{BackupFile, BackupStore, PutMode};
 
 use super::claim::{Claim, holder};
+use super::tidy::unless_late;
 use super::{Clock, RunError};
 use crate::logfile::{LogFile, RunLogs};
 
@@ -443,7 +444,7 @@ async fn to_end(
             return Ok(follow.backup().clone());
         }
         if follow.is_finalizing() {
-            follow.finalize().await?;
+            unless_late(cancel, async { follow.finalize().await.map(drop) }).await?;
             continue;
         }
         tokio::select! {
@@ -451,7 +452,7 @@ async fn to_end(
             () = cancel.cancelled() => return Err(RunError::Cancelled),
             () = tokio::time::sleep(period) => {}
         }
-        follow.look().await?;
+        unless_late(cancel, async { follow.look().await.map(drop) }).await?;
     }
 }
 

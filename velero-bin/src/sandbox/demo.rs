@@ -223,7 +223,6 @@ impl World {
             cancel: stop_on_interrupt(),
             cancelled_by: cancelled_by("the user"),
             writer: "demo".to_owned(),
-            replace_failed: true,
             clock: system_clock(),
         };
         run_backup(run).await.context("the backup failed")

@@ -10,6 +10,7 @@ use velero_cluster::Cluster;
 use velero_core::CancellationToken;
 use velero_core::api::{Time, VeleroKind};
 
+use super::backup::Leftovers;
 use super::metrics::Metrics;
 use super::objects::{ApiError, Lock, Objects};
 use super::settings::Settings;
@@ -25,6 +26,8 @@ pub(super) struct Context {
     pub(super) metrics: Metrics,
     pub(super) logs: RunLogs,
     pub(super) tracker: Tracker,
+    /// Failed backups of which something may lie in a store that is to be tidied up.
+    pub(super) leftovers: Leftovers,
     /// Tells this server from others that work on the same resources.
     pub(super) writer: Arc<str>,
     /// Set when the server stops: nothing new is begun.
@@ -62,6 +65,7 @@ impl Context {
             metrics,
             logs,
             tracker: Tracker::default(),
+            leftovers: Leftovers::default(),
             writer: uuid::Uuid::new_v4().to_string().into(),
             stopping,
             sync_now: Arc::default(),

@@ -146,6 +146,7 @@ impl Server {
             "deletions",
             controller::run(deletion::DeletionReconciler, context.clone()),
         );
+        self.task("leftovers", backup::tidy_up(context.clone()));
         self.task("synchronisation", sync::run(context.clone()));
     }
 

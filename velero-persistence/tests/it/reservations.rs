@@ -306,3 +306,26 @@ async fn takeovers_on_s3_are_conditional() {
         Some("next")
     );
 }
+
+#[tokio::test]
+async fn what_is_discarded_leaves_the_mark_alone_and_nothing_of_writes_that_broke_off() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let location = velero_persistence::Location::from_url(&url).unwrap();
+    let store = BackupStore::open(&location).await.unwrap();
+    let claim = store.reserve("b", &far("one"), start()).await.unwrap();
+    let log = BackupFile::Logs.of("b");
+    store.put_text(&log, b"half").await.unwrap();
+    let dir = folder.path().join("backups/b");
+    std::fs::write(dir.join(".velero-0123.partial"), "half").unwrap();
+    store.discard("b").await.unwrap();
+    let names: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    let key = BackupStore::reservation_key("b");
+    assert_eq!(names, [key.rsplit('/').next().unwrap()]);
+    claim.renew(start()).await.unwrap();
+    claim.release(start()).await.unwrap();
+    assert!(!store.store().exists(&key).await.unwrap());
+}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
 use velero_persistence::{BackupStore, Claimant, Error, ErrorKind, Reservation};
@@ -66,6 +67,7 @@ pub(super) async fn recover(
     let mut ended = backup.clone();
     let found = look(context, backup, name, &reason).await;
     let was_stored = matches!(found, Ok(Found::Ended(_)));
+    let unseen = found.is_err();
     match found {
         Ok(Found::Alive) => {
             patience.forget(key);
@@ -91,6 +93,9 @@ pub(super) async fn recover(
         .objects
         .patch(backup, &ended, Lock::SameObject)
         .await?;
+    if unseen {
+        context.leftovers.add(&ended, None);
+    }
     let phase = ended.phase();
     if was_stored {
         tracing::info!(backup = name, %phase, "the backup has ended in its store");
@@ -203,14 +208,7 @@ async fn leave_failure(
     reason: &str,
     claim: Reservation,
 ) -> Result<Found, Retry> {
-    let key = format!("{}/{name}", context.objects.namespace());
-    let log = context.logs.begin("backup", &key);
-    log.span()
-        .in_scope(|| tracing::error!("the backup has failed: {reason}"));
-    let log = log
-        .finish()
-        .and_then(LogFile::into_bytes)
-        .map_err(anyhow::Error::from)?;
+    let log = log_of_failure(context, name, reason)?;
     let failed = store_failure(
         store,
         backup,
@@ -220,11 +218,24 @@ async fn leave_failure(
             records: Vec::new(),
             time: context.now(),
         },
-        log.into(),
+        log,
     )
     .await?;
     claim.release(context.now()).await?;
     Ok(Found::Failed(Box::new(failed)))
+}
+
+/// A log that says why a backup has failed, for one whose own is lost.
+pub(super) fn log_of_failure(
+    context: &Context,
+    name: &str,
+    reason: &str,
+) -> Result<Bytes, anyhow::Error> {
+    let key = format!("{}/{name}", context.objects.namespace());
+    let log = context.logs.begin("backup", &key);
+    log.span()
+        .in_scope(|| tracing::error!("the backup has failed: {reason}"));
+    Ok(log.finish().and_then(LogFile::into_bytes)?.into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use velero_core::policy::ResourcePolicies;
 use velero_core::{CancellationToken, ProgressUpdate};
 use velero_persistence::BackupStore;
 
-use crate::runs::{BackupFailure, BackupRun, CancelledBy, RunErrorKind, run_backup};
+use crate::runs::{
+    BackupFailure, BackupRun, CancelledBy, RunErrorKind, Unkept, run_backup, with_left,
+};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::{BackupEnd, Count};
@@ -45,10 +47,13 @@ pub(super) fn start(
         let run = execute(&context, &backup, policies, namespaces, progress, cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
-            Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref()))),
+            Err(panic) => Err(Failed::from(format!(
+                "the run panicked: {}",
+                panic_text(panic.as_ref())
+            ))),
         };
         writer.stop().await;
-        let ended = ended(&context, &backup, outcome);
+        let (ended, failed) = ended(&context, &backup, outcome);
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
         let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
@@ -61,6 +66,9 @@ pub(super) fn start(
         }
         if let Err(error) = context.patch_surely(&backup, &ended).await {
             tracing::error!(backup = name, %phase, %error, "the end of the backup could not be written");
+        }
+        if let Some(failed) = failed {
+            context.leftovers.add(&ended, failed.unkept);
         }
         drop(running);
         context.backup_slot.notify_one();
@@ -78,6 +86,22 @@ fn as_int(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+/// A run whose end is not in its store.
+struct Failed {
+    reason: String,
+    /// What the store has not taken of it.
+    unkept: Option<Box<Unkept>>,
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            unkept: None,
+        }
+    }
+}
+
 async fn execute(
     context: &Context,
     backup: &Backup,
@@ -85,7 +109,7 @@ async fn execute(
     namespaces: Option<LiveNamespaces>,
     progress: std::sync::Arc<dyn velero_core::Progress>,
     cancel: CancellationToken,
-) -> Result<Backup, String> {
+) -> Result<Backup, Failed> {
     let name = backup.metadata.name.clone().unwrap_or_default();
     // What comes until the claim needs some of the time as well.
     let limit = BEGINNING / 4 * 3;
@@ -110,7 +134,6 @@ async fn execute(
         cancel,
         cancelled_by: canceller(context),
         writer: context.writer.to_string(),
-        replace_failed: false,
         clock: context.settings.clock.clone(),
     };
     match run_backup(run).await {
@@ -125,13 +148,20 @@ async fn execute(
             backup: Some(failed),
             ..
         }) => Ok(*failed),
-        Err(failure) => Err(match failure.error.kind() {
-            RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
-                format!("cancelled by {SHUTDOWN}")
-            }
-            RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
-            _ => failure.error.chain(),
+        Err(failure) => Err(Failed {
+            reason: with_left(&reason(context, &failure), &failure.left),
+            unkept: failure.unkept,
         }),
+    }
+}
+
+fn reason(context: &Context, failure: &BackupFailure) -> String {
+    match failure.error.kind() {
+        RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
+            format!("cancelled by {SHUTDOWN}")
+        }
+        RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
+        _ => failure.error.chain(),
     }
 }
 
@@ -162,18 +192,25 @@ pub(super) fn backup_options(context: &Context) -> BackupOptions {
         .item_block_workers(settings.item_block_workers)
 }
 
-/// The backup with the status it ends with.
-fn ended(context: &Context, backup: &Backup, outcome: Result<Backup, String>) -> Backup {
+/// The backup with the status it ends with, and the failure that its store does not know of.
+fn ended(
+    context: &Context,
+    backup: &Backup,
+    outcome: Result<Backup, Failed>,
+) -> (Backup, Option<Failed>) {
     let mut ended = backup.clone();
     match outcome {
-        Ok(done) => ended.status = done.status,
-        Err(reason) => {
+        Ok(done) => {
+            ended.status = done.status;
+            (ended, None)
+        }
+        Err(failed) => {
             ended.status.phase = Some(BackupPhase::Failed);
-            ended.status.failure_reason = reason;
+            ended.status.failure_reason = failed.reason.clone();
             ended.status.completion_timestamp = stamp(context.now());
+            (ended, Some(failed))
         }
     }
-    ended
 }
 
 /// Who cancels runs of the server: it stops, or their resource is gone and with it the wish to know what came of them.

@@ -180,6 +180,7 @@ async fn check(
         .await?;
     if written.is_available() && !location.is_available() {
         context.sync_now.notify_one();
+        context.leftovers.look_now();
     }
     let locations: Vec<BackupStorageLocation> = context.objects.list().await?;
     context.metrics.set_locations(locations.iter().map(|l| {

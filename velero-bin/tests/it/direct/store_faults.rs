@@ -12,8 +12,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use velero_bin::logfile::{LogOptions, RunLogs};
-use velero_bin::runs::{BackupDone, BackupFailure, BackupRun, cancelled_by, run_backup};
+use velero_bin::runs::{BackupDone, BackupFailure, BackupRun, RunError, cancelled_by, run_backup};
 use velero_cluster::Cluster;
 use velero_core::api::{Backup, BackupPhase};
 use velero_core::{CancellationToken, Timestamp};
@@ -27,6 +28,8 @@ use crate::program::files;
 
 /// Longest time for a run, whatever happens in it.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Longest time for the end of a run that is cancelled while its store is silent.
+const STOPS: Duration = Duration::from_secs(16);
 const ARCHIVE: &str = "backups/b/b.tar.gz";
 
 /// What happens to uploads of a store, and when.
@@ -36,6 +39,10 @@ pub(super) enum Plan {
     FailsAt(u64),
     /// The run is cancelled at this call of the store.
     CancelsAt(u64, CancellationToken),
+    /// From this call on none is answered; the first that is not is told of.
+    SilentFrom(u64, Arc<Notify>),
+    /// From this call on each is refused.
+    RefusesFrom(u64),
 }
 
 /// A store with a plan in front of it.
@@ -47,18 +54,44 @@ struct Watched {
 }
 
 impl Watched {
+    /// A call that is not counted: whether the store still answers is decided by those that are.
+    async fn late(&self) -> Result<()> {
+        let at = match &self.plan {
+            Plan::SilentFrom(at, _) | Plan::RefusesFrom(at) => *at,
+            _ => return Ok(()),
+        };
+        match self.calls.load(Ordering::SeqCst) > at {
+            true => self.call().await,
+            false => Ok(()),
+        }
+    }
+
     /// Counts a call.
-    fn call(&self) {
-        count(&self.plan, &self.calls);
+    async fn call(&self) -> Result<()> {
+        count(&self.plan, &self.calls).await
     }
 }
 
-fn count(plan: &Plan, calls: &AtomicU64) {
+async fn count(plan: &Plan, calls: &AtomicU64) -> Result<()> {
     let call = calls.fetch_add(1, Ordering::SeqCst);
-    if let Plan::CancelsAt(at, cancel) = plan
-        && call == *at
-    {
-        cancel.cancel();
+    match plan {
+        Plan::CancelsAt(at, cancel) if call == *at => cancel.cancel(),
+        Plan::SilentFrom(at, told) if call >= *at => {
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Plan::RefusesFrom(at) if call >= *at => return Err(fault("slow down")),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fault(detail: &str) -> Error {
+    Error::Store {
+        store: "watched".to_owned(),
+        operation: "write".to_owned(),
+        detail: detail.to_owned(),
+        retryable: false,
     }
 }
 
@@ -69,12 +102,12 @@ impl ObjectBackend for Watched {
     }
 
     async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.call();
+        self.call().await?;
         self.inner.put(key, bytes, mode).await
     }
 
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
-        self.call();
+        self.call().await?;
         let plan = match &self.plan {
             Plan::FailsAt(_) if !key.ends_with(".tar.gz") => Plan::FailsAt(u64::MAX),
             plan => plan.clone(),
@@ -88,7 +121,7 @@ impl ObjectBackend for Watched {
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>> {
-        self.call();
+        self.call().await?;
         self.inner.size(key).await
     }
 
@@ -97,19 +130,22 @@ impl ObjectBackend for Watched {
         key: &str,
         range: Option<Range<u64>>,
     ) -> Result<BoxStream<'static, Result<Bytes>>> {
-        self.call();
+        self.call().await?;
         self.inner.read(key, range).await
     }
 
     async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>> {
+        self.late().await?;
         self.inner.list_dirs(prefix).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>> {
+        self.late().await?;
         self.inner.list(prefix).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
+        self.late().await?;
         self.inner.delete(key).await
     }
 }
@@ -123,16 +159,11 @@ struct WatchedUpload {
 }
 
 impl WatchedUpload {
-    fn takes(&mut self, bytes: u64) -> Result<()> {
-        count(&self.plan, &self.calls);
+    async fn takes(&mut self, bytes: u64) -> Result<()> {
+        count(&self.plan, &self.calls).await?;
         self.written += bytes;
         match self.plan {
-            Plan::FailsAt(at) if self.written > at => Err(Error::Store {
-                store: "watched".to_owned(),
-                operation: "write".to_owned(),
-                detail: "the disk is full".to_owned(),
-                retryable: false,
-            }),
+            Plan::FailsAt(at) if self.written > at => Err(fault("the disk is full")),
             _ => Ok(()),
         }
     }
@@ -141,16 +172,19 @@ impl WatchedUpload {
 #[async_trait]
 impl UploadBackend for WatchedUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.takes(bytes.len() as u64)?;
+        self.takes(bytes.len() as u64).await?;
         self.inner.write(bytes).await
     }
 
     async fn close(&mut self) -> Result<()> {
-        self.takes(1)?;
+        self.takes(1).await?;
         self.inner.close().await
     }
 
     async fn abort(&mut self) -> Result<()> {
+        if let Plan::SilentFrom(..) | Plan::RefusesFrom(_) = self.plan {
+            count(&self.plan, &self.calls).await?;
+        }
         self.inner.abort().await
     }
 }
@@ -256,7 +290,6 @@ impl Bench {
             cancel,
             cancelled_by: cancelled_by("the user"),
             writer: "test".to_owned(),
-            replace_failed: true,
             // The archive holds the time: with another one it may have another size.
             clock: Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap()),
         })
@@ -334,4 +367,104 @@ async fn runs_that_are_cancelled_at_any_call_of_the_store_show_no_archive() {
         }
     }
     assert!(cancelled >= calls / 2, "{cancelled} of {calls}");
+}
+
+/// Runs a backup into a store that is silent from a call on, cancels it there, and says how it has ended, and how long
+/// that took by the runtime's clock.
+async fn cancelled_in_silence(
+    bench: &Bench,
+    at: u64,
+) -> (std::result::Result<BackupDone, BackupFailure>, Duration) {
+    let (silent, cancel) = (Arc::new(Notify::new()), CancellationToken::new());
+    let plan = Plan::SilentFrom(at, Arc::clone(&silent));
+    let calls = Arc::default();
+    let location = bench.location();
+    let run = bench.prepare(&location, plan, cancel.clone(), &calls).await;
+    let run = tokio::spawn(run);
+    tokio::time::timeout(DEADLINE, silent.notified())
+        .await
+        .expect("the store is called that often");
+    // From here on time goes by itself.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    cancel.cancel();
+    let ended = tokio::time::timeout(DEADLINE * 10, run)
+        .await
+        .expect("the run ends")
+        .unwrap();
+    let took = began.elapsed();
+    tokio::time::resume();
+    (ended, took)
+}
+
+#[tokio::test]
+async fn runs_that_are_cancelled_while_their_store_is_silent_end_soon_and_say_what_stays() {
+    let bench = Bench::of(noisy(40, 60)).await;
+    let never = CancellationToken::new();
+    let plan = Plan::CancelsAt(u64::MAX, never.clone());
+    let (done, calls) = bench.run(plan, never).await;
+    done.unwrap();
+    let (mut whole, mut marked, mut with_archive) = (0, 0, 0);
+    for at in 0..calls {
+        std::fs::remove_dir_all(bench.folder.path().join("backups")).unwrap_or_default();
+        let (ended, took) = cancelled_in_silence(&bench, at).await;
+        let what = format!("call {at} of {calls}");
+        assert!(took <= STOPS, "{what}: {took:?}");
+        let files = files(bench.folder.path());
+        match ended {
+            // Nothing was left to do but to give the name back.
+            Ok(done) => {
+                assert_eq!(*done.backup.phase(), BackupPhase::Completed, "{what}");
+                whole += 1;
+            }
+            Err(failure) => {
+                assert!(
+                    matches!(failure.error, RunError::Cancelled),
+                    "{what}: {failure:?}"
+                );
+                assert!(failure.backup.is_none(), "{what}");
+                let told = failure.chain();
+                for file in files.iter().filter(|file| !file.contains("/.velero-")) {
+                    assert!(failure.left.contains(file), "{what}: {file}: {told}");
+                    assert!(told.contains(file.as_str()), "{what}: {told}");
+                }
+                marked += u64::from(told.contains("backups/b/x-velero-reservation.json"));
+                with_archive += u64::from(told.contains(ARCHIVE));
+            }
+        }
+    }
+    assert!(whole <= 4, "{whole} of {calls}");
+    assert!(
+        marked >= calls / 2 && with_archive >= 5,
+        "{marked}, {with_archive} of {calls}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_everything_from_a_write_on_leaves_what_the_error_names() {
+    let bench = Bench::of(noisy(40, 60)).await;
+    let never = CancellationToken::new;
+    let (done, calls) = bench.run(Plan::RefusesFrom(u64::MAX), never()).await;
+    done.unwrap();
+    let mut with_archive = 0;
+    for at in 0..calls {
+        std::fs::remove_dir_all(bench.folder.path().join("backups")).unwrap_or_default();
+        let (ended, _) = bench.run(Plan::RefusesFrom(at), never()).await;
+        let what = format!("call {at} of {calls}");
+        let Err(failure) = ended else { continue };
+        let (told, files) = (failure.chain(), files(bench.folder.path()));
+        assert!(told.contains("slow down"), "{what}: {told}");
+        for file in &files {
+            assert!(told.contains(file.as_str()), "{what}: {file}: {told}");
+        }
+        with_archive += u64::from(files.iter().any(|file| file == ARCHIVE));
+        // Whoever comes next takes the name over, with what lies there.
+        let (again, _) = bench.run(Plan::RefusesFrom(u64::MAX), never()).await;
+        assert_eq!(
+            *again.unwrap().backup.phase(),
+            BackupPhase::Completed,
+            "{what}"
+        );
+    }
+    assert!(with_archive >= 5, "{with_archive} of {calls}");
 }

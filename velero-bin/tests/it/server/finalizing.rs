@@ -224,7 +224,6 @@ impl Bench {
             cancel: Default::default(),
             cancelled_by: cancelled_by("nobody"),
             writer: "w".to_owned(),
-            replace_failed: false,
             clock: system_clock(),
         })
         .await

@@ -408,7 +408,6 @@ async fn an_archive_of_another_writer_is_added_to() {
         cancel: Default::default(),
         cancelled_by: cancelled_by("nobody"),
         writer: "test".to_owned(),
-        replace_failed: false,
         clock: system_clock(),
     })
     .await

@@ -54,6 +54,11 @@ impl S3Server {
         Self { addr, dir, task }
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// The folder behind the bucket.
     pub(super) fn bucket(&self) -> PathBuf {
         self.dir.path().join(BUCKET)
