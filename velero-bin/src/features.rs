@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 /// Reads every version of a kind that the cluster serves, not the preferred one alone.
 const ALL_API_VERSIONS: &str = "EnableAPIGroupVersions";
 
-/// The peer's other features. What they switch on is not there yet, or is there without them.
-const OTHERS: [&str; 1] = ["EnableCSI"];
+/// CSI snapshots, and nothing else.
+const CSI: &str = "EnableCSI";
 
 /// The features that are switched on, as `--features` and the config file name them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,19 +30,19 @@ impl Features {
         self.names.contains(ALL_API_VERSIONS)
     }
 
-    /// The names that nothing here goes by: to the peer they are no fault either.
-    pub fn without_effect(&self) -> Vec<&str> {
-        let known = |name: &&str| *name != ALL_API_VERSIONS;
+    /// A line for each name that changes nothing. To the peer a name that it does not know is no fault either.
+    pub fn warnings(&self) -> Vec<String> {
+        let without_effect = |name: &&String| *name != ALL_API_VERSIONS;
         self.names
             .iter()
-            .map(String::as_str)
-            .filter(known)
+            .filter(without_effect)
+            .map(|name| match name.as_str() {
+                CSI => format!(
+                    "the feature {name:?} changes nothing: this version makes no CSI snapshots"
+                ),
+                _ => format!("there is no feature {name:?}"),
+            })
             .collect()
-    }
-
-    /// Whether a name is one of the peer's.
-    pub fn is_known(name: &str) -> bool {
-        name == ALL_API_VERSIONS || OTHERS.contains(&name)
     }
 }
 
@@ -54,8 +54,13 @@ mod tests {
     fn names_are_taken_as_they_are() {
         let features = Features::new(["EnableCSI", "", "EnableAPIGroupVersions", "Novelty"]);
         assert!(features.all_api_versions());
-        assert_eq!(features.without_effect(), ["EnableCSI", "Novelty"]);
-        assert!(Features::is_known("EnableCSI") && !Features::is_known("Novelty"));
+        assert_eq!(
+            features.warnings(),
+            [
+                "the feature \"EnableCSI\" changes nothing: this version makes no CSI snapshots",
+                "there is no feature \"Novelty\""
+            ]
+        );
         assert!(!Features::new(["enableapigroupversions"]).all_api_versions());
     }
 }

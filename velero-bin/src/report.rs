@@ -81,7 +81,7 @@ const NAMES: usize = 10;
 pub(crate) fn without_data(found: &WithoutData) -> Vec<String> {
     let lines = [
         (
-            &found.volumes,
+            found.volumes.as_slice(),
             "1 volume has no data in the backup, its objects alone are stored",
             "volumes have no data in the backup, their objects alone are stored",
         ),
@@ -91,14 +91,33 @@ pub(crate) fn without_data(found: &WithoutData) -> Vec<String> {
             "claims are in the backup without their volumes, and so without data",
         ),
     ];
-    lines
-        .into_iter()
-        .filter_map(|(names, one, many)| match names.len() {
-            0 => None,
-            1 => Some(format!("{one}: {}", capped(names))),
-            count => Some(format!("{count} {many}: {}", capped(names))),
-        })
-        .collect()
+    lines.into_iter().filter_map(counted).collect()
+}
+
+/// What a dry run says of claims and PersistentVolumes, of which a backup stores the objects alone.
+pub(crate) fn will_lack_data(claims: &[String], volumes: &[String]) -> Vec<String> {
+    let lines = [
+        (
+            claims,
+            "1 claim would be in the backup without the data of its volume",
+            "claims would be in the backup without the data of their volumes",
+        ),
+        (
+            volumes,
+            "1 persistent volume would be in the backup without its data",
+            "persistent volumes would be in the backup without their data",
+        ),
+    ];
+    lines.into_iter().filter_map(counted).collect()
+}
+
+/// How many there are, what is said of them, and the first names; `None` when there are none.
+fn counted((names, one, many): (&[String], &str, &str)) -> Option<String> {
+    match names.len() {
+        0 => None,
+        1 => Some(format!("{one}: {}", capped(names))),
+        count => Some(format!("{count} {many}: {}", capped(names))),
+    }
 }
 
 /// The first names.

@@ -63,6 +63,13 @@ impl Environment {
         Features::new(self.config.features.iter().chain(named))
     }
 
+    /// Says which features change nothing.
+    pub(crate) fn warn_about_features(&self) {
+        for warning in self.features().warnings() {
+            console::note(format_args!("warning: {warning}"));
+        }
+    }
+
     /// A client of the cluster for commands that ask and end.
     ///
     /// # Errors

@@ -30,6 +30,21 @@ pub(super) fn options(environment: &Environment) -> BackupOptions {
     BackupOptions::default().all_api_versions(environment.features().all_api_versions())
 }
 
+/// What follows a run whose backup waits for operations.
+fn follow(run: &BackupRun, logs: RunLogs) -> FollowRun {
+    FollowRun {
+        cluster: run.cluster.clone(),
+        store: run.store.clone(),
+        backup: run.backup.clone(),
+        actions: Vec::new(),
+        options: run.options.clone(),
+        logs,
+        writer: run.writer.clone(),
+        cancel: run.cancel.clone(),
+        clock: run.clock.clone(),
+    }
+}
+
 /// Time between two looks at operations.
 const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
 
@@ -45,7 +60,7 @@ pub(crate) struct DirectBackup {
         env = "VELERO_STORE",
         required_unless_present = "dry_run"
     )]
-    store: Option<String>,
+    pub(super) store: Option<String>,
     /// Only say what would be backed up, from the metadata of objects; nothing is stored
     #[arg(long)]
     dry_run: bool,
@@ -67,6 +82,7 @@ pub(crate) struct DirectBackup {
 
 impl DirectBackup {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
+        environment.warn_about_features();
         names::check("backup", &self.name)?;
         let spec = self.filters.spec()?;
         let url = self.store.clone().filter(|_| !self.dry_run);
@@ -81,11 +97,8 @@ impl DirectBackup {
         let policies = self.policies(&backup, &cluster).await?;
 
         let logs = RunLogs::install(&LogOptions::default());
-        let cancel = stop_on_interrupt();
         let progress = Arc::new(ProgressLine::new("backed up"));
         let started = Instant::now();
-        let writer = uuid::Uuid::new_v4().to_string();
-        let followed = (cluster.clone(), store.clone());
         let run = BackupRun {
             log: logs.begin(
                 "backup",
@@ -99,45 +112,41 @@ impl DirectBackup {
             actions: Vec::new(),
             options: options(environment),
             progress: progress.clone(),
-            cancel: cancel.clone(),
+            cancel: stop_on_interrupt(),
             cancelled_by: cancelled_by("the user"),
-            writer: writer.clone(),
+            writer: uuid::Uuid::new_v4().to_string(),
             clock: system_clock(),
         };
+        let follow = follow(&run, logs);
         let outcome = run_backup(run).await;
         progress.clear();
         let mut done = outcome.map_err(|failure| self.failed(&failure))?;
-        if done.replaced_failed {
-            console::note(format_args!(
-                "a failed backup {:?} was there; this one has taken the place of its log and results",
-                self.name
-            ));
-        }
-        if let Some(from) = &done.taken_over {
-            console::note(format_args!(
-                "the name {:?} was left behind and is taken over from {from}",
-                self.name
-            ));
-        }
+        self.tell_of_earlier(&done);
         if !done.backup.phase().is_terminal() {
             console::note("the items are stored; waiting for operations of actions");
-            let follow = FollowRun {
-                cluster: followed.0,
-                store: followed.1,
-                backup: done.backup.clone(),
-                actions: Vec::new(),
-                options: options(environment),
-                logs,
-                writer,
-                cancel,
-                clock: system_clock(),
-            };
+            let backup = done.backup.clone();
+            let follow = FollowRun { backup, ..follow };
             done.backup = follow_to_end(follow, OPERATIONS_PERIOD)
                 .await
                 .with_context(|| format!("backup {:?} waits for operations", self.name))?;
         }
         self.print(&done, &target, started.elapsed())?;
         Ok(done.backup.phase().into())
+    }
+
+    /// Says what of an earlier run has made room for this one.
+    fn tell_of_earlier(&self, done: &BackupDone) {
+        let name = &self.name;
+        if done.replaced_failed {
+            console::note(format_args!(
+                "a failed backup {name:?} was there; this one has taken the place of its log and results"
+            ));
+        }
+        if let Some(from) = &done.taken_over {
+            console::note(format_args!(
+                "the name {name:?} was left behind and is taken over from {from}"
+            ));
+        }
     }
 
     /// Why the run failed, and where to read on.

@@ -1,5 +1,7 @@
 //! The store of a command line.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use velero_persistence::{BackupStore, Location};
 
@@ -53,14 +55,28 @@ impl StoreArgs {
     /// # Errors
     /// As there.
     pub(super) async fn open_for_reading(&self) -> Result<BackupStore> {
-        if let Ok(url) = url::Url::parse(&self.store)
-            && url.scheme() == "file"
-            && let Ok(path) = url.to_file_path()
-            && !path.is_dir()
-        {
+        if let Some(path) = self.missing_folder() {
             bail!("there is no folder {} to read backups from", path.display());
         }
         self.open_for_writing().await
+    }
+
+    /// As [`StoreArgs::open_for_writing`], but makes nothing: `None` when the folder is missing.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn open_if_there(&self) -> Result<Option<BackupStore>> {
+        match self.missing_folder() {
+            Some(_) => Ok(None),
+            None => self.open_for_writing().await.map(Some),
+        }
+    }
+
+    /// The folder of the URL, if it names one that is not there.
+    fn missing_folder(&self) -> Option<PathBuf> {
+        let url = url::Url::parse(&self.store).ok()?;
+        let path = url.to_file_path().ok()?;
+        (url.scheme() == "file" && !path.is_dir()).then_some(path)
     }
 
     /// The URL, without what may be secret.

@@ -35,6 +35,7 @@ pub(crate) struct Install {
 
 impl Install {
     pub(crate) async fn run(self, environment: &Environment) -> Result<Exit> {
+        environment.warn_about_features();
         let definitions = definitions();
         match self.output {
             Some(Format::Table) => bail!("-o table cannot be used with install; use json or yaml"),

@@ -81,18 +81,8 @@ impl Demo {
         let step = Instant::now();
         let restore = world.restore().await?;
         settled(&server).await?;
-        let counts = &restore.result.counts;
-        steps.done(
-            step,
-            format_args!(
-                "Restored the backup: {} created, {} there already, {} failed, {} warnings, {} errors.",
-                counts.created,
-                counts.updated + counts.skipped,
-                counts.failed,
-                restore.result.warnings(),
-                restore.result.errors()
-            ),
-        );
+        let restored = counts_of_restore(&restore);
+        steps.done(step, format_args!("Restored the backup: {restored}."));
         console::out(report::faults(&restore.result.records));
 
         if let Some(breakage) = self.break_object {
@@ -113,6 +103,18 @@ fn counts_of(backup: &BackupDone) -> String {
         "{} items, {}, {} warnings, {} errors",
         result.backed_up,
         report::bytes(result.archive_bytes),
+        result.warnings(),
+        result.errors()
+    )
+}
+
+fn counts_of_restore(restore: &RestoreDone) -> String {
+    let (result, counts) = (&restore.result, &restore.result.counts);
+    format!(
+        "{} created, {} there already, {} failed, {} warnings, {} errors",
+        counts.created,
+        counts.updated + counts.skipped,
+        counts.failed,
         result.warnings(),
         result.errors()
     )

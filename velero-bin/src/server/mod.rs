@@ -221,15 +221,8 @@ pub async fn run(
     features: Features,
 ) -> anyhow::Result<()> {
     let logs = RunLogs::install(&args.log_options());
-    for name in features.without_effect() {
-        if Features::is_known(name) {
-            tracing::info!(
-                feature = name,
-                "the feature changes nothing in this version"
-            );
-        } else {
-            tracing::warn!(feature = name, "there is no such feature");
-        }
+    for warning in features.warnings() {
+        tracing::warn!("{warning}");
     }
     let settings = Settings {
         features,

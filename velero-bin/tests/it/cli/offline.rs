@@ -24,6 +24,15 @@ async fn definitions_are_printed_installed_and_kept() {
     );
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
     assert_eq!(cluster.server.calls().total(), before);
+    let ran = cluster
+        .velero("install --crds-only --dry-run --features EnableCSI,EnableAPIGroupVersions")
+        .await;
+    assert_eq!(
+        ran.stderr,
+        "warning: the feature \"EnableCSI\" changes nothing: this version makes no CSI snapshots\n\
+         nothing was sent; -o yaml prints what would be\n"
+    );
+    ran.exits(0);
     let text = cluster.velero("install --crds-only").await.exits(0);
     assert!(
         text.contains("CustomResourceDefinition/backups.velero.io: created\n"),

@@ -507,19 +507,37 @@ async fn an_interrupted_backup_leaves_its_log() {
         message.contains("has failed and holds no objects: cancelled by the user"),
         "{message}"
     );
-    // A failed one makes room for the next try.
-    let again: Ran = {
-        cluster.server.faults().clear();
-        cluster
-            .run([BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat())
-            .await
-    };
+    // A failed one makes room for the next try; a dry run says so.
+    cluster.server.faults().clear();
+    let dry = [BACKUP, &[store.as_str(), "--dry-run"]].concat();
+    let ran = cluster.run(dry).await;
+    assert_eq!(
+        ran.stderr,
+        "warning: a failed backup \"first\" is in the store; its log and results would make room\n"
+    );
+    let again: Ran = cluster
+        .run([BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat())
+        .await;
     assert_eq!(
         again.stderr,
         "a failed backup \"first\" was there; this one has taken the place of its log and results\n"
     );
     again.exits(0);
     cluster.run(logs).await.exits(0);
+    // One that has an archive does not, whatever its phase is.
+    std::fs::write(
+        folder.path().join("backups/first/velero-backup.json"),
+        &metadata,
+    )
+    .unwrap();
+    let before = files(folder.path());
+    let again = [BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat();
+    let message = cluster.run(again).await.fails();
+    assert!(
+        message.contains("backup \"first\" exists already in "),
+        "{message}"
+    );
+    assert_eq!(files(folder.path()), before);
     let none = ["direct", "logs", "none", "--store", &store];
     let message = cluster.run(none).await.fails();
     assert!(

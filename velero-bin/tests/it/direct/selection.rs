@@ -96,6 +96,32 @@ async fn a_dry_run_says_what_a_backup_would_hold_and_stores_nothing() {
         .exits(0);
     assert!(!store.exists());
 
+    // A name in an order that stands for nothing is told as a run does.
+    let told = [
+        "direct backup first --dry-run --include-namespaces shop --ordered-resources pods=shop/none",
+        "direct backup first --include-namespaces shop --ordered-resources pods=shop/none",
+    ];
+    for line in told {
+        let mut args: Vec<&str> = line.split(' ').collect();
+        args.extend(["--store", &url]);
+        let text = source.run(args).await.exits(0);
+        assert!(
+            text.contains("it is named in orderedResources, but is not among what is backed up"),
+            "{text}"
+        );
+    }
+    // By now the name is taken; it is no fault of a dry run.
+    let again = ["direct", "backup", "first", "--dry-run", "--store", &url];
+    let ran = source.run(again).await;
+    assert!(
+        ran.stderr
+            .starts_with("warning: backup \"first\" exists already in ")
+            && ran.stderr.lines().count() == 1,
+        "{}",
+        ran.stderr
+    );
+    ran.exits(0);
+
     let refused = Fault::new(FaultAction::Forbidden);
     source
         .server

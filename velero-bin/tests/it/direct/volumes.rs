@@ -44,6 +44,21 @@ async fn volumes_without_data_are_told() {
         .await;
     assert!(serde_json::from_str::<serde_json::Value>(&ran.stdout).is_ok());
 
+    let text = source
+        .velero("direct backup b --dry-run --include-namespaces shop")
+        .await
+        .exits(0);
+    let foreseen =
+        "2 claims would be in the backup without the data of their volumes: shop/data, shop/more";
+    assert!(text.lines().any(|line| line == foreseen), "{text}");
+    let text = source
+        .velero("direct backup b --dry-run --include-resources pv")
+        .await
+        .exits(0);
+    let foreseen =
+        "2 persistent volumes would be in the backup without their data: pv-data, pv-more";
+    assert!(text.lines().any(|line| line == foreseen), "{text}");
+
     let target = Cluster::start().await;
     let line = format!("direct restore b --store {store} --namespace-mappings shop:copy");
     let text = target.velero(&line).await.exits(0);
