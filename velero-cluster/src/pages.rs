@@ -54,7 +54,7 @@ pub struct ListOptions {
     pub large_page: usize,
     /// Bytes of an answer at which it is given up and asked for again in smaller pages; 16 MiB.
     pub max_page: usize,
-    /// Bytes that an answer with large objects (over 16 KiB in the mean) is to have; 2 MiB. An answer with twice as many
+    /// Bytes that an answer with large objects (over 16 KiB in the mean) is to have; 1 MiB. An answer with twice as many
     /// is given up when it is seen to come to twice `max_page`.
     pub large_object_page: usize,
     /// Whether only metadata is wanted: items are then `PartialObjectMetadata` of `meta.k8s.io/v1`, without spec, status
@@ -68,7 +68,7 @@ impl Default for ListOptions {
             page_size: 500,
             large_page: 8 << 20,
             max_page: 16 << 20,
-            large_object_page: 2 << 20,
+            large_object_page: 1 << 20,
             metadata_only: false,
         }
     }
