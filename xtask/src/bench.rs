@@ -30,22 +30,19 @@ pub(crate) struct Args {
 /// Builds what is needed and runs the measuring program; a broken threshold ends this process with exit code 1.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let profile = Profile::release(!args.dev);
-    let runner = cargo::build("velero-benches", "velero-benches", profile)?;
+    let [runner, velero] = cargo::build(
+        [
+            ("velero-benches", "velero-benches"),
+            ("velero-bin", "velero"),
+        ],
+        profile,
+    )?;
     let mut command = Command::new(runner);
     command.args(["run", "--size", &args.size]);
-    let engines = match &args.only {
-        Some(only) => {
-            command.args(["--only", only]);
-            only.split(',')
-                .any(|part| matches!(part.trim(), "backup" | "restore"))
-        }
-        None => true,
-    };
-    if engines {
-        command
-            .arg("--velero")
-            .arg(cargo::build("velero-bin", "velero", profile)?);
+    if let Some(only) = &args.only {
+        command.args(["--only", only]);
     }
+    command.arg("--velero").arg(velero);
     if args.no_record || args.dev {
         command.arg("--no-record");
     }

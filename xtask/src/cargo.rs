@@ -31,21 +31,32 @@ impl Profile {
     }
 }
 
-/// Builds one binary of the workspace and returns where it is.
-pub(crate) fn build(package: &str, binary: &str, profile: Profile) -> Result<PathBuf> {
+/// A package of the workspace, and the binary in it.
+pub(crate) type Binary = (&'static str, &'static str);
+
+/// Builds binaries of the workspace and returns where they are.
+///
+/// At once: one by one, what they share would be built again for each with a different set of features.
+pub(crate) fn build<const N: usize>(
+    binaries: [Binary; N],
+    profile: Profile,
+) -> Result<[PathBuf; N]> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--package", package, "--bin", binary]);
+    command.args(["build", "--quiet"]);
+    for (package, binary) in binaries {
+        command.args(["--package", package, "--bin", binary]);
+    }
     if profile == Profile::Release {
         command.arg("--release");
     }
     check(&mut command)?;
-    let path = target_dir()?
-        .join(profile.folder())
-        .join(format!("{binary}{}", env::consts::EXE_SUFFIX));
-    if !path.is_file() {
-        bail!("cargo built {package} but {} is not there", path.display());
+    let folder = target_dir()?.join(profile.folder());
+    let paths =
+        binaries.map(|(_, binary)| folder.join(format!("{binary}{}", env::consts::EXE_SUFFIX)));
+    if let Some(missing) = paths.iter().find(|path| !path.is_file()) {
+        bail!("cargo has built, but {} is not there", missing.display());
     }
-    Ok(path)
+    Ok(paths)
 }
 
 /// Runs a command and returns its exit status; the command shares our terminal.

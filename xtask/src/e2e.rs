@@ -33,16 +33,12 @@ pub(crate) struct Args {
 
 /// Runs the scenarios; a failed one ends this process with exit code 1.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let runner = cargo::build("velero-e2e", "velero-e2e", Profile::Dev)?;
+    let (runner, velero) = binaries(args)?;
     let mut command = Command::new(runner);
     if args.list {
         command.arg("--list");
         return cargo::run_or_exit(&mut command);
     }
-    let velero = match &args.velero {
-        Some(path) => path.clone(),
-        None => cargo::build("velero-bin", "velero", Profile::release(args.release))?,
-    };
     command.arg("--velero").arg(velero);
     if let Some(seed) = args.seed {
         command.args(["--seed", &seed.to_string()]);
@@ -55,4 +51,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     command.args(&args.names);
     cargo::run_or_exit(&mut command)
+}
+
+/// The program that runs scenarios, and the one that they are about.
+fn binaries(args: &Args) -> Result<(PathBuf, PathBuf)> {
+    const RUNNER: cargo::Binary = ("velero-e2e", "velero-e2e");
+    const VELERO: cargo::Binary = ("velero-bin", "velero");
+    if let Some(velero) = &args.velero {
+        let [runner] = cargo::build([RUNNER], Profile::Dev)?;
+        return Ok((runner, velero.clone()));
+    }
+    if args.release {
+        let [velero] = cargo::build([VELERO], Profile::Release)?;
+        let [runner] = cargo::build([RUNNER], Profile::Dev)?;
+        return Ok((runner, velero));
+    }
+    let [runner, velero] = cargo::build([RUNNER, VELERO], Profile::Dev)?;
+    Ok((runner, velero))
 }

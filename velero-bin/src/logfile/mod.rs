@@ -59,6 +59,8 @@ pub struct RunLogs {
 struct Shared {
     format: LogFormat,
     sinks: Mutex<HashMap<String, Arc<Sink>>>,
+    /// Held while a log begins: its span finds its sink by the run, of which another log may begin.
+    turn: Mutex<()>,
 }
 
 static INSTALLED: OnceLock<RunLogs> = OnceLock::new();
@@ -70,6 +72,7 @@ impl RunLogs {
             shared: Arc::new(Shared {
                 format,
                 sinks: Mutex::default(),
+                turn: Mutex::default(),
             }),
         }
     }
@@ -116,6 +119,8 @@ impl RunLogs {
     pub fn begin(&self, kind: &str, name: &str) -> RunLog {
         let key = format!("{kind}/{name}");
         let sink = Arc::new(Sink::new());
+        let turn = self.shared.turn.lock();
+        let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         self.lock().insert(key.clone(), Arc::clone(&sink));
         // The level of errors, so that no filter for levels switches the span off.
         let span = tracing::error_span!("run", run = key.as_str());

@@ -118,6 +118,31 @@ fn threads_of_a_run_write_into_one_file_and_the_registry_is_emptied() {
     assert!(logs.lock().is_empty());
 }
 
+#[test]
+fn logs_of_one_run_that_begin_at_once_have_their_own_lines() {
+    let logs = RunLogs::new(LogFormat::Text);
+    let subscriber = tracing_subscriber::registry().with(logs.layer());
+    let dispatch = tracing::Dispatch::new(subscriber);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (logs, dispatch) = (&logs, &dispatch);
+            scope.spawn(move || {
+                tracing::dispatcher::with_default(dispatch, || {
+                    for round in 0..500 {
+                        let log = logs.begin("backup", "velero/same");
+                        let line = format!("line-{thread}-{round}");
+                        log.span().in_scope(|| tracing::info!("{line}"));
+                        let text = unpack(log.finish().unwrap());
+                        let lines: Vec<_> = text.lines().map(stable).collect();
+                        assert_eq!(lines, [format!("info msg={line} backup=velero/same")]);
+                    }
+                });
+            });
+        }
+    });
+    assert!(logs.lock().is_empty());
+}
+
 /// One of them prints credential providers with the tokens in them.
 #[test]
 fn libraries_that_handle_credentials_are_silent() {
