@@ -1,4 +1,7 @@
-//! What takes the data of volumes into a backup: native snapshots and copies of the files of pods.
+//! What takes the data of volumes into a backup, native snapshots and copies of the files of pods, and what makes volumes
+//! of snapshots again.
+
+mod restorer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +14,8 @@ use serde_json::{Map, Value};
 use crate::ItemTree;
 use crate::action::ActionError;
 use crate::api::{Backup, PodVolumeBackup};
+
+pub use restorer::SnapshotRestorer;
 
 /// What a storage system says of a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
