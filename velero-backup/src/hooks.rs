@@ -10,18 +10,12 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::AbortHandle;
 use tracing::Instrument as _;
-use velero_cluster::{Captured, Cluster, ExecError, ExecOptions, ExecOutput};
+use velero_cluster::{Cluster, HookCommand};
 use velero_core::api::HookStatus;
 use velero_core::hook::{ExecHookCall, HookPhase};
-use velero_core::result::{Record, Severity, chain};
+use velero_core::result::{Record, Severity};
 
 use crate::pod_facts::PodFacts;
-
-/// Bytes of each output of a hook that are kept for the log.
-const LOG_BYTES: usize = 4 << 10;
-
-/// Bytes of a failing hook's output that its record holds.
-const RECORD_BYTES: usize = 300;
 
 type Pods = Vec<Arc<PodFacts>>;
 
@@ -283,47 +277,21 @@ async fn run_one(
         return Ok(());
     }
     let container = container(pod, call)?;
-    if call.command.is_empty() {
-        return Err("it has no command".to_owned());
-    }
-    tracing::info!(
-        resource = "pods",
-        namespace = pod.namespace,
-        name = pod.name,
+    let name = format!("{phase} {call}");
+    let hook = HookCommand {
+        name: &name,
+        namespace: &pod.namespace,
+        pod: &pod.name,
         container,
-        timeout_s = call.timeout.as_secs_f64(),
-        "{phase} {call}: running {:?}",
-        call.command
-    );
-    let options = ExecOptions::new(call.command.iter().cloned())
-        .container(container)
-        .timeout(call.timeout)
-        .output_limit(LOG_BYTES);
-    let result = cluster.exec(&pod.namespace, &pod.name, &options).await;
-    let output = match &result {
-        Ok(output) => Some(output),
-        Err(error) => error.output(),
+        command: &call.command,
+        timeout: call.timeout,
     };
-    if let Some(output) = output {
-        log(pod, &format!("{phase} {call}"), output);
-    }
-    match result {
-        Ok(output) if output.exit_code == 0 => Ok(()),
-        Ok(output) => Err(with_output(
-            format!("exit code {} in container {container}", output.exit_code),
-            Some(&output),
-        )),
-        Err(error) if error.pod_has_ended() => {
-            tracing::info!(
-                resource = "pods",
-                namespace = pod.namespace,
-                name = pod.name,
-                "{phase} {call}: not run, because the pod has ended by now"
-            );
-            Ok(())
-        }
-        Err(error) => Err(with_output(reason(&error), error.output())),
-    }
+    // A pod that has ended by now has nothing to freeze.
+    cluster
+        .run_hook(&hook)
+        .await
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }
 
 fn container<'a>(pod: &'a PodFacts, call: &'a ExecHookCall) -> Result<&'a str, String> {
@@ -338,47 +306,5 @@ fn container<'a>(pod: &'a PodFacts, call: &'a ExecHookCall) -> Result<&'a str, S
             .first()
             .map(String::as_str)
             .ok_or_else(|| "the pod has no containers".to_owned()),
-    }
-}
-
-fn reason(error: &ExecError) -> String {
-    match error {
-        ExecError::Refused(refused) => chain(refused),
-        other => other.to_string(),
-    }
-}
-
-fn with_output(reason: String, output: Option<&ExecOutput>) -> String {
-    let Some(output) = output else {
-        return reason;
-    };
-    let said = [&output.stderr, &output.stdout]
-        .into_iter()
-        .find(|o| !o.is_empty());
-    match said {
-        Some(said) => format!("{reason}: {}", one_line(&said.shortened(RECORD_BYTES))),
-        None => reason,
-    }
-}
-
-fn one_line(output: &Captured) -> String {
-    output
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn log(pod: &PodFacts, hook: &str, output: &ExecOutput) {
-    for (stream, text) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
-        if !text.is_empty() {
-            tracing::info!(
-                resource = "pods",
-                namespace = pod.namespace,
-                name = pod.name,
-                stream,
-                "{hook}: {text}"
-            );
-        }
     }
 }

@@ -51,11 +51,11 @@ pub use error::{Error, ErrorKind};
 pub use finalize::{ArchiveBase, FinalizeResult};
 pub use inputs::{RequestInputs, policy_config_map};
 pub use namespaces::{LiveNamespaces, live_namespaces};
-pub use operations::OperationCounts;
 pub use prepare::{PrepareDefaults, prepare};
 pub use request::BackupRequest;
 pub use result::BackupResult;
 pub use sink::{ArchiveChunks, ArchiveSink, ChannelSink, archive_channel};
 
 pub use velero_cluster::{self, Cluster};
+pub use velero_core::operation::OperationCounts;
 pub use velero_core::{self, kube};

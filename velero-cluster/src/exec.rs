@@ -260,7 +260,7 @@ async fn start(
         .map_err(|error| refusal(target, error))
 }
 
-fn refusal(target: &Target, error: kube::Error) -> CallFailure {
+pub(crate) fn refusal(target: &Target, error: kube::Error) -> CallFailure {
     if let kube::Error::Api(answer) = &error {
         let details = answer.details.as_ref();
         let body = serde_json::json!({

@@ -472,6 +472,8 @@ pub struct RestoreOutcome {
     pub wait_for_additional_items: bool,
     /// How long that wait may last; `None` leaves it to the run.
     pub additional_items_timeout: Option<Duration>,
+    /// Name, known to the action, of what it has started and leaves running. It counts even if the item is skipped.
+    pub operation: Option<String>,
 }
 
 impl RestoreOutcome {
@@ -483,6 +485,7 @@ impl RestoreOutcome {
             skip: false,
             wait_for_additional_items: false,
             additional_items_timeout: None,
+            operation: None,
         }
     }
 
@@ -498,6 +501,14 @@ impl RestoreOutcome {
     #[must_use]
     pub fn with(mut self, items: impl IntoIterator<Item = ResourceIdentifier>) -> Self {
         self.additional_items.extend(items);
+        self
+    }
+
+    /// Says what the action has started and leaves running: the restore goes on waiting until
+    /// [`RestoreItemAction::progress`] says that it has ended.
+    #[must_use]
+    pub fn started(mut self, operation_id: impl Into<String>) -> Self {
+        self.operation = Some(operation_id.into());
         self
     }
 }
@@ -532,6 +543,35 @@ pub trait RestoreItemAction: Send + Sync {
     ) -> Result<bool, ActionError> {
         let _ = (items, cx);
         Ok(true)
+    }
+
+    /// Tells how far an operation is that [`execute`](Self::execute) has started; asked until it has ended.
+    ///
+    /// # Errors
+    /// An error makes the operation a failed one. An action that starts none need not answer.
+    async fn progress(
+        &self,
+        operation_id: &str,
+        cx: &ActionContext<'_, Restore>,
+    ) -> Result<OperationProgress, ActionError> {
+        let _ = cx;
+        Err(ActionError::new(format!(
+            "action {} knows no operation {operation_id:?}",
+            self.name()
+        )))
+    }
+
+    /// Ends an operation before its time. It counts as failed whatever the answer is.
+    ///
+    /// # Errors
+    /// An error becomes a record of the run.
+    async fn cancel(
+        &self,
+        operation_id: &str,
+        cx: &ActionContext<'_, Restore>,
+    ) -> Result<(), ActionError> {
+        let _ = (operation_id, cx);
+        Ok(())
     }
 
     /// What it does besides.

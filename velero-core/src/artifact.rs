@@ -61,26 +61,40 @@ pub struct PvInfo {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// One entry of a restore's item operations file.
+/// One entry of `restore-<restore>-itemoperations.json.gz`: work that an action has begun and that goes on after the items
+/// are restored. Mirrors upstream's `pkg/itemoperation/restore_operation.go`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ItemOperation {
+pub struct RestoreItemOperation {
     /// What runs for which item.
-    pub spec: ItemOperationSpec,
+    pub spec: RestoreItemOperationSpec,
     /// How it stands.
     #[serde(default)]
     pub status: OperationStatus,
 }
 
-/// What an item operation is for.
+impl AsRef<OperationStatus> for RestoreItemOperation {
+    fn as_ref(&self) -> &OperationStatus {
+        &self.status
+    }
+}
+
+/// What an operation of a restore is for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ItemOperationSpec {
-    /// The item.
+pub struct RestoreItemOperationSpec {
+    /// Name of the restore.
+    pub restore_name: String,
+    /// Uid of the restore.
+    #[serde(rename = "restoreUID")]
+    pub restore_uid: String,
+    /// Name of the action that is asked about the operation.
+    pub restore_item_action: String,
+    /// The item that the action handled, by its namespace in the cluster.
     pub resource_identifier: ResourceIdentifier,
     /// Id that the action gave.
-    #[serde(rename = "operationID", default)]
+    #[serde(rename = "operationID")]
     pub operation_id: String,
-    /// Run, action and other fields.
+    /// Fields that this version does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -94,6 +108,12 @@ pub struct BackupItemOperation {
     /// How it stands.
     #[serde(default)]
     pub status: OperationStatus,
+}
+
+impl AsRef<OperationStatus> for BackupItemOperation {
+    fn as_ref(&self) -> &OperationStatus {
+        &self.status
+    }
 }
 
 /// What an operation of a backup is for.
@@ -238,6 +258,19 @@ mod tests {
             serde_json::from_value::<BackupItemOperation>(written).unwrap(),
             operation
         );
+    }
+
+    #[test]
+    fn operations_of_restores_have_the_peers_fields() {
+        let written = json!({
+            "spec": {"restoreName": "r", "restoreUID": "u", "restoreItemAction": "example.com/fill",
+                "resourceIdentifier": {"Group": "", "Resource": "pods", "Namespace": "shop", "Name": "web"},
+                "operationID": "op-1", "later": 1},
+            "status": {"phase": "New", "created": "2026-01-01T00:00:00Z"},
+        });
+        let read: RestoreItemOperation = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(read.spec.restore_item_action, "example.com/fill");
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //!
 //! Nothing here runs a command. Mirrors the parsing half of upstream's `internal/hook/item_hook_handler.go`.
 
+mod restore;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::api::{
     BackupHooks, BackupResourceHook, BackupResourceHookSpec, ExecHook, HookErrorMode,
@@ -13,6 +17,8 @@ use crate::filter::IncludesExcludes;
 use crate::names::annotations::backup_hook;
 use crate::result::chain;
 use crate::{Catalog, GoDuration, GroupResource, Selector};
+
+pub use restore::{RestoreHookCall, RestoreHookRules, RestoredPodHooks};
 
 /// How long a hook may run when nothing else is said.
 pub const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +42,7 @@ impl fmt::Display for HookPhase {
 }
 
 /// Where a hook is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum HookSource {
     /// In the pod's annotations.
     Annotation,
@@ -54,7 +60,7 @@ impl fmt::Display for HookSource {
 }
 
 /// One command to run in a container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecHookCall {
     /// Name of the spec's entry; empty for annotations.
     pub name: String,
@@ -120,22 +126,21 @@ pub struct PodHooks {
 impl PodHooks {
     /// How many hooks these are: those that share name, source, container and place count once, as in the peer.
     pub fn count(&self) -> usize {
-        let mut keys: Vec<_> = self.calls.iter().map(key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.len()
+        count_distinct(&self.calls)
     }
 
     /// How many of these hooks failed, by the places of `calls` that did; counted as [`PodHooks::count`] does.
     pub fn count_of(&self, places: impl IntoIterator<Item = usize>) -> usize {
-        let mut keys: Vec<_> = places
-            .into_iter()
-            .filter_map(|at| self.calls.get(at).map(key))
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.len()
+        count_distinct(places.into_iter().filter_map(|at| self.calls.get(at)))
     }
+}
+
+/// How many hooks of one pod these are: those that share name, source, container and place count once, as in the peer.
+pub fn count_distinct<'a>(calls: impl IntoIterator<Item = &'a ExecHookCall>) -> usize {
+    let mut keys: Vec<_> = calls.into_iter().map(key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len()
 }
 
 fn key(call: &ExecHookCall) -> (&str, HookSource, Option<&str>, usize) {

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod hook;
 pub mod modifier;
 pub mod names;
+pub mod operation;
 pub mod plan;
 pub mod policy;
 pub mod result;

@@ -168,6 +168,21 @@ impl ScopedMessages {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    fn add_new(&mut self, other: Self) {
+        let add = |all: &mut Vec<String>, new: Vec<String>| {
+            for line in new {
+                if !all.contains(&line) {
+                    all.push(line);
+                }
+            }
+        };
+        add(&mut self.velero, other.velero);
+        add(&mut self.cluster, other.cluster);
+        for (namespace, lines) in other.namespaces {
+            add(self.namespaces.entry(namespace).or_default(), lines);
+        }
+    }
 }
 
 /// The content of `<backup>-results.gz` and `restore-<restore>-results.gz`.
@@ -203,6 +218,12 @@ impl ResultsFile {
         }
         out
     }
+
+    /// Adds the messages of another file, but for those that are in this one, line for line.
+    pub fn add_new(&mut self, other: Self) {
+        self.errors.add_new(other.errors);
+        self.warnings.add_new(other.warnings);
+    }
 }
 
 /// How many records of each weight there are.
@@ -222,6 +243,19 @@ mod tests {
         let item = Record::item(Severity::Error, "pods", "shop", "web", text);
         assert_eq!(item.message, expected);
         assert_eq!(printable(expected), expected);
+    }
+
+    #[test]
+    fn messages_are_added_once() {
+        let first = Record::item(Severity::Error, "pods", "shop", "web", "one");
+        let second = Record::item(Severity::Error, "pods", "shop", "web", "two");
+        let run = Record::run(Severity::Warning, "three");
+        let mut file = ResultsFile::from_records([&first]);
+        for _ in 0..2 {
+            file.add_new(ResultsFile::from_records([&first, &second, &run]));
+        }
+        assert_eq!((file.errors.len(), file.warnings.len()), (2, 1));
+        assert_eq!(file, ResultsFile::from_records([&first, &second, &run]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod contact;
 mod discovery;
 mod exec;
 mod lists;
+mod watch;
 mod writes;
 
 use std::time::Duration;
