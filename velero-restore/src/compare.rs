@@ -246,48 +246,13 @@ fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// Whether an object is one that every cluster makes and keeps in order by itself, so that a difference is no news.
-pub(crate) fn is_made_by_clusters(live: &ItemTree) -> bool {
-    let label = |key: &str| {
-        live.at("/metadata/labels")
-            .and_then(|l| l.get(key))
-            .and_then(Value::as_str)
-    };
-    let (namespace, name) = (live.namespace(), live.name());
-    match (live.api_version(), live.kind()) {
-        ("v1", "ConfigMap") => {
-            name == "kube-root-ca.crt"
-                || (namespace == "kube-system"
-                    && matches!(
-                        name,
-                        "extension-apiserver-authentication"
-                            | "kube-apiserver-legacy-service-account-token-tracking"
-                    ))
-        }
-        ("v1", "Service" | "Endpoints") | ("discovery.k8s.io/v1", "EndpointSlice") => {
-            namespace == "default" && name == "kubernetes"
-        }
-        ("coordination.k8s.io/v1", "Lease") => {
-            label("apiserver.kubernetes.io/identity").is_some()
-                || matches!(namespace, "kube-node-lease" | "kube-system")
-        }
-        (version, _) if version.starts_with("rbac.authorization.k8s.io/") => {
-            label("kubernetes.io/bootstrapping") == Some("rbac-defaults")
-        }
-        (version, _) if version.starts_with("flowcontrol.apiserver.k8s.io/") => {
-            live.annotation("apf.kubernetes.io/autoupdate-spec") == Some("true")
-        }
-        (version, "PriorityClass") if version.starts_with("scheduling.k8s.io/") => {
-            matches!(name, "system-cluster-critical" | "system-node-critical")
-        }
-        ("networking.k8s.io/v1", "ServiceCIDR" | "IPAddress") => true,
-        _ => false,
-    }
-}
-
-/// Whether an object is a part of Velero, which no restore changes under its own feet: its custom resources, and what
-/// its installer labels, in its namespace `own` or outside of all.
+/// Whether an object is a part of Velero, which no restore changes under its own feet: its namespace `own`, its custom
+/// resources and their definitions, and what its installer labels, in its namespace or outside of all.
 pub(crate) fn belongs_to_velero(live: &ItemTree, own: &str) -> bool {
+    let is_ours = |group: &str| {
+        let parent = group.strip_suffix(GROUP);
+        parent.is_some_and(|parent| parent.is_empty() || parent.ends_with('.'))
+    };
     let installed = || {
         let namespace = live.namespace();
         (namespace.is_empty() || namespace == own)
@@ -296,10 +261,16 @@ pub(crate) fn belongs_to_velero(live: &ItemTree, own: &str) -> bool {
                 .and_then(|l| l.get(labels::COMPONENT))
                 .is_some_and(|value| value == labels::COMPONENT_VELERO)
     };
-    live.api_version()
-        .split_once('/')
-        .is_some_and(|(group, _)| group == GROUP)
-        || installed()
+    let group = live.api_version().split_once('/').map_or("", |(g, _)| g);
+    match (group, live.kind()) {
+        ("", "Namespace") if live.name() == own => true,
+        ("apiextensions.k8s.io", "CustomResourceDefinition")
+            if is_ours(live.str_at("/spec/group")) =>
+        {
+            true
+        }
+        _ => is_ours(group) || installed(),
+    }
 }
 
 #[cfg(test)]
@@ -415,46 +386,35 @@ mod tests {
                 json!({"apiVersion": "v1", "metadata": {"namespace": "velero"}}),
                 false,
             ),
+            (
+                json!({"apiVersion": "x.velero.io/v1", "kind": "Thing", "metadata": {}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "myvelero.io/v1", "kind": "Thing", "metadata": {}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "velero"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {},
+                    "spec": {"group": "velero.io"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {},
+                    "spec": {"group": "example.com"}}),
+                false,
+            ),
         ] {
             assert_eq!(
                 belongs_to_velero(&tree(object.clone()), "velero"),
-                expected,
-                "{object}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_clusters_make() {
-        for (object, expected) in [
-            (
-                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "x", "name": "kube-root-ca.crt"}}),
-                true,
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "x", "name": "settings"}}),
-                false,
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "kubernetes"}}),
-                true,
-            ),
-            (
-                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "kubernetes"}}),
-                false,
-            ),
-            (
-                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                    "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}}),
-                true,
-            ),
-            (
-                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "edit"}}),
-                false,
-            ),
-        ] {
-            assert_eq!(
-                is_made_by_clusters(&tree(object.clone())),
                 expected,
                 "{object}"
             );

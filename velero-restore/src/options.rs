@@ -10,7 +10,7 @@ pub struct RestoreOptions {
     /// How long to wait for a CustomResourceDefinition to be served, and for additional items of an action that
     /// names no time of its own. Ten minutes.
     pub resource_timeout: Duration,
-    /// How long to wait for a namespace that is being deleted to be gone. Ten minutes.
+    /// How long to wait for a namespace, claim or volume that is being deleted to be gone. Ten minutes.
     pub terminating_timeout: Duration,
     /// How long one call of an action may take. Ten minutes.
     pub action_timeout: Duration,
@@ -30,6 +30,19 @@ pub struct RestoreOptions {
     /// Whether kinds may be restored in another version than the one that the backed up cluster preferred, where the
     /// archive has them in several. `false`; the peer's feature `EnableAPIGroupVersions`.
     pub api_group_versions: bool,
+    /// How many objects of a kind, one after another, have to be in the cluster already before the rest of the kind is
+    /// compared with a list instead of reading each object. 16; 0 never lists.
+    pub list_existing_after: usize,
+    /// Whether objects get the owners again that they had, where these are there; the annotation
+    /// [`RELINK_OWNERS`](crate::RELINK_OWNERS) of a Restore asks for it as well. `false`: as with the peer, owners are
+    /// left out.
+    pub relink_owners: bool,
+    /// Commands of hooks that may run at the same time; those of one pod run one after the other. 32.
+    pub hooks_in_flight: usize,
+    /// Namespaces whose pods with hooks are watched at the same time; the pods of others are listed now and then. 16.
+    pub hook_watches: usize,
+    /// How long an action may take to say how far its operation is; it is asked again the next time. One minute.
+    pub progress_timeout: Duration,
 }
 
 impl Default for RestoreOptions {
@@ -46,6 +59,11 @@ impl Default for RestoreOptions {
             bytes_in_flight: 32 << 20,
             items_in_flight: 128,
             api_group_versions: false,
+            list_existing_after: 16,
+            relink_owners: false,
+            hooks_in_flight: 32,
+            hook_watches: 16,
+            progress_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -97,6 +115,20 @@ impl RestoreOptions {
     #[must_use]
     pub fn api_group_versions(mut self, choose: bool) -> Self {
         self.api_group_versions = choose;
+        self
+    }
+
+    /// Sets how many objects of a kind have to be in the cluster before it is listed; 0 never lists.
+    #[must_use]
+    pub fn list_existing_after(mut self, objects: usize) -> Self {
+        self.list_existing_after = objects;
+        self
+    }
+
+    /// Sets whether objects get their owners again.
+    #[must_use]
+    pub fn relink_owners(mut self, relink: bool) -> Self {
+        self.relink_owners = relink;
         self
     }
 }

@@ -38,9 +38,17 @@ pub(super) struct Ticket<'a> {
     states: &'a States,
     id: ItemId,
     exists: bool,
+    back: bool,
+    /// Whether the item may be put off.
+    pub(super) may_put_off: bool,
 }
 
 impl Ticket<'_> {
+    /// Gives the item back: it is taken up another time.
+    pub(super) fn give_back(&mut self) {
+        self.back = true;
+    }
+
     /// Says that the object exists in the cluster.
     pub(super) fn set_exists(&mut self) {
         self.exists = true;
@@ -50,7 +58,12 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.states.items.get(self.id.0 as usize) {
-            state.store(if self.exists { EXISTS } else { ABSENT }, Ordering::Release);
+            let now = match (self.back, self.exists) {
+                (true, _) => NEW,
+                (false, true) => EXISTS,
+                (false, false) => ABSENT,
+            };
+            state.store(now, Ordering::Release);
         }
         self.states.finished.notify_waiters();
     }
@@ -74,6 +87,8 @@ impl States {
                 states: self,
                 id,
                 exists: false,
+                back: false,
+                may_put_off: false,
             }),
             Err(RUNNING) => Claim::Running,
             Err(done) => Claim::Done(done == EXISTS),
@@ -87,8 +102,14 @@ impl States {
             .is_some_and(|state| state.load(Ordering::Acquire) == EXISTS)
     }
 
-    /// Waits until an item that somebody handles is done with: whether the object exists.
-    pub(super) async fn finished(&self, id: ItemId) -> bool {
+    /// Whether an item is done with, well or not.
+    pub(super) fn is_done(&self, id: ItemId) -> bool {
+        let state = self.items.get(id.0 as usize);
+        state.is_some_and(|state| matches!(state.load(Ordering::Acquire), ABSENT | EXISTS))
+    }
+
+    /// Waits until an item that somebody handles is done with: whether the object exists; `None` when it was given back.
+    pub(super) async fn finished(&self, id: ItemId) -> Option<bool> {
         loop {
             let next = self.finished.notified();
             match self
@@ -96,8 +117,9 @@ impl States {
                 .get(id.0 as usize)
                 .map(|state| state.load(Ordering::Acquire))
             {
-                Some(NEW | RUNNING) => next.await,
-                done => return done == Some(EXISTS),
+                Some(RUNNING) => next.await,
+                Some(NEW) => return None,
+                done => return Some(done == Some(EXISTS)),
             }
         }
     }
@@ -143,12 +165,26 @@ mod tests {
             ticket.set_exists();
             drop(ticket);
         });
-        assert!(exists && matches!(states.claim(ItemId(0)), Claim::Done(true)));
+        assert!(exists == Some(true) && matches!(states.claim(ItemId(0)), Claim::Done(true)));
         drop(states.claim(ItemId(1)));
         assert!(
             matches!(states.claim(ItemId(1)), Claim::Done(false))
                 && matches!(states.claim(ItemId(9)), Claim::Done(false))
         );
+    }
+
+    #[tokio::test]
+    async fn items_that_are_given_back_are_taken_up_again() {
+        let states = States::new(1);
+        let Claim::Mine(mut ticket) = states.claim(ItemId(0)) else {
+            panic!("the first to ask gets it")
+        };
+        let (ended, ()) = tokio::join!(states.finished(ItemId(0)), async {
+            tokio::task::yield_now().await;
+            ticket.give_back();
+            drop(ticket);
+        });
+        assert!(ended.is_none() && matches!(states.claim(ItemId(0)), Claim::Mine(_)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod crd;
 mod facts;
+mod owners;
 mod read;
 mod spool;
 mod versions;
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 
 use velero_core::plan::ItemId;
 use velero_core::{ApiResource, GroupResource};
+use owners::Owners;
 use versions::Versions;
 
 /// One item of the index; names lie in one text.
@@ -81,6 +83,8 @@ pub struct ArchiveIndex {
     definitions: Vec<(ItemId, Vec<ApiResource>)>,
     /// ServiceAccounts, by namespace and name, that pods name which labels select and which have not run to their end.
     accounts: BTreeSet<(String, String)>,
+    /// Filled where owners are to be linked.
+    owners: Owners,
     versions: Versions,
     format: Option<String>,
 }
@@ -129,6 +133,11 @@ impl ArchiveIndex {
     /// ServiceAccounts, by namespace and name, that pods name which are of use.
     pub(crate) fn accounts(&self) -> &BTreeSet<(String, String)> {
         &self.accounts
+    }
+
+    /// The items that others name as their owners.
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// The item at a position; `None` for positions of another index and for entries that a later one replaces.

@@ -14,6 +14,7 @@ use velero_core::{GroupResource, RawItem, SelectorSet};
 
 use super::crd::{is_crd, resources_of};
 use super::facts::{account_of, facts_of};
+use super::owners::OwnerPass;
 use super::spool::SpoolWriter;
 use super::{ArchiveIndex, Entry, Facts, Fault, Spool};
 use crate::{Error, RestoreOptions};
@@ -35,6 +36,7 @@ impl ArchiveIndex {
             options.spool_dir.as_deref(),
             options.spool_memory,
         );
+        pass.owners = options.relink_owners.then(OwnerPass::default);
         let mut failed = None;
         let read = ArchiveReader::new(source).for_each(|kind, data| {
             let taken = match kind {
@@ -92,6 +94,7 @@ struct Pass<'a> {
     resources: Numbers<GroupResource>,
     namespaces: Numbers<String>,
     kinds: Numbers<(String, String)>,
+    owners: Option<OwnerPass>,
 }
 
 impl<'a> Pass<'a> {
@@ -103,6 +106,7 @@ impl<'a> Pass<'a> {
             resources: Numbers::new(),
             namespaces: Numbers::new(),
             kinds: Numbers::new(),
+            owners: None,
         }
     }
 
@@ -163,6 +167,9 @@ impl<'a> Pass<'a> {
         };
         self.index.names.push_str(&path.name);
         self.index.entries.push(entry);
+        if let Some(owners) = &mut self.owners {
+            owners.note(&item);
+        }
         Ok(())
     }
 
@@ -196,6 +203,7 @@ impl<'a> Pass<'a> {
     fn finish(self, format: Option<String>) -> Result<(ArchiveIndex, Spool), Error> {
         let mut index = self.index;
         index.format = format;
+        index.owners = self.owners.map(OwnerPass::finish).unwrap_or_default();
         let mut order: Vec<u32> = (0..limit(index.entries.len(), "items")?).collect();
         order.sort_unstable_by(|a, b| index.sort_key(*a).cmp(&index.sort_key(*b)).then(a.cmp(b)));
         let mut kept: Vec<u32> = Vec::with_capacity(order.len());

@@ -95,12 +95,16 @@ async fn what_every_cluster_makes_by_itself_is_no_news() {
     server
         .store()
         .seed_value(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-            "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}, "rules": []}))
+            "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+                "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}))
         .unwrap();
     let mut root = object("v1", "ConfigMap", "shop", "kube-root-ca.crt");
     root["data"] = json!({"ca.crt": "another cluster's"});
     let mut role = object("rbac.authorization.k8s.io/v1", "ClusterRole", "", "edit");
     role["metadata"]["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    role["metadata"]["annotations"] =
+        json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
     role["rules"] = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
     let mut kubernetes = object("v1", "Service", "default", "kubernetes");
     kubernetes["spec"] = json!({"clusterIP": "10.99.0.1", "ports": [{"name": "https", "port": 443, "targetPort": 7443}]});
@@ -131,6 +135,67 @@ async fn what_every_cluster_makes_by_itself_is_no_news() {
         .get("v1", "ServiceAccount", Some("shop"), "default")
         .unwrap();
     assert_eq!(account["metadata"].get("labels"), None);
+}
+
+/// Objects of which each cluster has its own are of no use in another one, and cost no call.
+#[tokio::test]
+async fn what_holds_in_its_own_cluster_only_is_not_brought_to_another() {
+    let server = ApiServer::new();
+    let mut identity = object("coordination.k8s.io/v1", "Lease", "kube-system", "apiserver-x");
+    identity["metadata"]["labels"] = json!({"apiserver.kubernetes.io/identity": "kube-apiserver"});
+    let mut address = object("networking.k8s.io/v1", "IPAddress", "", "10.0.0.7");
+    address["metadata"]["labels"] =
+        json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
+    address["spec"] = json!({"parentRef": {"resource": "services", "namespace": "shop", "name": "web"}});
+    let node = object("coordination.k8s.io/v1", "Lease", "kube-node-lease", "node-1");
+    let items = [identity, address, node];
+    let engine = engine(&server).await;
+    server.calls().reset();
+    let result = run_items(&engine, &items).await;
+    assert_clean(&result);
+    assert_eq!((result.counts.skipped, result.counts.total), (3, 3));
+    assert_eq!(server.calls().writes().len(), 0);
+    assert_eq!(
+        entries(&result, "coordination.k8s.io/v1/Lease"),
+        [
+            "kube-node-lease/node-1(skipped)",
+            "kube-system/apiserver-x(skipped)"
+        ]
+    );
+}
+
+/// What a user has set on an object that the cluster provides is told when it does not come back.
+#[tokio::test]
+async fn what_was_set_on_a_provided_object_is_not_lost_in_silence() {
+    let server = ApiServer::new();
+    let marked = |rules: Value| {
+        let mut role = object("rbac.authorization.k8s.io/v1", "ClusterRole", "", "view");
+        role["metadata"]["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+        role["metadata"]["annotations"] =
+            json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
+        role["rules"] = rules;
+        role
+    };
+    server.store().seed_value(marked(json!([]))).unwrap();
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]);
+    let mut root = object("v1", "ConfigMap", "default", "kube-root-ca.crt");
+    root["metadata"]["labels"] = json!({"mine": "1"});
+    root["data"] = json!({"ca.crt": "another cluster's"});
+    let mut account = object("v1", "ServiceAccount", "default", "default");
+    account["imagePullSecrets"] = json!([{"name": "pull"}]);
+    for policy in ["none", "update"] {
+        let items = [marked(rules.clone()), root.clone(), account.clone()];
+        let result = restore(&server, &items, json!({"existingResourcePolicy": policy})).await;
+        let warnings = warnings(&result);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for warning in &warnings {
+            assert!(warning.contains("the cluster provides it"), "{warning}");
+        }
+    }
+    let live = server.store().get("v1", "ServiceAccount", Some("default"), "default").unwrap();
+    assert_eq!(live["imagePullSecrets"], json!([{"name": "pull"}]));
+    let role = server.store().get("rbac.authorization.k8s.io/v1", "ClusterRole", None, "view");
+    assert_eq!(role.unwrap()["rules"], json!([]));
 }
 
 #[tokio::test]

@@ -258,6 +258,8 @@ async fn what_clusters_make_and_what_belongs_to_velero_is_never_changed() {
     let server = ApiServer::new();
     let mut role = object("rbac.authorization.k8s.io/v1", "ClusterRole", "", "edit");
     role["metadata"]["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    role["metadata"]["annotations"] =
+        json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
     role["rules"] = json!([]);
     let mut settings = config_map("velero", "settings");
     settings["metadata"]["labels"] = json!({"component": "velero"});
@@ -274,8 +276,10 @@ async fn what_clusters_make_and_what_belongs_to_velero_is_never_changed() {
     assert_eq!(
         warnings(&result),
         [
+            "cluster: resource: /clusterroles.rbac.authorization.k8s.io name: /edit message: /not restored: the object in the cluster differs from the \
+             one in the backup; the cluster provides it, and no restore changes it",
             "velero: resource: /configmaps name: /settings message: /not updated: it differs from the one in the backup, and \
-             belongs to Velero itself"
+             belongs to Velero itself",
         ]
     );
     assert_eq!(server.calls().count_verb("patch"), 0);
