@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use serde::Serialize;
-use velero_core::artifact::{ItemOperation, VolumeInfo};
+use velero_core::artifact::{RestoreItemOperation, VolumeInfo};
 use velero_core::result::ResultsFile;
 
 use crate::RestoreResult;
@@ -34,7 +34,7 @@ pub fn all(restore: &str, result: &RestoreResult) -> io::Result<Vec<Artifact>> {
         },
         Artifact {
             name: format!("restore-{restore}-itemoperations.json.gz"),
-            bytes: item_operations(&[])?,
+            bytes: item_operations(&result.operations)?,
         },
         Artifact {
             name: format!("{restore}-volumeinfo.json.gz"),
@@ -48,7 +48,15 @@ pub fn all(restore: &str, result: &RestoreResult) -> io::Result<Vec<Artifact>> {
 /// # Errors
 /// As [`all`].
 pub fn results(result: &RestoreResult) -> io::Result<Vec<u8>> {
-    gzip(&ResultsFile::from_records(&result.records))
+    results_file(&ResultsFile::from_records(&result.records))
+}
+
+/// As [`results`], for warnings and errors that have been added to.
+///
+/// # Errors
+/// As [`all`].
+pub fn results_file(results: &ResultsFile) -> io::Result<Vec<u8>> {
+    gzip(results)
 }
 
 /// The content of `restore-<restore>-resource-list.json.gz`.
@@ -63,7 +71,7 @@ pub fn resource_list(result: &RestoreResult) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`all`].
-pub fn item_operations(operations: &[ItemOperation]) -> io::Result<Vec<u8>> {
+pub fn item_operations(operations: &[RestoreItemOperation]) -> io::Result<Vec<u8>> {
     gzip(&operations)
 }
 

@@ -8,11 +8,14 @@ use velero_cluster::Cluster;
 use velero_core::action::RestoreItemAction;
 use velero_core::plan::RestorePlan;
 use velero_core::result::{Record, Severity};
+use velero_core::volume::SnapshotRestorer;
 use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
-use crate::apply::{Parts, Run, apply};
+use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
-use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan, versions};
+use crate::{
+    Error, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions, plan, versions,
+};
 
 /// What belongs to one run.
 #[derive(Clone)]
@@ -94,6 +97,7 @@ pub struct RestoreEngine {
     /// Whether the actions of this crate run, configured by the request.
     built_in: bool,
     actions: Vec<Arc<dyn RestoreItemAction>>,
+    restorers: Restorers,
     options: RestoreOptions,
 }
 
@@ -103,6 +107,7 @@ impl fmt::Debug for RestoreEngine {
         f.debug_struct("RestoreEngine")
             .field("built_in", &self.built_in)
             .field("actions", &actions)
+            .field("restorers", &self.restorers)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
@@ -115,6 +120,7 @@ impl RestoreEngine {
             cluster,
             built_in: true,
             actions: Vec::new(),
+            restorers: Restorers::default(),
             options: RestoreOptions::default(),
         }
     }
@@ -130,6 +136,16 @@ impl RestoreEngine {
     #[must_use]
     pub fn actions(mut self, more: impl IntoIterator<Item = Arc<dyn RestoreItemAction>>) -> Self {
         self.actions.extend(more);
+        self
+    }
+
+    /// Adds what makes volumes of native snapshots of one location. The records of the snapshots come with
+    /// [`RestoreRequest::volumes`].
+    ///
+    /// Without one for its location a volume is provisioned anew, and its claim is an error that names the method.
+    #[must_use]
+    pub fn snapshot_restorer(mut self, restorer: impl SnapshotRestorer + 'static) -> Self {
+        self.restorers.add(Arc::new(restorer));
         self
     }
 
@@ -159,6 +175,25 @@ impl RestoreEngine {
         all
     }
 
+    /// The action of this name, among the built-in ones if they run.
+    pub(crate) fn action_named(&self, name: &str) -> Option<Arc<dyn RestoreItemAction>> {
+        let built_in = self.built_in.then(actions::built_in).unwrap_or_default();
+        let mut all = self.actions.iter().cloned().chain(built_in);
+        all.find(|action| action.name() == name)
+    }
+
+    /// How long an action may take to say how far its operation is.
+    pub(crate) fn progress_timeout(&self) -> std::time::Duration {
+        self.options.progress_timeout
+    }
+
+    /// The options of a run, with what the request asks for besides.
+    fn options_for(&self, request: &RestoreRequest) -> RestoreOptions {
+        let mut options = self.options.clone();
+        options.relink_owners |= request.relinks_owners();
+        options
+    }
+
     /// The cluster that is restored into.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -175,7 +210,7 @@ impl RestoreEngine {
         archive: R,
     ) -> Result<(RestorePlan, ArchiveIndex, Spool), Error> {
         request.check_modifiers()?;
-        let (selectors, options) = (request.selectors().clone(), self.options.clone());
+        let (selectors, options) = (request.selectors().clone(), self.options_for(request));
         let read =
             tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
         let (mut index, spool) = read.await.map_err(|_| Error::Internal {
@@ -192,7 +227,7 @@ impl RestoreEngine {
         Ok((plan, index, spool))
     }
 
-    /// Restores an archive.
+    /// Restores an archive, and waits for the hooks of its pods.
     ///
     /// The archive is read on a blocking thread; bytes that come asynchronously go through
     /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. Dropping the
@@ -206,15 +241,52 @@ impl RestoreEngine {
         archive: R,
         run: RestoreRun,
     ) -> Result<RestoreResult, Error> {
+        let (progress, cancel) = (Arc::clone(&run.progress), run.cancel.clone());
+        let (mut result, hooks) = self.start(request, archive, run).await?;
+        let pods: usize = hooks.waiting().into_values().sum();
+        if pods > 0 {
+            tracing::info!(pods, "waiting for hooks of restored pods");
+            progress.waiting(&format!("hooks of {pods} restored pods to end"));
+        }
+        tokio::select! {
+            biased;
+            () = hooks.ended() => {}
+            () = cancel.cancelled() => hooks.give_up("the restore was cancelled"),
+        }
+        result.cancelled |= cancel.is_cancelled();
+        result.take_hooks(&hooks);
+        Ok(result)
+    }
+
+    /// As [`RestoreEngine::run`], but that hooks are not waited for: the result holds what is known of them by now, and
+    /// they go on for as long as the second part is held.
+    ///
+    /// # Errors
+    /// As [`RestoreEngine::run`].
+    pub async fn start<R: Read + Send + 'static>(
+        &self,
+        request: &RestoreRequest,
+        archive: R,
+        run: RestoreRun,
+    ) -> Result<(RestoreResult, RunningHooks), Error> {
         let (mut plan, index, spool) = self.plan(request, archive).await?;
         let is_empty = index.is_empty();
+        let hooks = RunningHooks::new(
+            self.cluster.clone(),
+            request.restore(),
+            request.exec_hooks().clone(),
+            &self.options,
+            &run,
+        );
         let parts = Parts {
             cluster: self.cluster.clone(),
             request: request.clone(),
             index,
             spool,
-            options: self.options.clone(),
+            options: self.options_for(request),
+            restorers: self.restorers.clone(),
             run,
+            hooks: hooks.clone(),
         };
         let run = Arc::new(Run::new(parts, &mut plan));
         if is_empty {
@@ -224,15 +296,17 @@ impl RestoreEngine {
             ));
         }
         let versions = request.wished_versions().warnings();
-        for warning in request.action_config().warnings.iter().chain(versions) {
+        let warnings = request.action_config().warnings.iter().chain(versions);
+        for warning in warnings.chain(request.exec_hooks().notes()) {
             run.record(Record::run(Severity::Warning, warning));
         }
         apply(&run, &plan, &self.actions_for(request)).await?;
         // Tasks are over; none of them holds the run any more.
-        Arc::into_inner(run)
-            .map(Run::into_result)
-            .ok_or(Error::Internal {
-                what: "the restore",
-            })
+        let run = Arc::into_inner(run).ok_or(Error::Internal {
+            what: "the restore",
+        })?;
+        let mut result = run.into_result();
+        result.take_hooks(&hooks);
+        Ok((result, hooks))
     }
 }

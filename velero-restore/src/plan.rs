@@ -10,6 +10,7 @@ use crate::filters::{Filters, is_never_restored};
 use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
 use crate::request::RestoreRequest;
 use crate::unmatched;
+use crate::unserved;
 use crate::validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
@@ -99,7 +100,9 @@ impl Planner<'_> {
         }
         if is_csi_snapshot(item.resource) {
             let message = "snapshots of CSI drivers are not restored by this version";
-            self.note(Severity::Warning, item, message);
+            if self.request.restores_volumes() {
+                self.note(Severity::Warning, item, message);
+            }
             return Some(ExclusionReason::NeverRestored);
         }
         finished(item)
@@ -202,16 +205,7 @@ impl Planner<'_> {
                 if served.by_kind(item.api_version, item.kind).is_some() {
                     return true;
                 }
-                let message = match served.get(resource) {
-                    Some(other) => format!(
-                        "the cluster serves {resource} as {}, not as {}",
-                        other.api_version(),
-                        item.api_version
-                    ),
-                    None => format!(
-                        "the cluster does not serve {resource}, and no definition of it is restored"
-                    ),
-                };
+                let message = unserved::message(&item, served);
                 self.note(Severity::Error, &item, &message);
                 *self.out.unserved.entry(resource.clone()).or_default() += 1;
                 false

@@ -1,11 +1,11 @@
 //! What a restore is asked to do, checked once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::artifact::VolumeInfo;
 use velero_core::filter::IncludesExcludes;
+use velero_core::hook::RestoreHookRules;
 use velero_core::modifier::ResourceModifiers;
 use velero_core::names::{DEFAULT_NAMESPACE, valid_label_name};
 use velero_core::{Catalog, SelectorSet};
@@ -13,18 +13,19 @@ use velero_core::{Catalog, SelectorSet};
 use crate::actions::{ActionConfig, InitRestoreHook};
 use crate::filters::Filters;
 use crate::validate::{label_faults, modifier_config_map, selectors_of, switch_of, validate};
-use crate::{Error, Priorities, VersionPriorities};
+use crate::volumes::{BackupVolumes, Known};
+use crate::{Error, ExistingPolicy, Priorities, RELINK_OWNERS, VersionPriorities};
 
 /// A [`Restore`] whose spec has been checked, and what else a run needs to know.
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {
     restore: Arc<Restore>,
     selectors: SelectorSet,
-    volumes: HashMap<String, VolumeInfo>,
-    pod_files: HashMap<(String, String), String>,
+    volumes: Arc<Known>,
     priorities: Priorities,
     action_config: ActionConfig,
     init_hooks: InitRestoreHook,
+    exec_hooks: RestoreHookRules,
     wished_versions: VersionPriorities,
     modifiers: Option<Arc<ResourceModifiers>>,
     backup_label: String,
@@ -41,17 +42,19 @@ impl RestoreRequest {
         messages.extend(label_faults(&restore));
         let selectors = selectors_of(&restore.spec);
         let init_hooks = InitRestoreHook::compile(&restore.spec.hooks);
-        let (Ok(selectors), Ok(init_hooks), true) = (selectors, init_hooks, messages.is_empty())
+        let exec_hooks = RestoreHookRules::compile(&restore.spec.hooks);
+        let (Ok(selectors), Ok(init_hooks), Ok(exec_hooks), true) =
+            (selectors, init_hooks, exec_hooks, messages.is_empty())
         else {
             return Err(Error::Invalid { messages });
         };
         Ok(Self {
             selectors,
-            volumes: HashMap::new(),
-            pod_files: HashMap::new(),
+            volumes: Arc::default(),
             priorities: Priorities::default(),
             action_config: ActionConfig::default(),
             init_hooks,
+            exec_hooks,
             wished_versions: VersionPriorities::default(),
             modifiers: None,
             backup_label: valid_label_name(&restore.spec.backup_name),
@@ -62,25 +65,17 @@ impl RestoreRequest {
 
     /// Says how the backup's volumes were backed up: the content of `<backup>-volumeinfo.json.gz`.
     #[must_use]
-    pub fn volume_infos(mut self, infos: impl IntoIterator<Item = VolumeInfo>) -> Self {
-        for info in infos {
-            if !info.pv_name.is_empty() {
-                self.volumes.insert(info.pv_name.clone(), info);
-            } else if !info.backup_method.is_empty() {
-                let text = |field: &str| {
-                    let found = info
-                        .other
-                        .get("pvbInfo")
-                        .and_then(|pvb| pvb.get(field))
-                        .and_then(serde_json::Value::as_str);
-                    found.unwrap_or_default().to_owned()
-                };
-                self.pod_files.insert(
-                    (text("podNamespace"), text("podName")),
-                    info.backup_method.clone(),
-                );
-            }
-        }
+    pub fn volume_infos(self, infos: impl IntoIterator<Item = VolumeInfo>) -> Self {
+        self.volumes(BackupVolumes {
+            infos: infos.into_iter().collect(),
+            ..BackupVolumes::default()
+        })
+    }
+
+    /// Says what else the backup tells of its volumes. What is given twice counts once.
+    #[must_use]
+    pub fn volumes(mut self, volumes: BackupVolumes) -> Self {
+        Arc::make_mut(&mut self.volumes).add(volumes);
         self
     }
 
@@ -164,12 +159,12 @@ impl RestoreRequest {
 
     /// How a volume was backed up, by the name of its PersistentVolume.
     pub fn volume_info(&self, volume: &str) -> Option<&VolumeInfo> {
-        self.volumes.get(volume)
+        self.volumes.info(volume)
     }
 
-    /// Pods, by namespace and name in the archive, with volumes that were backed up but belong to no claim.
-    pub(crate) fn pod_files(&self) -> HashMap<(String, String), String> {
-        self.pod_files.clone()
+    /// What is known of the volumes of the backup.
+    pub(crate) fn known_volumes(&self) -> &Known {
+        &self.volumes
     }
 
     pub(crate) fn spec(&self) -> &RestoreSpec {
@@ -204,6 +199,10 @@ impl RestoreRequest {
         &self.init_hooks
     }
 
+    pub(crate) fn exec_hooks(&self) -> &RestoreHookRules {
+        &self.exec_hooks
+    }
+
     pub(crate) fn wished_versions(&self) -> &VersionPriorities {
         &self.wished_versions
     }
@@ -223,7 +222,17 @@ impl RestoreRequest {
 
     /// Whether objects that are in the cluster and differ become what the backup has.
     pub(crate) fn updates_existing(&self) -> bool {
-        self.spec().existing_resource_policy == "update"
+        ExistingPolicy::of(&self.restore) != ExistingPolicy::Leave
+    }
+
+    /// Whether those of them that cannot be changed are deleted and created anew.
+    pub(crate) fn recreates_existing(&self) -> bool {
+        ExistingPolicy::of(&self.restore) == ExistingPolicy::Recreate
+    }
+
+    /// Whether objects get the owners again that they had.
+    pub(crate) fn relinks_owners(&self) -> bool {
+        switch_of(&self.restore, RELINK_OWNERS) == Some("true")
     }
 
     /// The namespace of the Restore, and of Velero.
@@ -344,8 +353,8 @@ mod tests {
             (
                 json!({"backupName": "b",
                     "uploaderConfig": {"writeSparseFiles": true, "parallelFilesDownload": 2},
-                    "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": ["x"]}}]}]}}),
-                &["an exec hook", "writeSparseFiles", "parallelFilesDownload"],
+                    "hooks": {"resources": [{"name": "h", "postHooks": [{"exec": {"command": []}}, {"exec": {"command": ["x"]}}]}]}}),
+                &["hooks.resources[0].postHooks[0].exec.command: it is empty"],
             ),
         ] {
             let faults = validate(&restore(spec.clone()));

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use velero_core::api::RestorePhase;
+use velero_core::api::{HookStatus, RestorePhase};
+use velero_core::artifact::RestoreItemOperation;
 use velero_core::plan::ExclusionReason;
 use velero_core::result::{Record, ResourceList, Severity, count};
 use velero_core::{GroupResource, ResourceIdentifier};
+
+use crate::RunningHooks;
+use crate::operations::phase_after_items;
 
 /// What happened to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +71,20 @@ impl Counts {
     }
 }
 
+/// What became of owner references, where objects get their owners again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OwnerCounts {
+    /// References that objects were created with.
+    pub linked: u64,
+    /// Objects that a patch has linked after their creation, because an owner came later.
+    pub linked_later: u64,
+    /// References that controllers of Kubernetes set by themselves.
+    pub left: u64,
+    /// References that were left out because their owner is not there.
+    pub dropped: u64,
+}
+
 /// What came of a restore.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -81,6 +99,12 @@ pub struct RestoreResult {
     pub excluded: BTreeMap<(GroupResource, ExclusionReason), u64>,
     /// Claims that this restore created, in the target namespaces.
     pub created_claims: Vec<ResourceIdentifier>,
+    /// What actions have started and left running, in the order it was started.
+    pub operations: Vec<RestoreItemOperation>,
+    /// How many commands of hooks there are in restored pods, and how many of them have failed.
+    pub hooks: HookStatus,
+    /// What became of owner references; nothing unless they were asked for.
+    pub owners: OwnerCounts,
     /// Whether the run was cancelled before its end.
     pub cancelled: bool,
 }
@@ -96,15 +120,19 @@ impl RestoreResult {
         count(&self.records, Severity::Error)
     }
 
-    /// The phase that a restore ends in which waits for nothing more: `Failed` when cancelled, `PartiallyFailed` with
-    /// errors, else `Completed`.
+    /// Takes in what is known of hooks by now.
+    pub fn take_hooks(&mut self, hooks: &RunningHooks) {
+        self.hooks = hooks.counts();
+        self.records.extend(hooks.take_records());
+    }
+
+    /// The phase of a restore whose hooks have ended: `Failed` when cancelled, a waiting one with operations that have not
+    /// ended, `PartiallyFailed` with errors, else `Completed`.
     pub fn phase(&self) -> RestorePhase {
         if self.cancelled {
             RestorePhase::Failed
-        } else if self.errors() > 0 {
-            RestorePhase::PartiallyFailed
         } else {
-            RestorePhase::Completed
+            phase_after_items(&self.operations, 0, self.errors() > 0)
         }
     }
 }

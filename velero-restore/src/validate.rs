@@ -3,11 +3,13 @@
 use velero_core::SelectorSet;
 use velero_core::api::{Restore, RestoreSpec};
 use velero_core::filter::{validate_lists, validate_namespace_lists};
+use velero_core::hook::RestoreHookRules;
 use velero_core::modifier::CONFIG_MAP_KIND;
 use velero_core::names::{is_namespace_name, valid_label_name};
 
 use crate::actions::InitRestoreHook;
 use crate::filters::NEVER_RESTORED;
+use crate::policy::{RELINK_OWNERS, policy_faults};
 
 /// Annotation of a Restore that says `false` where custom resources are not to bring a definition that filters leave out.
 pub const BRING_DEFINITIONS: &str = "x.velero.io/bring-definitions";
@@ -48,21 +50,23 @@ pub fn validate(restore: &Restore) -> Vec<String> {
         faults.push(format!("backupName is empty: {what}"));
     }
     faults.extend(mapping_faults(spec));
+    let init = InitRestoreHook::compile(&spec.hooks).err();
+    let exec = RestoreHookRules::compile(&spec.hooks).err();
+    for fault in init.into_iter().chain(exec).flatten() {
+        // Both look at the selectors.
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
     match spec.existing_resource_policy.as_str() {
         "" | "none" | "update" => {}
         other => faults.push(format!(
             "existingResourcePolicy {other:?} is not known; \"none\" and \"update\" are"
         )),
     }
-    faults.extend(
-        InitRestoreHook::compile(&spec.hooks)
-            .err()
-            .into_iter()
-            .flatten(),
-    );
     faults.extend(modifier_faults(spec));
     faults.extend(switch_faults(restore));
-    faults.extend(unhandled_fields(spec));
+    faults.extend(policy_faults(restore));
     faults
 }
 
@@ -85,7 +89,7 @@ fn mapping_faults(spec: &RestoreSpec) -> Vec<String> {
 
 fn switch_faults(restore: &Restore) -> Vec<String> {
     let mut faults = Vec::new();
-    for switch in [BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS] {
+    for switch in [BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, RELINK_OWNERS] {
         if let Some(value) = switch_of(restore, switch).filter(|v| !["true", "false"].contains(v)) {
             faults.push(format!(
                 "annotation {switch}: {value:?} is neither \"true\" nor \"false\""
@@ -151,30 +155,6 @@ fn is_label_value(value: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         && edge(value.chars().next())
         && edge(value.chars().next_back())
-}
-
-fn unhandled(what: &str, instead: &str) -> String {
-    format!("{what} is not handled by this version; {instead}")
-}
-
-fn unhandled_fields(spec: &RestoreSpec) -> Vec<String> {
-    let mut faults = Vec::new();
-    let mut hooks = spec.hooks.resources.iter().flat_map(|r| &r.post_hooks);
-    if hooks.any(|hook| hook.exec.is_some()) {
-        faults.push(unhandled("an exec hook", "leave such hooks out"));
-    }
-    if let Some(uploader) = &spec.uploader_config {
-        if uploader.write_sparse_files == Some(true) {
-            faults.push(unhandled("uploaderConfig.writeSparseFiles", "leave it out"));
-        }
-        if uploader.parallel_files_download > 0 {
-            faults.push(unhandled(
-                "uploaderConfig.parallelFilesDownload",
-                "leave it out",
-            ));
-        }
-    }
-    faults
 }
 
 pub(crate) fn selectors_of(spec: &RestoreSpec) -> Result<SelectorSet, velero_core::Error> {

@@ -6,6 +6,7 @@ use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
 use velero_core::result::{Severity, chain};
 use velero_core::{ApiResource, ItemTree, RawItem};
 
+use super::existing::After;
 use super::item::{RESTORE_LABELS, Work};
 use super::run::Run;
 use super::status::{StatusWrite, wants_status};
@@ -18,9 +19,19 @@ const PATCH_TRIES: usize = 5;
 const GONE: &str = "was deleted before its managed fields were set";
 
 /// What is to be done about an object once it is created.
-struct Rest {
+pub(super) struct Rest {
     ownership: Ownership,
     status: Option<StatusWrite>,
+}
+
+impl Rest {
+    /// In whose name the object is created.
+    pub(super) fn manager(&self) -> &str {
+        match &self.ownership {
+            Ownership::Create(manager) => manager,
+            Ownership::CreateThenPatch(_) => ownership::OWN_MANAGER,
+        }
+    }
 }
 
 impl Run {
@@ -34,29 +45,44 @@ impl Run {
                 item.kind()
             ));
         };
-        if is_default_account(&item)
+        let listed = self.bulk.take(work.item.id, &item);
+        if listed.is_none()
+            && is_default_account(&item)
             && let Some(live) = self.await_default_account(work, resource).await
         {
-            return self.existing(work, resource, &item, live, None).await;
+            self.bulk.met(work.item.resource);
+            // Accounts are merged, whatever the policy.
+            self.existing(work, resource, &item, live, None).await;
+            return;
         }
         let rest = rest_of(work, resource, &mut item);
-        let manager = match &rest.ownership {
-            Ownership::Create(manager) => manager.as_str(),
-            Ownership::CreateThenPatch(_) => crate::ownership::OWN_MANAGER,
-        };
-        let options = WriteOptions::default().field_manager(manager);
+        if let Some(live) = listed {
+            match self.existing(work, resource, &item, live, None).await {
+                After::Done => return,
+                After::Replace(live, is_valid) => {
+                    return self
+                        .replace(work, resource, &item, live, rest, is_valid)
+                        .await;
+                }
+                After::Gone => work.exists = false,
+            }
+        }
+        let options = WriteOptions::default().field_manager(rest.manager());
         let body = json_of(&item);
         match self
             .cluster
             .create(resource, work.namespace, item.name(), body, &options)
             .await
         {
-            Ok(live) => self.created(work, resource, live, rest).await,
+            Ok(live) => {
+                self.bulk.missed(work.item.resource);
+                self.created(work, resource, live, rest).await;
+            }
             Err(error) => self.not_created(work, resource, &item, rest, error).await,
         }
     }
 
-    async fn created(
+    pub(super) async fn created(
         &self,
         work: &mut Work<'_>,
         resource: &ApiResource,
@@ -64,6 +90,11 @@ impl Run {
         rest: Rest,
     ) {
         work.set(ItemAction::Created);
+        if work.item.resource.is("", "pods") {
+            self.hooks.pod_created(&live);
+        }
+        self.note_owner(work.item.id, &live);
+        self.note_late(work, &live);
         if live.head().name != work.item.name {
             work.name = Some(live.head().name.clone());
         }
@@ -98,6 +129,12 @@ impl Run {
         ) {
             return work.fail(chain(&error));
         }
+        if error.kind() == ErrorKind::AlreadyExists {
+            self.bulk.met(work.item.resource);
+        }
+        if self.waits_for_webhook(work, &error) {
+            return;
+        }
         // Whatever the API server complains about: an object that is there is not created again.
         let live = match self
             .cluster
@@ -124,8 +161,13 @@ impl Run {
             // The first try was carried out, only its answer was lost.
             return self.created(work, resource, live, rest).await;
         }
-        self.existing(work, resource, wanted, live, Some(error))
+        let after = self
+            .existing(work, resource, wanted, live, Some(error))
             .await;
+        if let After::Replace(live, is_valid) = after {
+            self.replace(work, resource, wanted, live, rest, is_valid)
+                .await;
+        }
     }
 
     async fn patch_managed_fields(

@@ -1,21 +1,36 @@
 //! Objects that are in the cluster already.
 
 use serde_json::Value;
-use velero_cluster::{PatchKind, WriteOptions};
+use velero_cluster::{ErrorKind, PatchKind, WriteOptions};
 use velero_core::result::chain;
 use velero_core::{ApiResource, ItemTree, RawItem};
 
-use super::create::is_default_account;
 use super::item::Work;
+use super::replace::never_replaced;
 use super::run::Run;
-use crate::compare::{belongs_to_velero, is_made_by_clusters, same};
+use crate::compare::{belongs_to_velero, same};
 use crate::merge_account::merge_patch;
+use crate::provided::{PROVIDED, Provided, is_provided, provided};
 use crate::reset::set_namespace;
 use crate::result::ItemAction;
 use crate::update_patch::{label_patch, update_patch};
 
 /// Why an equal object is skipped.
 const UNCHANGED: &str = "it is in the cluster, as it is in the backup";
+/// Why an object is left as it is.
+const DIFFERS: &str = "not restored: the object in the cluster differs from the one in the backup";
+
+/// What is left to be done about an item whose object is in the cluster.
+#[derive(Debug)]
+pub(super) enum After {
+    /// Nothing.
+    Done,
+    /// The object cannot be changed: it is to be deleted and created anew. Whether the API server has said that it would
+    /// take the new one.
+    Replace(RawItem, bool),
+    /// The object has gone since a list has shown it.
+    Gone,
+}
 
 impl Run {
     /// Deals with an object of the cluster that an item comes to. `refused` is why it could not be created, where that
@@ -25,84 +40,117 @@ impl Run {
         work: &mut Work<'_>,
         resource: &ApiResource,
         wanted: &ItemTree,
-        live: RawItem,
+        raw: RawItem,
         refused: Option<velero_cluster::Error>,
-    ) {
+    ) -> After {
         work.exists = true;
-        let live = match live.tree() {
+        let live = match raw.tree() {
             Ok(live) => live,
             Err(error) => {
-                return work.fail(format!(
+                work.fail(format!(
                     "is in the cluster and cannot be compared: {}",
                     chain(&error)
                 ));
+                return After::Done;
             }
         };
         if live.at("/metadata/deletionTimestamp").is_some() {
             work.exists = false;
-            return work.leave("not restored: the object in the cluster is being deleted");
+            if !work.waits_for_going() {
+                work.leave("not restored: the object in the cluster is being deleted");
+            }
+            return After::Done;
         }
+        self.note_owner(work.item.id, &raw);
+        self.note_dependent(work, &live);
         // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
         let as_it_was = |work: &mut Work<'_>| !work.remade && Self::same_as_backed_up(work, &live);
         if same(&live, wanted) || as_it_was(work) {
             work.keep(UNCHANGED);
-            return self.relabel(work, resource, &live, wanted).await;
+            self.relabel(work, resource, &live, wanted).await;
+            return After::Done;
         }
-        if is_made_by_clusters(&live) {
-            return work.keep("it is in the cluster, which makes its own");
+        match provided(&live, wanted) {
+            Provided::Same => {
+                work.keep(PROVIDED);
+                return After::Done;
+            }
+            Provided::Changed => {
+                work.leave(format!("{DIFFERS}; the cluster provides it, and no restore changes it"));
+                return After::Done;
+            }
+            Provided::Account | Provided::No => {}
         }
         if live.api_version() == "v1" && live.kind() == "ServiceAccount" {
-            return self.merge_account(work, resource, &live, wanted).await;
+            self.merge_account(work, resource, &live, wanted).await;
+            return After::Done;
         }
-        let because = match refused.filter(|e| e.kind() != velero_cluster::ErrorKind::AlreadyExists)
-        {
-            Some(error) => format!(" (creating it was refused: {})", chain(&error)),
-            None => String::new(),
-        };
         if self.request.updates_existing() {
-            return self.update(work, resource, &live, wanted, &because).await;
+            return self
+                .update(work, resource, raw, &live, wanted, refused)
+                .await;
         }
-        work.leave(format!(
-            "not restored: the object in the cluster differs from the one in the backup{because}"
-        ));
+        work.leave(format!("{DIFFERS}{}", because(refused.as_ref())));
+        After::Done
     }
 
-    /// Makes an object of the cluster what the backup has, as the policy `update` asks for.
+    /// Makes an object of the cluster what the backup has, as the policies `update` and `recreate` ask for.
     async fn update(
         &self,
         work: &mut Work<'_>,
         resource: &ApiResource,
+        raw: RawItem,
         live: &ItemTree,
         wanted: &ItemTree,
-        because: &str,
-    ) {
+        refused: Option<velero_cluster::Error>,
+    ) -> After {
         if belongs_to_velero(live, self.request.own_namespace()) {
-            return work.leave(
+            work.leave(
                 "not updated: it differs from the one in the backup, and belongs to Velero itself",
             );
+            return After::Done;
         }
         if let Some(claim) = holder(live, wanted) {
-            return work.leave(format!(
+            work.leave(format!(
                 "not updated: the volume in the cluster is bound to another claim, {claim}"
             ));
+            return After::Done;
         }
         let archived = work.archived();
         let owners = archived
             .as_deref()
             .map_or(&[][..], |a| a.array_at("/metadata/managedFields"));
         let Some(patch) = update_patch(live, wanted, owners) else {
-            return work.set(ItemAction::Updated);
+            work.set(ItemAction::Updated);
+            return After::Done;
         };
-        match self.merge_into(work, resource, live, &patch).await {
-            Ok(()) => work.set(ItemAction::Updated),
-            Err(error) => {
-                work.leave(format!(
-                    "cannot be updated to what the backup has: {}{because}",
-                    chain(&error)
-                ));
-                self.relabel(work, resource, live, wanted).await;
+        let error = match self.merge_into(work, resource, live, &patch).await {
+            Ok(()) => {
+                work.set(ItemAction::Updated);
+                return After::Done;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && refused.is_none() => {
+                return After::Gone;
+            }
+            Err(error) => error,
+        };
+        let mut why = because(refused.as_ref());
+        let is_valid = refused.map(|e| e.kind() == ErrorKind::AlreadyExists);
+        if self.request.recreates_existing()
+            && error.kind() == ErrorKind::Invalid
+            && is_valid != Some(false)
+        {
+            match never_replaced(live) {
+                None => return After::Replace(raw, is_valid == Some(true)),
+                Some(reason) => why = format!("; it is not created anew, as {reason}"),
             }
         }
+        work.leave(format!(
+            "cannot be updated to what the backup has: {}{why}",
+            chain(&error)
+        ));
+        self.relabel(work, resource, live, wanted).await;
+        After::Done
     }
 
     /// Writes the labels of this restore on an object that stays as it is otherwise, where the policy is `update`.
@@ -114,8 +162,7 @@ impl Run {
         wanted: &ItemTree,
     ) {
         if !self.request.updates_existing()
-            || is_made_by_clusters(live)
-            || is_default_account(live)
+            || is_provided(live)
             || belongs_to_velero(live, self.request.own_namespace())
         {
             return;
@@ -187,6 +234,14 @@ impl Run {
                 self.relabel(work, resource, live, wanted).await;
             }
         }
+    }
+}
+
+/// Why an object could not be created, where that says more than that there is one.
+fn because(refused: Option<&velero_cluster::Error>) -> String {
+    match refused.filter(|error| error.kind() != ErrorKind::AlreadyExists) {
+        Some(error) => format!(" (creating it was refused: {})", chain(error)),
+        None => String::new(),
     }
 }
 

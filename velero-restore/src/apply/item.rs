@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use velero_core::ItemTree;
 use velero_core::plan::ItemId;
 use velero_core::result::{Record, Severity, chain};
-use velero_core::{GroupResource, ItemTree};
 
+use super::later::Delay;
 use super::run::{Run, Stage};
 use super::states::{Claim, Ticket};
 use crate::index::{IndexedItem, is_crd};
+use crate::provided::{PROVIDED, is_of_its_cluster};
 use crate::reset::{label, reset, set_namespace};
 use crate::result::ItemAction;
-use crate::volumes::{VolumeFate, fate, prepare_claim, prepare_volume};
 
 /// How an item came out, for those who asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +24,8 @@ pub(super) struct ItemEnd {
     pub(super) exists: bool,
     /// Whether there were records about it or about items it asked for.
     pub(super) records: bool,
+    /// Whether nothing has come of it yet, as it is taken up once more later.
+    pub(super) put_off: bool,
 }
 
 /// What is being worked on: records about it, and what has become of it.
@@ -38,6 +41,8 @@ pub(super) struct Work<'a> {
     archived: Option<Arc<ItemTree>>,
     /// Whether it is to be another than it was, beyond what its old cluster gave it.
     pub(super) remade: bool,
+    /// How many owners it is created with, where others come later.
+    pub(super) late_owners: Option<usize>,
     /// The status that the archive has.
     pub(super) status: Option<Value>,
     pub(super) action: Option<ItemAction>,
@@ -47,6 +52,7 @@ pub(super) struct Work<'a> {
     pub(super) name: Option<String>,
     pub(super) exists: bool,
     pub(super) records: bool,
+    pub(super) delay: Delay,
     /// Whether the object of the cluster differs and was left as it was.
     left: bool,
     errors: bool,
@@ -115,6 +121,7 @@ impl Work<'_> {
         ItemEnd {
             exists: self.exists,
             records: self.records,
+            put_off: false,
         }
     }
 
@@ -143,7 +150,13 @@ impl Run {
         id: ItemId,
         bytes: Bytes,
     ) {
-        self.restore(stage, id, Some(bytes), true).await;
+        let may_put_off = self.later.is_open();
+        let end = self
+            .restore(stage, id, Some(bytes), true, may_put_off)
+            .await;
+        if end.put_off {
+            self.later.add(id);
+        }
     }
 
     /// Restores an item unless somebody has done so or is at it; waits for the latter.
@@ -153,23 +166,31 @@ impl Run {
         id: ItemId,
         bytes: Option<Bytes>,
         planned: bool,
+        may_put_off: bool,
     ) -> Pin<Box<dyn Future<Output = ItemEnd> + Send + 'a>> {
+        let done = |exists| ItemEnd {
+            exists,
+            ..ItemEnd::default()
+        };
         Box::pin(async move {
-            match self.states.claim(id) {
-                Claim::Done(exists) => {
-                    if planned {
-                        self.finish_item(true, None);
+            loop {
+                match self.states.claim(id) {
+                    Claim::Done(exists) => {
+                        if planned {
+                            self.finish_item(true, None);
+                        }
+                        return done(exists);
                     }
-                    ItemEnd {
-                        exists,
-                        records: false,
+                    Claim::Running => {
+                        if let Some(exists) = self.states.finished(id).await {
+                            return done(exists);
+                        }
+                    }
+                    Claim::Mine(mut ticket) => {
+                        ticket.may_put_off = may_put_off;
+                        return self.restore_mine(stage, id, bytes, planned, ticket).await;
                     }
                 }
-                Claim::Running => ItemEnd {
-                    exists: self.states.finished(id).await,
-                    records: false,
-                },
-                Claim::Mine(ticket) => self.restore_mine(stage, id, bytes, planned, ticket).await,
             }
         })
     }
@@ -203,12 +224,14 @@ impl Run {
             bytes: Bytes::new(),
             archived: None,
             remade: false,
+            late_owners: None,
             status: None,
             action: None,
             skipped: "nothing is left to be done",
             name: None,
             exists: false,
             records: false,
+            delay: Delay::new(ticket.may_put_off),
             left: false,
             errors: false,
         };
@@ -218,6 +241,14 @@ impl Run {
                 self.restore_tree(stage, &mut work, tree).await;
             }
             Err(message) => work.fail(message),
+        }
+        if work.delay.is() {
+            ticket.give_back();
+            return ItemEnd {
+                records: work.records,
+                put_off: true,
+                ..ItemEnd::default()
+            };
         }
         if work.exists {
             ticket.set_exists();
@@ -247,7 +278,17 @@ impl Run {
         ticket: &mut Ticket<'_>,
     ) -> ItemEnd {
         let target = self.request.target_namespace(item.name);
-        let ensured = self.ensure_namespace(stage, target, item.name).await;
+        let ensured = match ticket.may_put_off {
+            true => self.try_namespace(stage, target, item.name).await,
+            false => Some(self.ensure_namespace(stage, target, item.name).await),
+        };
+        let Some(ensured) = ensured else {
+            ticket.give_back();
+            return ItemEnd {
+                put_off: true,
+                ..ItemEnd::default()
+            };
+        };
         if planned {
             self.finish_item(true, None);
         }
@@ -256,7 +297,7 @@ impl Run {
                 ticket.set_exists();
                 ItemEnd {
                     exists: true,
-                    records: false,
+                    ..ItemEnd::default()
                 }
             }
             Err(message) => {
@@ -268,8 +309,8 @@ impl Run {
                     message,
                 ));
                 ItemEnd {
-                    exists: false,
                     records: true,
+                    ..ItemEnd::default()
                 }
             }
         }
@@ -281,31 +322,30 @@ impl Run {
         work: &mut Work<'_>,
         mut item: ItemTree,
     ) {
-        if !work.namespace.is_empty()
-            && let Err(message) = self
-                .ensure_namespace(stage, work.namespace, work.item.namespace)
-                .await
-        {
-            return work.fail(message);
+        if !work.enter_namespace(self, stage).await {
+            return;
         }
-        if is_made_in_every_namespace(&work.item) {
-            return work.skip("every cluster makes its own");
-        }
-        let is_volume = work.item.resource.is("", "persistentvolumes");
-        if is_volume && fate(work.item.name, &self.index, &self.request).is_provisioned() {
-            return work.skip("its claim gets a new volume");
+        if is_of_its_cluster(&item) {
+            return work.skip(PROVIDED);
         }
         work.status = item.remove("", "status").filter(|status| !status.is_null());
+        let owners = match self.options.relink_owners {
+            true => item.array_at("/metadata/ownerReferences").to_vec(),
+            false => Vec::new(),
+        };
         if reset(&mut item).is_none() {
             return work.fail("cannot be restored: it has no metadata");
         }
-        if is_volume {
-            work.remade = prepare_volume(&mut item, &self.request);
+        if work.item.resource.is("", "persistentvolumes") {
+            item = match self.settle_volume(work, item).await {
+                Some(item) => item,
+                None => return,
+            };
         }
         let Some(mut item) = self.run_actions(stage, work, item).await else {
             return;
         };
-        let lost = self.prepare_claim(work, &mut item);
+        let lost = self.settle_claim(work, &mut item);
         self.modify(work, &mut item);
         set_namespace(&mut item, work.namespace);
         label(
@@ -313,7 +353,10 @@ impl Run {
             self.request.backup_label(),
             self.request.restore_label(),
         );
-        self.write(work, item).await;
+        if !owners.is_empty() {
+            self.link_owners(work, &mut item, &owners).await;
+        }
+        self.write_when_gone(work, item).await;
         if work.action == Some(ItemAction::Created) {
             self.record_lost_data(work, lost);
         }
@@ -321,43 +364,6 @@ impl Run {
             self.await_definition(work).await;
         }
     }
-
-    /// Frees a claim of its binding; gives the method of the backup that has data which does not come back.
-    fn prepare_claim(&self, work: &mut Work<'_>, item: &mut ItemTree) -> Option<String> {
-        if !work.item.resource.is("", "persistentvolumeclaims") {
-            return None;
-        }
-        let volume = work
-            .archived()
-            .map(|archived| archived.str_at("/spec/volumeName").to_owned())
-            .unwrap_or_default();
-        if volume.is_empty() {
-            return None;
-        }
-        let fate = fate(&volume, &self.index, &self.request);
-        prepare_claim(item, &fate);
-        match fate {
-            VolumeFate::DataLost(method) => Some(method),
-            _ => None,
-        }
-    }
-
-    fn record_lost_data(&self, work: &mut Work<'_>, lost: Option<String>) {
-        if let Some(method) = lost {
-            work.fail(format!("the claim was created without its data: it was backed up by {method}, which this version cannot restore"));
-        }
-        if work.item.resource.is("", "pods") && self.request.restores_volumes() {
-            let key = (work.item.namespace.to_owned(), work.item.name.to_owned());
-            if let Some(method) = self.pod_files.get(&key) {
-                work.fail(format!("volumes of the pod have lost their data: it was backed up by {method}, which this version cannot restore"));
-            }
-        }
-    }
-}
-
-/// Kubernetes puts this into each namespace, with the cluster's own content.
-fn is_made_in_every_namespace(item: &IndexedItem<'_>) -> bool {
-    *item.resource == GroupResource::core("configmaps") && item.name == "kube-root-ca.crt"
 }
 
 /// The labels that a restore adds.

@@ -1,17 +1,24 @@
 //! Carrying out a plan.
 
+mod bulk;
 mod create;
 mod existing;
+mod going;
 mod item;
+mod later;
 mod modify;
 mod namespaces;
+mod owners;
 mod related;
+mod replace;
 mod run;
 mod run_actions;
 mod states;
 mod status;
+mod volumes;
 mod waits;
 mod waves;
 
 pub(crate) use run::{Parts, Run};
+pub(crate) use volumes::Restorers;
 pub(crate) use waves::apply;

@@ -1,11 +1,13 @@
 //! Namespaces: each is made sure of once in a run.
 
 use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 use velero_cluster::{ErrorKind, WriteOptions};
 use velero_core::result::{Record, chain};
@@ -21,11 +23,29 @@ type Ensured = Result<bool, String>;
 /// The namespaces of a run, by name in the cluster.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    cells: Mutex<HashMap<String, Arc<OnceCell<Ensured>>>>,
+    cells: Mutex<HashMap<String, Arc<Cell>>>,
+}
+
+/// What is known of one namespace.
+#[derive(Debug, Default)]
+struct Cell {
+    ensured: OnceCell<Ensured>,
+    /// Whether it was seen to be deleted, before what came of it is known.
+    going: AtomicBool,
+    noticed: Notify,
+}
+
+impl Cell {
+    /// Notes that the namespace is being deleted; `true` the first time.
+    fn notice(&self) -> bool {
+        let first = !self.going.swap(true, Ordering::AcqRel);
+        self.noticed.notify_waiters();
+        first
+    }
 }
 
 impl Namespaces {
-    fn cell(&self, name: &str) -> Arc<OnceCell<Ensured>> {
+    fn cell(&self, name: &str) -> Arc<Cell> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.get(name) {
             return Arc::clone(cell);
@@ -50,7 +70,7 @@ impl Run {
     ) -> Ensured {
         let cell = self.namespaces.cell(target);
         let source = self.planned.get(target).map_or(source, String::as_str);
-        cell.get_or_init(|| async {
+        let ensure = || async {
             let ensured = self.find_or_create(stage, target, source).await;
             if ensured == Ok(true) {
                 self.finish_item(
@@ -59,9 +79,31 @@ impl Run {
                 );
             }
             ensured
-        })
-        .await
-        .clone()
+        };
+        cell.ensured.get_or_init(ensure).await.clone()
+    }
+
+    /// As [`Run::ensure_namespace`], but does not wait for a namespace that is being deleted: `None` for that one.
+    pub(super) async fn try_namespace(
+        &self,
+        stage: &Stage,
+        target: &str,
+        source: &str,
+    ) -> Option<Ensured> {
+        let cell = self.namespaces.cell(target);
+        if let Some(ensured) = cell.ensured.get() {
+            return Some(ensured.clone());
+        }
+        let mut noticed = pin!(cell.noticed.notified());
+        noticed.as_mut().enable();
+        if cell.going.load(Ordering::Acquire) {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            ensured = self.ensure_namespace(stage, target, source) => Some(ensured),
+            () = noticed => None,
+        }
     }
 
     async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
@@ -117,7 +159,6 @@ impl Run {
         target: &str,
         deadline: Instant,
     ) -> Result<bool, String> {
-        let mut told = false;
         loop {
             let live = self
                 .cluster
@@ -127,14 +168,13 @@ impl Run {
             match live {
                 None => return Ok(false),
                 Some(live) if !is_terminating(&live) => return Ok(true),
-                Some(_) if told => {}
-                Some(_) => {
+                Some(_) if self.namespaces.cell(target).notice() => {
                     let limit = self.options.terminating_timeout.as_secs();
                     self.tell_wait(&format!(
                         "namespace {target} to be gone, which is being deleted, for up to {limit}s"
                     ));
-                    told = true;
                 }
+                Some(_) => {}
             }
             if !self.pause(deadline, self.options.poll_interval).await {
                 return Err(if self.is_cancelled() {

@@ -47,6 +47,9 @@ impl Run {
             if self.restore_one_related(stage, work, item.id).await {
                 existing.push(id.clone());
             }
+            if work.delay.is() {
+                break;
+            }
         }
         existing
     }
@@ -62,8 +65,12 @@ impl Run {
         if !self.states.begin_wait(asking, id) {
             return false;
         }
-        let end = self.restore(stage, id, None, false).await;
+        let may_put_off = work.may_put_off();
+        let end = self.restore(stage, id, None, false, may_put_off).await;
         self.states.end_wait(asking);
+        if end.put_off {
+            work.delay.put_off();
+        }
         work.records |= end.records;
         end.exists
     }

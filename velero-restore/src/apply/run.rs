@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use velero_cluster::{Cluster, Reader};
 use velero_core::action::{BoundSelector, RestoreItemAction};
+use velero_core::artifact::RestoreItemOperation;
 use velero_core::plan::{ExclusionReason, RestorePlan};
 use velero_core::result::Record;
 use velero_core::{
@@ -16,10 +17,15 @@ use velero_core::{
     Timestamp,
 };
 
+use super::bulk::Bulk;
+use super::later::Later;
 use super::modify::Modified;
 use super::namespaces::Namespaces;
+use super::owners::Owners;
 use super::states::States;
+use super::volumes::{Restorers, Volumes};
 use crate::filters::Filters;
+use crate::hooks::RunningHooks;
 use crate::index::{ArchiveIndex, Location, Spool};
 use crate::result::ItemAction;
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
@@ -36,9 +42,12 @@ pub(crate) struct Run {
     pub(super) namespaces: Namespaces,
     pub(super) states: States,
     pub(super) planned: HashMap<String, String>,
-    /// Pods by namespace and name in the archive whose files are backed up without a claim, and by which method.
-    pub(super) pod_files: HashMap<(String, String), String>,
+    pub(super) volumes: Volumes,
+    pub(super) later: Later,
     pub(super) modified: Modified,
+    pub(super) bulk: Bulk,
+    pub(super) owners: Owners,
+    pub(super) hooks: RunningHooks,
     progress: Arc<dyn Progress>,
     total: AtomicU64,
     done: AtomicU64,
@@ -87,7 +96,9 @@ pub(crate) struct Parts {
     pub(crate) index: ArchiveIndex,
     pub(crate) spool: Spool,
     pub(crate) options: RestoreOptions,
+    pub(crate) restorers: Restorers,
     pub(crate) run: RestoreRun,
+    pub(crate) hooks: RunningHooks,
 }
 
 impl Run {
@@ -103,8 +114,12 @@ impl Run {
         log_excluded(&tally.excluded);
         Self {
             states: States::new(parts.index.slots()),
-            pod_files: parts.request.pod_files(),
+            volumes: Volumes::new(parts.restorers),
+            later: Later::default(),
             modified: Modified::new(&parts.request),
+            bulk: Bulk::default(),
+            owners: Owners::default(),
+            hooks: parts.hooks,
             cluster: parts.cluster,
             request: parts.request,
             index: parts.index,
@@ -176,6 +191,12 @@ impl Run {
         self.progress.update(ProgressUpdate { total, done });
     }
 
+    /// Notes what an action has started.
+    pub(super) fn add_operation(&self, operation: RestoreItemOperation) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.operations.push(operation);
+    }
+
     /// Says what is waited for.
     pub(super) fn tell_wait(&self, what: &str) {
         tracing::info!("waiting for {what}");
@@ -204,6 +225,7 @@ impl Run {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         result.cancelled = self.cancel.is_cancelled();
+        result.owners = self.owners.counts();
         result
     }
 

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
-use velero_core::action::{ActionContext, RestoreInput, RestoreItemAction, RestoreOutcome};
+use velero_core::action::{
+    ActionContext, Effects, RestoreInput, RestoreItemAction, RestoreOutcome,
+};
 use velero_core::result::chain;
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
 use super::item::Work;
 use super::run::{Run, Stage};
 use crate::actions::only_resets;
+use crate::operations::begun;
 
 impl Run {
     /// Runs the actions that want to see the item; `None` when it is not to be created.
@@ -38,6 +41,9 @@ impl Run {
                 return None;
             };
             let before = (!only_resets(bound.action.name())).then(|| item.clone());
+            if bound.action.effects() != Effects::None {
+                work.delay.rule_out();
+            }
             let input = RestoreInput { item, archived };
             let outcome = match self.call(stage, &bound.action, input).await {
                 Ok(outcome) => outcome,
@@ -46,6 +52,9 @@ impl Run {
                     return None;
                 }
             };
+            if let Some(id) = &outcome.operation {
+                self.note_operation(work, bound.action.name(), id);
+            }
             if outcome.skip {
                 work.skip("an action leaves it out");
                 return None;
@@ -55,6 +64,9 @@ impl Run {
             let existing = self
                 .restore_related(stage, work, &outcome.additional_items)
                 .await;
+            if work.delay.is() {
+                return None;
+            }
             if outcome.wait_for_additional_items {
                 let limit = outcome
                     .additional_items_timeout
@@ -68,6 +80,27 @@ impl Run {
             }
         }
         Some(item)
+    }
+
+    /// Notes what an action has started; it counts even if the item is not restored, and is not started a second time.
+    fn note_operation(&self, work: &mut Work<'_>, action: &str, id: &str) {
+        if id.is_empty() {
+            return;
+        }
+        work.delay.rule_out();
+        let (namespace, name) = (work.namespace, work.item.name);
+        let resource = work.item.resource.clone();
+        tracing::info!(
+            %resource,
+            namespace,
+            name,
+            action,
+            operation = id,
+            "the action has started an operation"
+        );
+        let item = ResourceIdentifier::namespaced(resource, namespace, name);
+        let (restore, now) = (self.request.restore(), (self.clock)());
+        self.add_operation(begun(restore, action, id, item, now));
     }
 
     /// Calls an action in a task of its own, so that a panic or a hang is an error like any other.
@@ -131,7 +164,7 @@ impl Run {
     }
 
     /// Runs a call as a task with a deadline.
-    async fn guard<T, F>(&self, call: F) -> Result<T, String>
+    pub(super) async fn guard<T, F>(&self, call: F) -> Result<T, String>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, String>> + Send + 'static,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use velero_core::action::RestoreItemAction;
-use velero_core::plan::{RestorePlan, Wave};
+use velero_core::plan::{ItemId, RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, GroupResource};
 
@@ -55,51 +55,87 @@ pub(crate) async fn apply(
     for wave in rest {
         apply_wave(run, &stage, wave, &bytes, permits).await?;
     }
+    run.take_up_later(&stage, plan, (&bytes, permits)).await?;
     while namespaces.join_next().await.is_some() {}
+    run.link_late_owners(&stage).await;
     Ok(())
 }
 
-async fn apply_wave(
+pub(super) async fn apply_wave(
     run: &Arc<Run>,
     stage: &Arc<Stage>,
     wave: &Wave,
     bytes: &Arc<Semaphore>,
     permits: usize,
 ) -> Result<(), Error> {
-    let mut tasks = JoinSet::new();
-    for id in &wave.items {
+    let mut crew = Crew {
+        run,
+        stage,
+        wave,
+        bytes,
+        permits,
+        tasks: JoinSet::new(),
+    };
+    for (at, id) in wave.items.iter().enumerate() {
         if run.is_cancelled() {
             break;
         }
-        while tasks.len() >= run.items_in_flight() {
-            collect(run, wave, tasks.join_next().await);
+        if run.lists_rest(&wave.resource, wave.items.len() - at) {
+            run.apply_listed(&mut crew, &wave.items[at..]).await?;
+            break;
         }
-        while let Some(ended) = tasks.try_join_next() {
-            collect(run, wave, Some(ended));
+        crew.take(*id).await?;
+    }
+    crew.finish().await;
+    Ok(())
+}
+
+/// The items of one wave that are worked on at the same time.
+pub(super) struct Crew<'a> {
+    run: &'a Arc<Run>,
+    pub(super) stage: &'a Arc<Stage>,
+    wave: &'a Wave,
+    bytes: &'a Arc<Semaphore>,
+    permits: usize,
+    tasks: JoinSet<()>,
+}
+
+impl Crew<'_> {
+    /// Takes an item up, as soon as there is room for it.
+    pub(super) async fn take(&mut self, id: ItemId) -> Result<(), Error> {
+        while self.tasks.len() >= self.run.items_in_flight() {
+            collect(self.run, self.wave, self.tasks.join_next().await);
         }
-        let Some(item) = run.index.item(*id) else {
-            continue;
+        while let Some(ended) = self.tasks.try_join_next() {
+            collect(self.run, self.wave, Some(ended));
+        }
+        let Some(item) = self.run.index.item(id) else {
+            return Ok(());
         };
-        let need = u32::try_from(item.location.len().div_ceil(PERMIT_BYTES).clamp(1, permits))
-            .unwrap_or(1);
-        let permit = Arc::clone(bytes)
+        let permits = item.location.len().div_ceil(PERMIT_BYTES);
+        let need = u32::try_from(permits.clamp(1, self.permits)).unwrap_or(1);
+        let permit = Arc::clone(self.bytes)
             .acquire_many_owned(need)
             .await
             .map_err(|_| Error::Internal {
                 what: "the restore",
             })?;
-        let json = run.load(item.location).await?;
-        let (run, stage, id) = (Arc::clone(run), Arc::clone(stage), *id);
+        let json = self.run.load(item.location).await?;
+        let (run, stage) = (Arc::clone(self.run), Arc::clone(self.stage));
         let restored = async move {
             run.restore_planned(&stage, id, json).await;
             drop(permit);
         };
-        tasks.spawn(restored.in_current_span());
+        self.tasks.spawn(restored.in_current_span());
+        Ok(())
     }
-    while let Some(ended) = tasks.join_next().await {
-        collect(run, wave, Some(ended));
+
+    /// Waits until all items that were taken up are done with.
+    pub(super) async fn finish(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            collect(self.run, self.wave, Some(ended));
+        }
     }
-    Ok(())
 }
 
 fn collect(run: &Run, wave: &Wave, ended: Option<Result<(), tokio::task::JoinError>>) {

@@ -1,6 +1,7 @@
 //! What an index remembers of an item's content.
 
 use serde::Deserialize;
+use velero_core::names::annotations;
 use velero_core::{GroupResource, RawItem};
 
 /// Facts about an item, as bits.
@@ -20,6 +21,10 @@ impl Facts {
     pub const DELETING: Self = Self(1 << 4);
     /// A later entry of the archive has the same path.
     pub(crate) const REPLACED: Self = Self(1 << 5);
+    /// A claim whose data is in the snapshot of a CSI driver.
+    pub const CSI_SNAPSHOT: Self = Self(1 << 6);
+    /// A claim whose data was moved into a repository.
+    pub const DATA_UPLOAD: Self = Self(1 << 7);
 
     /// Whether all of `facts` hold.
     pub fn has(self, facts: Self) -> bool {
@@ -65,6 +70,17 @@ pub(crate) fn facts_of(resource: &GroupResource, item: &RawItem, labels_match: b
                     .persistent_volume_reclaim_policy
                     .as_deref()
                     == Some("Delete"),
+            );
+        }
+        ("", "persistentvolumeclaims") => {
+            let told = item.annotations();
+            facts.set(
+                Facts::CSI_SNAPSHOT,
+                told.contains_key(annotations::VOLUME_SNAPSHOT_NAME),
+            );
+            facts.set(
+                Facts::DATA_UPLOAD,
+                told.contains_key(annotations::DATA_UPLOAD_NAME),
             );
         }
         _ => {}
@@ -175,6 +191,16 @@ mod tests {
                 "persistentvolumes",
                 json!({"kind":"PersistentVolume","spec":{"persistentVolumeReclaimPolicy":"Retain"}}),
                 Facts::default(),
+            ),
+            (
+                "persistentvolumeclaims",
+                json!({"kind":"PersistentVolumeClaim","metadata":{"annotations":{"velero.io/volume-snapshot-name":"s"}}}),
+                Facts::CSI_SNAPSHOT,
+            ),
+            (
+                "persistentvolumeclaims",
+                json!({"kind":"PersistentVolumeClaim","metadata":{"annotations":{"velero.io/data-upload-name":"v/d"}}}),
+                Facts::DATA_UPLOAD,
             ),
             (
                 "configmaps",
