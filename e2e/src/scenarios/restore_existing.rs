@@ -109,30 +109,18 @@ async fn make_owned(kubectl: &Kubectl) -> Result<()> {
     all.extend((0..MANY).map(|n| map(&format!("many-{n}"), json!({"n": n.to_string()}))));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
     kubectl.ok_with(&["create", "-f", "-"], &list).await?;
-    let uid = async |kind: &str, name: &str| {
-        let get = [
-            "get",
-            kind,
-            name,
-            "-n",
-            NAMESPACE,
-            "-o",
-            "jsonpath={.metadata.uid}",
-        ];
-        kubectl.ok(&get).await
-    };
     let owner = |version: &str, kind: &str, name: &str, uid: &str| json!([{"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}]);
     let by_map = owner(
         "v1",
         "ConfigMap",
         "owner",
-        &uid("configmap", "owner").await?,
+        &uid(kubectl, "configmap", "owner").await?,
     );
     let by_book = owner(
         "library.example.com/v1",
         "Book",
         "book",
-        &uid("book", "book").await?,
+        &uid(kubectl, "book", "book").await?,
     );
     let owned = |kind: &str, name: &str, owners: &Value| {
         json!({"apiVersion": "v1", "kind": kind,
@@ -145,6 +133,13 @@ async fn make_owned(kubectl: &Kubectl) -> Result<()> {
         owned("Endpoints", "by-map", &by_map),
     ];
     kubectl.apply(&owned, &[]).await
+}
+
+async fn uid(kubectl: &Kubectl, kind: &str, name: &str) -> Result<String> {
+    let path = "jsonpath={.metadata.uid}";
+    kubectl
+        .ok(&["get", kind, name, "-n", NAMESPACE, "-o", path])
+        .await
 }
 
 /// What is owned has its owner, stays with it, and goes with it.
