@@ -46,7 +46,7 @@ fn follow(run: &BackupRun, logs: RunLogs) -> FollowRun {
 }
 
 /// Time between two looks at operations.
-const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
+pub(super) const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Flags of `direct backup`.
 #[derive(Debug, Clone, clap::Args)]

@@ -191,6 +191,14 @@ impl RunLog {
     pub fn finish(self) -> io::Result<LogFile> {
         self.sink.finish()
     }
+
+    /// Gives the compressed file as it is by now; what follows goes into another one.
+    ///
+    /// # Errors
+    /// As [`RunLog::finish`].
+    pub fn cut(&self) -> io::Result<LogFile> {
+        self.sink.cut()
+    }
 }
 
 impl Drop for RunLog {
@@ -242,12 +250,8 @@ struct SinkState {
 
 impl Sink {
     fn new() -> Self {
-        let gzip = GzEncoder::new(SpooledTempFile::new(IN_MEMORY), Compression::default());
         Self {
-            state: Mutex::new(SinkState {
-                gzip: Some(gzip),
-                failure: None,
-            }),
+            state: Mutex::new(SinkState::default()),
         }
     }
 
@@ -264,10 +268,31 @@ impl Sink {
 
     fn finish(&self) -> io::Result<LogFile> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failure) = state.failure.take() {
+        state.finish()
+    }
+
+    fn cut(&self) -> io::Result<LogFile> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *state).finish()
+    }
+}
+
+impl Default for SinkState {
+    fn default() -> Self {
+        let file = SpooledTempFile::new(IN_MEMORY);
+        Self {
+            gzip: Some(GzEncoder::new(file, Compression::default())),
+            failure: None,
+        }
+    }
+}
+
+impl SinkState {
+    fn finish(&mut self) -> io::Result<LogFile> {
+        if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let gzip = state
+        let gzip = self
             .gzip
             .take()
             .ok_or_else(|| io::Error::other("the log has ended already"))?;

@@ -17,6 +17,7 @@ mod context;
 mod controller;
 mod deletion;
 mod download;
+mod follow;
 mod http;
 mod location;
 mod metrics;

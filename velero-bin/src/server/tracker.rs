@@ -14,6 +14,8 @@ pub(super) enum RunKind {
     /// Operations that actions of a backup have left running, and what follows them.
     Operations,
     Restore,
+    /// Operations and hooks that a restore has left running.
+    RestoreOperations,
 }
 
 type Key = (RunKind, String);
@@ -31,8 +33,8 @@ struct Inner {
 }
 
 impl Tracker {
-    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time. Only operations of
-    /// several backups are followed side by side.
+    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time. Only what several
+    /// backups or restores have left running is followed side by side.
     pub(super) fn begin(
         &self,
         kind: RunKind,
@@ -42,7 +44,7 @@ impl Tracker {
         let mut runs = self.lock();
         let key = (kind, name.to_owned());
         let taken = match kind {
-            RunKind::Operations => runs.contains_key(&key),
+            RunKind::Operations | RunKind::RestoreOperations => runs.contains_key(&key),
             RunKind::Backup | RunKind::Restore => runs.keys().any(|(running, _)| *running == kind),
         };
         if taken {

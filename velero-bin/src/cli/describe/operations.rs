@@ -1,21 +1,96 @@
-//! Operations of a backup's actions, at length or counted.
+//! Operations of the actions of a backup or a restore, at length or counted.
 
 use velero_core::ResourceIdentifier;
-use velero_core::api::{BackupStatus, Time};
-use velero_core::artifact::BackupItemOperation;
+use velero_core::api::{BackupStatus, RestoreStatus, Time};
+use velero_core::artifact::{BackupItemOperation, OperationStatus, RestoreItemOperation};
 
 use super::backup::File;
 use super::text::{Text, time};
 
-const HEADING: &str = "Backup Item Operations:";
+/// How many operations there are.
+pub(super) struct Counts {
+    attempted: i64,
+    completed: i64,
+    failed: i64,
+}
+
+impl From<&BackupStatus> for Counts {
+    fn from(status: &BackupStatus) -> Self {
+        Self {
+            attempted: status.backup_item_operations_attempted,
+            completed: status.backup_item_operations_completed,
+            failed: status.backup_item_operations_failed,
+        }
+    }
+}
+
+impl From<&RestoreStatus> for Counts {
+    fn from(status: &RestoreStatus) -> Self {
+        Self {
+            attempted: status.restore_item_operations_attempted,
+            completed: status.restore_item_operations_completed,
+            failed: status.restore_item_operations_failed,
+        }
+    }
+}
+
+/// An operation of a backup or a restore.
+pub(super) trait Operation: AsRef<OperationStatus> {
+    const HEADING: &'static str;
+    const ACTION: &'static str;
+
+    /// The item, the action, and the id that it gave.
+    fn what(&self) -> (&ResourceIdentifier, &str, &str);
+
+    /// Items to read again when it has ended.
+    fn to_update(&self) -> &[ResourceIdentifier] {
+        &[]
+    }
+}
+
+impl Operation for BackupItemOperation {
+    const HEADING: &'static str = "Backup Item Operations:";
+    const ACTION: &'static str = "Backup Item Action Plugin:";
+
+    fn what(&self) -> (&ResourceIdentifier, &str, &str) {
+        let spec = &self.spec;
+        (
+            &spec.resource_identifier,
+            &spec.backup_item_action,
+            &spec.operation_id,
+        )
+    }
+
+    fn to_update(&self) -> &[ResourceIdentifier] {
+        self.spec
+            .post_operation_items
+            .as_deref()
+            .unwrap_or_default()
+    }
+}
+
+impl Operation for RestoreItemOperation {
+    const HEADING: &'static str = "Restore Item Operations:";
+    const ACTION: &'static str = "Restore Item Action Plugin:";
+
+    fn what(&self) -> (&ResourceIdentifier, &str, &str) {
+        let spec = &self.spec;
+        (
+            &spec.resource_identifier,
+            &spec.restore_item_action,
+            &spec.operation_id,
+        )
+    }
+}
 
 /// Adds the operations: each of them where they were fetched, else how many there are.
-pub(super) fn operations(
+pub(super) fn operations<T: Operation>(
     text: &mut Text,
-    status: &BackupStatus,
-    file: Option<File<Vec<BackupItemOperation>>>,
+    counts: impl Into<Counts>,
+    file: Option<File<Vec<T>>>,
 ) {
-    if status.backup_item_operations_attempted == 0 {
+    let counts = counts.into();
+    if counts.attempted == 0 {
         return;
     }
     text.gap();
@@ -23,18 +98,16 @@ pub(super) fn operations(
         None => {
             let counts = format!(
                 "{} of {} completed successfully, {} failed (specify --details for more information)",
-                status.backup_item_operations_completed,
-                status.backup_item_operations_attempted,
-                status.backup_item_operations_failed
+                counts.completed, counts.attempted, counts.failed
             );
-            text.row([&HEADING, &counts]);
+            text.row([&T::HEADING, &counts]);
         }
         Some(Err(error)) => text.row([
-            &HEADING,
+            &T::HEADING,
             &format!("<error getting operation info: {error}>"),
         ]),
         Some(Ok(found)) => {
-            text.row([&HEADING]);
+            text.row([&T::HEADING]);
             for operation in found.unwrap_or_default() {
                 one(text, &operation);
             }
@@ -42,14 +115,13 @@ pub(super) fn operations(
     }
 }
 
-fn one(text: &mut Text, operation: &BackupItemOperation) {
-    let (spec, status) = (&operation.spec, &operation.status);
-    let item = named(&spec.resource_identifier);
-    text.row([&"", &format!("Operation for {item}:")]);
+fn one<T: Operation>(text: &mut Text, operation: &T) {
+    let ((item, action, id), status) = (operation.what(), operation.as_ref());
+    text.row([&"", &format!("Operation for {}:", named(item))]);
     let mut row = |name: &str, value: &str| text.row([&"", &"", &name, &value]);
-    row("Backup Item Action Plugin:", &spec.backup_item_action);
-    row("Operation ID:", &spec.operation_id);
-    for (at, item) in spec.post_operation_items.iter().flatten().enumerate() {
+    row(T::ACTION, action);
+    row("Operation ID:", id);
+    for (at, item) in operation.to_update().iter().enumerate() {
         row(if at == 0 { "Items to Update:" } else { "" }, &named(item));
     }
     row("Phase:", status.phase.as_str());
@@ -92,7 +164,7 @@ mod tests {
     #[test]
     fn counts_and_details() {
         let mut status = BackupStatus::default();
-        let render = |status: &BackupStatus, file| {
+        let render = |status: &BackupStatus, file: Option<File<Vec<BackupItemOperation>>>| {
             let mut text = Text::default();
             operations(&mut text, status, file);
             text.render()
@@ -132,5 +204,29 @@ mod tests {
         assert!(
             render(&status, Some(Err("x".into()))).contains("<error getting operation info: x>")
         );
+    }
+
+    #[test]
+    fn those_of_restores() {
+        let status = RestoreStatus {
+            restore_item_operations_attempted: 1,
+            ..RestoreStatus::default()
+        };
+        let list = json!([{
+            "spec": {"restoreName": "r", "restoreUID": "u", "restoreItemAction": "example.com/fill", "operationID": "op-1",
+                "resourceIdentifier": {"Group": "", "Resource": "pods", "Namespace": "shop", "Name": "web"}},
+            "status": {"phase": "New"},
+        }]);
+        let list: Vec<RestoreItemOperation> = serde_json::from_value(list).unwrap();
+        let mut text = Text::default();
+        operations(&mut text, &status, Some(Ok(Some(list))));
+        let rendered = text.render();
+        for wanted in [
+            "Restore Item Operations:",
+            "Restore Item Action Plugin:",
+            "example.com/fill",
+        ] {
+            assert!(rendered.contains(wanted), "{rendered}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! A restore at length.
 
 use velero_core::api::{DownloadTargetKind, Restore, RestorePhase, RestoreSpec};
+use velero_core::artifact::RestoreItemOperation;
 use velero_core::result::ResultsFile;
 
 use super::backup::{File, NamesByKind, fetch, when};
+use super::operations::operations;
 use super::text::{Colors, Text, choice, join, selector, selectors, time};
 use crate::cli::download::Downloader;
 
@@ -12,23 +14,28 @@ use crate::cli::download::Downloader;
 pub(in crate::cli) struct RestoreFiles {
     results: Option<File<ResultsFile>>,
     resources: Option<File<NamesByKind>>,
+    operations: Option<File<Vec<RestoreItemOperation>>>,
 }
 
-/// Fetches the files of a restore that has ended, all at the same time.
+/// Fetches the files of a restore whose items are done, all at the same time.
 pub(in crate::cli) async fn fetch_restore_files(
     downloads: &Downloader,
     restore: &Restore,
     details: bool,
 ) -> RestoreFiles {
-    if !matches!(
+    if matches!(
         restore.phase(),
-        RestorePhase::Completed | RestorePhase::PartiallyFailed
+        RestorePhase::New
+            | RestorePhase::InProgress
+            | RestorePhase::FailedValidation
+            | RestorePhase::Unknown(_)
     ) {
         return RestoreFiles::default();
     }
     let name = restore.metadata.name.as_deref().unwrap_or_default();
     let faults = restore.status.warnings > 0 || restore.status.errors > 0;
-    let (results, resources) = tokio::join!(
+    let operated = restore.status.restore_item_operations_attempted > 0;
+    let (results, resources, operations) = tokio::join!(
         when(
             faults,
             fetch(downloads, DownloadTargetKind::RestoreResults, name)
@@ -37,8 +44,20 @@ pub(in crate::cli) async fn fetch_restore_files(
             details,
             fetch(downloads, DownloadTargetKind::RestoreResourceList, name)
         ),
+        when(
+            details && operated,
+            fetch::<Option<Vec<RestoreItemOperation>>>(
+                downloads,
+                DownloadTargetKind::RestoreItemOperations,
+                name
+            )
+        ),
     );
-    RestoreFiles { results, resources }
+    RestoreFiles {
+        results,
+        resources,
+        operations: operations.map(|file| file.map(Option::flatten)),
+    }
 }
 
 /// The text about one restore.
@@ -55,6 +74,7 @@ pub(in crate::cli) fn describe_restore(
     faults(&mut text, restore, files.results);
     text.gap();
     spec(&mut text, &restore.spec);
+    operations(&mut text, &restore.status, files.operations);
     if let Some(hooks) = &restore.status.hook_status {
         text.gap();
         text.row([&"HooksAttempted:", &hooks.hooks_attempted]);
@@ -184,6 +204,14 @@ fn spec(text: &mut Text, spec: &RestoreSpec) {
         &"Preserve Service NodePorts:",
         &choice(spec.preserve_node_ports, "true", "false"),
     ]);
+    if let Some(modifier) = &spec.resource_modifier {
+        text.gap();
+        let rows = [
+            ("Type:", modifier.kind.clone()),
+            ("Name:", modifier.name.clone()),
+        ];
+        text.lists("Resource modifier:", &rows);
+    }
     if let Some(uploader) = &spec.uploader_config {
         text.gap();
         text.row([&"Uploader config:"]);

@@ -44,7 +44,11 @@ impl World {
 
     /// A cluster without an operator, and without one of the definitions.
     pub(super) fn without(missing: &str) -> Self {
-        let api = ApiServer::new();
+        Self::on(ApiServer::new(), missing)
+    }
+
+    /// A cluster of the caller's, without an operator, and without one of the definitions.
+    pub(super) fn on(api: ApiServer, missing: &str) -> Self {
         let named = |definition: &CustomResourceDefinition| {
             definition.metadata.name.as_deref() != Some(missing)
         };
