@@ -255,7 +255,7 @@ impl Faults<'_> {
     /// Priority and fairness refuses calls for some seconds, while others use up what the user may have.
     async fn refusals(&self, whole: &Taken) -> Result<()> {
         // Without a share, one call passes at a time, and the others are refused.
-        self.kubectl.apply(&narrow(), &[]).await?;
+        self.kubectl.apply(&narrow(&["list"]), &[]).await?;
         let client = client(&self.plane.kubeconfig_for("narrow", None)?).await?;
         let refused = || async {
             let list = Request::get(format!("{MAPS}limit=1")).body(Body::empty())?;
@@ -363,8 +363,8 @@ impl Faults<'_> {
     }
 }
 
-/// A user whose lists the API server refuses when there are two at a time.
-fn narrow() -> [Value; 3] {
+/// A user whose calls of some verbs the API server refuses when there are two at a time.
+pub(super) fn narrow(verbs: &[&str]) -> [Value; 3] {
     let api = "flowcontrol.apiserver.k8s.io/v1";
     [
         json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "narrow"},
@@ -373,7 +373,7 @@ fn narrow() -> [Value; 3] {
         json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
             "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
                 "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
-                    "resourceRules": [{"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
+                    "resourceRules": [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "narrow"}]}),

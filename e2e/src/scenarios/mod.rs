@@ -11,6 +11,8 @@ mod migrate;
 mod peer_archive;
 mod peer_paths;
 mod peer_reads_ours;
+mod restore_existing;
+mod restore_faults;
 mod sandbox_kubectl;
 mod writes_audited;
 
@@ -66,6 +68,13 @@ const ALL: &[Scenario] = &[
         backup_faults::run
     ),
     scenario!(
+        "restore-faults",
+        "the API server killed, calls and objects refused, webhooks without a server, a namespace held while a restore writes",
+        smoke: false,
+        minutes: 10,
+        restore_faults::run
+    ),
+    scenario!(
         "backup-hooks",
         "commands run in pods around their backup, fail in all ways, and are told and counted",
         smoke: false,
@@ -78,6 +87,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 20,
         peer_reads_ours::run
+    ),
+    scenario!(
+        "restore-existing",
+        "what is there already: what clusters provide, owners, many equal objects, objects that cannot be changed",
+        smoke: false,
+        minutes: 10,
+        restore_existing::run
     ),
     scenario!(
         "writes-audited",
