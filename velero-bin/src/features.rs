@@ -25,7 +25,7 @@ impl Features {
         Self { names }
     }
 
-    /// Whether backups hold every version of a kind.
+    /// Whether backups hold every version of a kind, and restores choose among those.
     pub fn all_api_versions(&self) -> bool {
         self.names.contains(ALL_API_VERSIONS)
     }

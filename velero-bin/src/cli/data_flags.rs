@@ -1,13 +1,20 @@
-//! Flags about the data of volumes, and flags of the peer whose part does not exist here yet.
+//! Flags about the data of volumes, and those that say how a restore treats objects.
 //!
-//! Those of backups go into the spec, where the same rule as for any other Backup decides and refuses what cannot be done
-//! by the name of its field. Those of restores that have no field which could be refused are refused here.
+//! They go into the spec, where the same rule as for any other Backup or Restore decides, and refuses what cannot be done
+//! by the name of its field.
 
-use anyhow::{Result, bail};
 use velero_core::GoDuration;
-use velero_core::api::{BackupSpec, RestoreSpec};
+use velero_core::api::{
+    BackupSpec, ObjectMeta, RestoreSpec, RestoreStatusSpec, TypedLocalObjectReference,
+};
+use velero_core::modifier::CONFIG_MAP_KIND;
+use velero_restore::{EXISTING_RESOURCE_POLICY, RELINK_OWNERS};
 
+use super::console;
 use super::values::{self, NameRecord, Names, TriState};
+
+/// The policy for existing objects that is no value of the spec.
+const RECREATE: &str = "recreate";
 
 /// Flags of backups.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -62,79 +69,108 @@ impl BackupDataArgs {
 /// Flags of restores.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RestoreDataArgs {
-    /// What becomes of objects that are in the cluster already: none leaves them as they are, update changes them
+    /// What becomes of objects that are in the cluster already: none leaves them as they are, update changes them,
+    /// recreate also deletes and creates anew what cannot be changed
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     existing_resource_policy: Option<String>,
+    /// Whether objects get the owners again that they had, where these are there; without them the garbage collector
+    /// does not know what belongs together
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    relink_owners: Option<TriState>,
     /// Whether runs of zeros become holes in restored files
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     write_sparse_files: Option<TriState>,
-    #[arg(long, hide = true, allow_negative_numbers = true)]
+    /// Files of a volume that are downloaded at the same time; the server decides without it
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
     parallel_files_download: Option<i64>,
-    #[arg(long, hide = true)]
+    /// ConfigMap in the restore's namespace that holds resource modifiers
+    #[arg(long, value_name = "NAME")]
     resource_modifier_configmap: Option<String>,
-    #[arg(long, hide = true)]
+    /// Resources whose status is restored too, such as deployments.apps, or * for all; none without it
+    #[arg(long, value_name = "RESOURCES")]
     status_include_resources: Option<Names>,
-    #[arg(long, hide = true)]
+    /// With --status-include-resources: resources whose status is not restored
+    #[arg(long, value_name = "RESOURCES")]
     status_exclude_resources: Option<Names>,
+    /// How long asynchronous operations of one item may take
+    #[arg(long, value_name = "DURATION", value_parser = values::timeout)]
+    item_operation_timeout: Option<GoDuration>,
 }
 
 impl RestoreDataArgs {
     /// Puts the flags into a spec.
-    ///
-    /// # Errors
-    /// When a flag asks for something that does not exist yet.
-    pub(super) fn apply(&self, spec: &mut RestoreSpec) -> Result<()> {
-        if self.parallel_files_download.is_some_and(|count| count < 0) {
-            bail!("--parallel-files-download cannot be negative");
-        }
-        refuse(&[
-            (
-                "--parallel-files-download",
-                self.parallel_files_download.is_some_and(|count| count > 0),
-            ),
-            (
-                "--resource-modifier-configmap",
-                is_given(&self.resource_modifier_configmap),
-            ),
-            (
-                "--status-include-resources",
-                self.status_include_resources.is_some(),
-            ),
-            (
-                "--status-exclude-resources",
-                self.status_exclude_resources.is_some(),
-            ),
-        ])?;
-        spec.existing_resource_policy = self.existing_resource_policy.clone().unwrap_or_default();
+    pub(super) fn apply(&self, spec: &mut RestoreSpec) {
+        spec.existing_resource_policy = match self.existing_resource_policy.as_deref() {
+            // All that the peer knows of it; the rest is an annotation.
+            Some(RECREATE) => "update".to_owned(),
+            policy => policy.unwrap_or_default().to_owned(),
+        };
         if let Some(sparse) = self.write_sparse_files.and_then(|state| state.0) {
             let uploader = spec.uploader_config.get_or_insert_default();
             uploader.write_sparse_files = Some(sparse);
         }
-        Ok(())
+        // Zero leaves it to the server.
+        if let Some(count) = self.parallel_files_download.filter(|count| *count > 0) {
+            let uploader = spec.uploader_config.get_or_insert_default();
+            uploader.parallel_files_download = count;
+        }
+        spec.resource_modifier = self.resource_modifier();
+        spec.restore_status = self.restore_status();
+        spec.item_operation_timeout = self.item_operation_timeout.unwrap_or_default();
     }
-}
 
-/// Refuses the flags that were given.
-pub(super) fn refuse(flags: &[(&str, bool)]) -> Result<()> {
-    let given: Vec<&str> = flags
-        .iter()
-        .filter(|(_, given)| *given)
-        .map(|(name, _)| *name)
-        .collect();
-    if !given.is_empty() {
-        bail!("not supported yet: {}", given.join(", "));
+    /// The reference to resource modifiers, in the form in which the peer's command line writes it.
+    fn resource_modifier(&self) -> Option<TypedLocalObjectReference> {
+        let name = self.resource_modifier_configmap.as_ref();
+        name.filter(|name| !name.is_empty())
+            .map(|name| TypedLocalObjectReference {
+                api_group: Some(String::new()),
+                kind: CONFIG_MAP_KIND.to_owned(),
+                name: name.clone(),
+            })
     }
-    Ok(())
-}
 
-/// Whether a flag asks for something: the peer's default is empty.
-pub(super) fn is_given(flag: &Option<String>) -> bool {
-    flag.as_ref().is_some_and(|text| !text.is_empty())
+    /// As the peer's command line has it, what is left out counts beside what is taken only.
+    fn restore_status(&self) -> Option<RestoreStatusSpec> {
+        let named = |names: &Option<Names>| -> Vec<String> {
+            let names = names.iter().flat_map(|names| names.0.iter());
+            names.filter(|name| !name.is_empty()).cloned().collect()
+        };
+        let included_resources = named(&self.status_include_resources);
+        let excluded_resources = named(&self.status_exclude_resources);
+        if included_resources.is_empty() {
+            if !excluded_resources.is_empty() {
+                console::note(
+                    "warning: --status-exclude-resources has no effect without --status-include-resources; no status is restored",
+                );
+            }
+            return None;
+        }
+        Some(RestoreStatusSpec {
+            included_resources,
+            excluded_resources,
+        })
+    }
+
+    /// Writes what has no field in the spec into the annotations of a Restore.
+    pub(crate) fn annotate(&self, metadata: &mut ObjectMeta) {
+        let mut said = Vec::new();
+        if self.existing_resource_policy.as_deref() == Some(RECREATE) {
+            said.push((EXISTING_RESOURCE_POLICY, RECREATE));
+        }
+        if let Some(relink) = self.relink_owners.and_then(|state| state.0) {
+            said.push((RELINK_OWNERS, if relink { "true" } else { "false" }));
+        }
+        for (key, value) in said {
+            let annotations = metadata.annotations.get_or_insert_default();
+            annotations.insert(key.to_owned(), value.to_owned());
+        }
+    }
 }
 
 fn policy(text: &str) -> Result<String, String> {
     match text {
-        "" | "none" | "update" => Ok(text.to_owned()),
-        _ => Err("it must be none or update".to_owned()),
+        "" | "none" | "update" | RECREATE => Ok(text.to_owned()),
+        _ => Err("it must be none, update or recreate".to_owned()),
     }
 }

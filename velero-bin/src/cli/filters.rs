@@ -243,7 +243,7 @@ impl RestoreFilterArgs {
             preserve_node_ports: self.preserve_nodeports.and_then(|state| state.0),
             ..RestoreSpec::default()
         };
-        self.data.apply(&mut spec)?;
+        self.data.apply(&mut spec);
         Ok(spec)
     }
 }

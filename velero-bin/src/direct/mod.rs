@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod dry_run;
+mod inputs;
 mod logs;
 mod ls;
 mod names;

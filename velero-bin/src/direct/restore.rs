@@ -10,6 +10,8 @@ use velero_core::api::Restore;
 use velero_persistence::{BackupStore, RestoreFile};
 use velero_restore::RestoreOptions;
 
+use super::backup::OPERATIONS_PERIOD;
+use super::inputs::RestoreInputArgs;
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{MetadataArgs, RestoreFilterArgs};
@@ -17,7 +19,8 @@ use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    RestoreDone, RestoreRun, RunError, prepare_direct_restore, run_restore, system_clock,
+    RestoreDone, RestoreFollowRun, RestoreRun, RunError, follow_restore, prepare_direct_restore,
+    run_restore, system_clock,
 };
 
 /// Flags of `direct restore`.
@@ -33,6 +36,8 @@ pub(crate) struct DirectRestore {
     /// How long to wait for namespaces and volumes that are being deleted to be gone; 10m without it
     #[arg(long, value_name = "DURATION")]
     terminating_resource_timeout: Option<GoDuration>,
+    #[command(flatten)]
+    inputs: RestoreInputArgs,
     #[command(flatten)]
     filters: RestoreFilterArgs,
     #[command(flatten)]
@@ -52,9 +57,12 @@ impl DirectRestore {
         let cluster = cli::cluster(&environment.global).await?;
         let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
         self.metadata.apply(&mut restore.metadata);
+        self.filters.data.annotate(&mut restore.metadata);
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
 
-        let mut options = RestoreOptions::default();
+        let inputs = self.inputs.read(&cluster, &restore).await?;
+        let all_versions = environment.features().all_api_versions();
+        let mut options = RestoreOptions::default().api_group_versions(all_versions);
         if let Some(timeout) = self.terminating_resource_timeout {
             options = options.terminating_timeout(timeout.to_std());
         }
@@ -68,15 +76,43 @@ impl DirectRestore {
             store,
             restore,
             actions: Vec::new(),
+            inputs,
             options,
-            priorities: Default::default(),
+            priorities: self.inputs.priorities(),
             progress: progress.clone(),
             cancel: stop_on_interrupt(),
             clock: system_clock(),
         };
+        let follow = RestoreFollowRun {
+            cluster: run.cluster.clone(),
+            store: run.store.clone(),
+            restore: run.restore.clone(),
+            actions: run.actions.clone(),
+            options: run.options.clone(),
+            left: None,
+            logs,
+            cancel: run.cancel.clone(),
+            clock: run.clock.clone(),
+        };
         let outcome = run_restore(run).await;
         progress.clear();
-        let done = outcome.with_context(|| format!("restore {name:?} failed"))?;
+        let mut done = outcome.with_context(|| format!("restore {name:?} failed"))?;
+        if let Some(left) = done.left.take() {
+            let restore = done.restore.clone();
+            let follow = RestoreFollowRun {
+                restore,
+                left: Some(left),
+                ..follow
+            };
+            let tell = |what: &str| {
+                console::note(format_args!("the items are restored; waiting for {what}"))
+            };
+            let followed = follow_restore(follow, OPERATIONS_PERIOD, tell)
+                .await
+                .with_context(|| format!("restore {name:?} waits for what it has begun"))?;
+            done.restore = followed.restore;
+            done.result.records.extend(followed.records);
+        }
         self.summary(&name, &done, started.elapsed());
         Ok(done.restore.phase().into())
     }
@@ -89,7 +125,13 @@ impl DirectRestore {
         };
         let mut name = base.clone();
         let mut number = 1;
-        while store.exists(&RestoreFile::Results.of(&name)).await? {
+        // A restore that has failed before its items were done has no list of them: the next one that is given its name
+        // takes its place.
+        let file = match self.restore_name {
+            Some(_) => RestoreFile::ResourceList,
+            None => RestoreFile::Results,
+        };
+        while store.exists(&file.of(&name)).await? {
             if self.restore_name.is_some() {
                 let store = store.store().describe();
                 return Err(RunError::AlreadyExists {
@@ -124,6 +166,12 @@ impl DirectRestore {
             );
         }
         summary.line("Failed", counts.failed.saturating_sub(counts.left));
+        if let Some(hooks) = &done.restore.status.hook_status
+            && hooks.hooks_attempted > 0
+        {
+            let (all, failed) = (hooks.hooks_attempted, hooks.hooks_failed);
+            summary.line("Hooks", format_args!("{all} ({failed} failed)"));
+        }
         summary.line("Warnings", done.restore.status.warnings);
         summary.line("Errors", done.restore.status.errors);
         summary.line("Took", report::seconds(took));

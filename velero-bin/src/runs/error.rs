@@ -85,6 +85,9 @@ pub enum RunError {
     /// The restore engine failed.
     #[error("the restore cannot go on")]
     Restore(#[source] velero_restore::Error),
+    /// The ConfigMap that says in which versions objects are wanted cannot be read.
+    #[error("cannot read which API versions are wanted")]
+    Versions(#[source] velero_core::action::ActionError),
     /// The run's log could not be written.
     #[error("cannot write the log")]
     Log(#[source] std::io::Error),
@@ -103,7 +106,9 @@ impl RunError {
             | Self::Metadata { .. }
             | Self::Document { .. }
             | Self::ClaimLost(_) => RunErrorKind::Store,
-            Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) => RunErrorKind::Cluster,
+            Self::Cluster(_) | Self::Backup(_) | Self::Restore(_) | Self::Versions(_) => {
+                RunErrorKind::Cluster
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod backup;
 mod claim;
+mod config_maps;
 mod direct;
 mod error;
 mod failure;
@@ -14,6 +15,9 @@ mod logs;
 mod policies;
 mod put;
 mod restore;
+mod restore_failure;
+mod restore_finalize;
+mod restore_inputs;
 mod tidy;
 mod volumes;
 
@@ -31,6 +35,12 @@ pub(crate) use failure::{Failure, Unkept, store_failure, with_left, without_left
 pub use follow::{Follow, FollowRun, follow_to_end};
 pub use policies::read_policies;
 pub use restore::{RestoreDone, RestoreRun, run_restore};
+pub use restore_failure::RestoreFailure;
+pub(crate) use restore_failure::add_restore_failure;
+pub use restore_finalize::{
+    RestoreFollow, RestoreFollowRun, RestoreFollowed, RestoreLeft, follow_restore,
+};
+pub use restore_inputs::{RestoreInputs, read_action_config, read_modifiers, read_versions};
 pub use volumes::WithoutData;
 pub(crate) use volumes::without_data as volumes_without_data;
 

@@ -1,22 +1,12 @@
 //! The resource policies of a backup.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use velero_backup::policy_config_map;
 use velero_cluster::Cluster;
-use velero_core::GroupResource;
 use velero_core::api::Backup;
 use velero_core::policy::ResourcePolicies;
-use velero_core::result::chain;
 
 use super::RunError;
-
-#[derive(Deserialize)]
-struct ConfigMap {
-    #[serde(default)]
-    data: Option<BTreeMap<String, String>>,
-}
+use super::config_maps::Named;
 
 /// Reads the policies that a backup names, from the ConfigMap in its namespace; `None` when it names none.
 ///
@@ -31,28 +21,14 @@ pub async fn read_policies(
         return Ok(None);
     };
     let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
-    let fault = |reason: &str| {
-        RunError::Validation(vec![format!(
-            "policy ConfigMap {namespace}/{name}: {reason}"
-        )])
+    let named = Named {
+        what: "policy",
+        by: "backup",
+        namespace,
+        name,
     };
-    let catalog = cluster.catalog();
-    let Some(resource) = catalog.get(&GroupResource::core("configmaps")) else {
-        return Err(fault("the cluster serves no ConfigMaps"));
-    };
-    let item = match cluster.get(resource, namespace, name).await {
-        Ok(Some(item)) => item,
-        Ok(None) => {
-            return Err(fault(
-                "it does not exist; create it in the backup's namespace",
-            ));
-        }
-        Err(error) if error.is_retryable() => return Err(RunError::Cluster(error)),
-        Err(error) => return Err(fault(&format!("it cannot be read: {}", chain(&error)))),
-    };
-    let map: ConfigMap = serde_json::from_slice(item.json())
-        .map_err(|error| fault(&format!("it is no ConfigMap: {error}")))?;
-    ResourcePolicies::from_config_map(namespace, name, &map.data.unwrap_or_default())
+    let data = named.data(cluster).await?;
+    ResourcePolicies::from_config_map(namespace, name, &data)
         .map(Some)
         .map_err(RunError::Validation)
 }

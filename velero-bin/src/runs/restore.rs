@@ -5,16 +5,23 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 use velero_cluster::Cluster;
 use velero_core::action::RestoreItemAction;
-use velero_core::api::{Backup, HookStatus, Restore, RestoreProgress, RestoreStatus, Time};
+use velero_core::api::{Backup, Restore, RestorePhase, RestoreProgress, RestoreStatus, Time};
 use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, Progress, Timestamp};
 use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
 use velero_restore::{
-    Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, artifacts,
+    Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks,
+    artifacts, phase_after_items,
 };
 
+use super::restore_failure::{RestoreFailure, keep};
+use super::restore_finalize::{RestoreLeft, count_operations};
+use super::restore_inputs::{RestoreInputs, read_versions};
 use super::{Clock, RunError, WithoutData, logs, volumes};
 use crate::logfile::RunLog;
+
+/// What the results say of a restore that was cancelled.
+const CANCELLED: &str = "the restore was cancelled; what it has created stays";
 
 /// One restore to run.
 pub struct RestoreRun {
@@ -27,6 +34,8 @@ pub struct RestoreRun {
     pub restore: Restore,
     /// Actions beyond the built-in ones.
     pub actions: Vec<Arc<dyn RestoreItemAction>>,
+    /// What it goes by beside the spec.
+    pub inputs: RestoreInputs,
     /// How the engine runs.
     pub options: RestoreOptions,
     /// The order of kinds.
@@ -41,10 +50,10 @@ pub struct RestoreRun {
     pub clock: Clock,
 }
 
-/// A restore that has been run to its end.
+/// A restore whose items are done.
 #[derive(Debug)]
 pub struct RestoreDone {
-    /// The resource with its final status.
+    /// The resource with its status: final, or waiting for operations or hooks.
     pub restore: Restore,
     /// The backup as its metadata in the store has it.
     pub backup: Backup,
@@ -52,6 +61,8 @@ pub struct RestoreDone {
     pub result: RestoreResult,
     /// Claims that were created and whose data is not in the backup: `namespace/name`, as the backup has them.
     pub without_data: WithoutData,
+    /// What goes on, for [`follow_restore`](super::follow_restore), when the restore waits for operations or hooks.
+    pub left: Option<RestoreLeft>,
 }
 
 /// Runs a restore.
@@ -60,86 +71,141 @@ pub struct RestoreDone {
 ///
 /// # Errors
 /// When the spec is at fault, the backup is not in the store or cannot be read, the run is cancelled, or the API server
-/// fails. Objects that have been created by then stay; a cancelled run's log and results are stored all the same. A store
-/// that does not take them, such as a read-only medium, is a warning of the run: what was restored is to be told.
-pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
+/// fails. Objects that have been created by then stay, and log and results are stored all the same. A store that does not
+/// take them, such as a read-only medium, is a warning of the run: what was restored is to be told.
+pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure> {
     let span = run.log.span().clone();
-    restore(run).instrument(span).await
+    async {
+        match items(&run).await {
+            Ok(items) => end(run, items).await,
+            Err(error) => {
+                let now = (run.clock)();
+                Err(keep(&run.store, &run.restore, &run.log, error, now).await)
+            }
+        }
+    }
+    .instrument(span)
+    .await
 }
 
-async fn restore(run: RestoreRun) -> Result<RestoreDone, RunError> {
-    let RestoreRun {
-        cluster,
-        store,
-        mut restore,
-        actions,
-        options,
-        priorities,
-        log,
-        progress,
-        cancel,
-        clock,
-    } = run;
-    let backup = find_backup(&store, &restore.spec.backup_name).await?;
-    let started = restore
-        .status
-        .start_timestamp
-        .clone()
-        .unwrap_or_else(|| whole_seconds(clock()));
-    let infos = volumes::read(&store, &restore.spec.backup_name).await?;
-    let are_told = volumes::are_told(&store, &restore.spec.backup_name).await?;
-    let request = RestoreRequest::resolve(restore.clone())?
-        .volume_infos(infos.clone())
-        .priorities(priorities);
-    tracing::info!(backup = restore.spec.backup_name, "starting the restore");
+/// What has become of the items.
+struct Items {
+    backup: Backup,
+    result: RestoreResult,
+    hooks: RunningHooks,
+    without_data: WithoutData,
+    started: Time,
+}
 
-    let contents = BackupFile::Contents.of(&restore.spec.backup_name);
+/// Restores the items.
+async fn items(run: &RestoreRun) -> Result<Items, RunError> {
+    let (store, spec) = (&run.store, &run.restore.spec);
+    let backup = find_backup(store, &spec.backup_name).await?;
+    let started = run.restore.status.start_timestamp.clone();
+    let started = started.unwrap_or_else(|| whole_seconds((run.clock)()));
+    let infos = volumes::read(store, &spec.backup_name).await?;
+    let are_told = volumes::are_told(store, &spec.backup_name).await?;
+    let mut inputs = run.inputs.clone();
+    if run.options.api_group_versions && inputs.versions.is_none() {
+        inputs.versions = Some(read_versions(&run.cluster, &run.restore).await?);
+    }
+    let request = RestoreRequest::resolve(run.restore.clone())?
+        .volume_infos(infos.clone())
+        .priorities(run.priorities.clone());
+    let request = inputs.apply(request);
+    tracing::info!(backup = spec.backup_name, "starting the restore");
+
+    let contents = BackupFile::Contents.of(&spec.backup_name);
     let archive = store
         .reader(&contents)
         .await
         .map_err(RunError::store("open the archive of the backup"))?;
-    let engine = RestoreEngine::new(cluster)
-        .actions(actions)
-        .options(options);
-    let now = clock.clone();
+    let engine = RestoreEngine::new(run.cluster.clone())
+        .actions(run.actions.iter().cloned())
+        .options(run.options.clone());
+    let now = run.clock.clone();
     let engine_run = velero_restore::RestoreRun::default()
-        .progress(progress)
-        .cancel(cancel)
+        .progress(Arc::clone(&run.progress))
+        .cancel(run.cancel.clone())
         .clock(move || now());
-    let mut result = engine
-        .run(&request, archive.into_blocking(), engine_run)
+    let (mut result, hooks) = engine
+        .start(&request, archive.into_blocking(), engine_run)
         .await?;
-
+    if result.cancelled {
+        hooks.give_up("the restore was cancelled");
+        result.records.push(Record::run(Severity::Error, CANCELLED));
+    }
     let without_data = volumes::restored_without_data(
         &infos,
         are_told,
         &result.created_claims,
-        &restore.spec.namespace_mapping,
+        &spec.namespace_mapping,
     );
-    restore.status = final_status(&restore.status, &result, started, whole_seconds(clock()));
-    tell(&restore, &result, &without_data);
-    keep_artifacts(&store, &mut restore, &mut result, log).await;
-    if result.cancelled {
-        return Err(RunError::Cancelled);
+    Ok(Items {
+        backup,
+        result,
+        hooks,
+        without_data,
+        started,
+    })
+}
+
+/// Stores what there is to say about the items.
+async fn end(run: RestoreRun, items: Items) -> Result<RestoreDone, RestoreFailure> {
+    let RestoreRun {
+        store,
+        mut restore,
+        log,
+        clock,
+        ..
+    } = run;
+    let Items {
+        backup,
+        mut result,
+        hooks,
+        without_data,
+        started,
+    } = items;
+    let hooks_left = hooks.left();
+    result.take_hooks(&hooks);
+    let mut status = final_status(&restore.status, &result, hooks_left, started);
+    if status.phase.as_ref().is_some_and(RestorePhase::is_terminal) {
+        status.completion_timestamp = Some(whole_seconds(clock()));
     }
+    restore.status = status;
+    tell(&restore, &result, &without_data);
+    let kept = keep_artifacts(&store, &mut restore, &mut result, &log).await;
+    if result.cancelled {
+        return Err(RestoreFailure {
+            error: RunError::Cancelled,
+            status: Box::new(restore.status),
+        });
+    }
+    let left = (!restore.phase().is_terminal()).then(|| RestoreLeft {
+        operations: result.operations.clone(),
+        hooks,
+        log,
+        kept,
+    });
     Ok(RestoreDone {
         restore,
         backup,
         result,
         without_data,
+        left,
     })
 }
 
-/// Stores log, results and lists. A store that does not take them is a warning of the restore.
+/// Stores log, results and lists. A store that does not take them is a warning of the restore; says whether it has.
 async fn keep_artifacts(
     store: &BackupStore,
     restore: &mut Restore,
     result: &mut RestoreResult,
-    log: RunLog,
-) {
+    log: &RunLog,
+) -> bool {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
     let Err(error) = put_artifacts(store, name, result, log).await else {
-        return;
+        return true;
     };
     let message = format!("{}; they are told here alone", error.chain());
     tracing::warn!("{message}");
@@ -147,6 +213,7 @@ async fn keep_artifacts(
     restore.status.warnings += 1;
     // Of a Restore in a cluster the status is all that is left.
     restore.status.failure_reason = error.chain();
+    false
 }
 
 /// Tells the log what has been restored.
@@ -166,7 +233,12 @@ fn tell(restore: &Restore, result: &RestoreResult, without_data: &WithoutData) {
         warnings = result.warnings(),
         errors = result.errors(),
         phase = %restore.phase(),
-        "restore completed"
+        "{}",
+        if restore.phase().is_terminal() {
+            "restore completed"
+        } else {
+            "the items of the restore are done"
+        }
     );
 }
 
@@ -192,25 +264,28 @@ async fn find_backup(store: &BackupStore, name: &str) -> Result<Backup, RunError
     })
 }
 
-/// The status of a restore that ran to its end.
+/// The status of a restore whose items are done.
 fn final_status(
     status: &RestoreStatus,
     result: &RestoreResult,
+    hooks_left: usize,
     started: Time,
-    ended: Time,
 ) -> RestoreStatus {
     let as_int = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let mut status = status.clone();
-    status.phase = Some(result.phase());
+    status.phase = Some(match result.cancelled {
+        true => RestorePhase::Failed,
+        false => phase_after_items(&result.operations, hooks_left, result.errors() > 0),
+    });
     status.start_timestamp = Some(started);
-    status.completion_timestamp = Some(ended);
     status.warnings = as_int(result.warnings() as u64);
     status.errors = as_int(result.errors() as u64);
     status.progress = Some(RestoreProgress {
         total_items: as_int(result.counts.total),
         items_restored: as_int(result.counts.restored()),
     });
-    status.hook_status.get_or_insert_with(HookStatus::default);
+    status.hook_status = Some(result.hooks.clone());
+    count_operations(&mut status, &result.operations);
     status
 }
 
@@ -218,7 +293,7 @@ async fn put_artifacts(
     store: &BackupStore,
     name: &str,
     result: &RestoreResult,
-    log: RunLog,
+    log: &RunLog,
 ) -> Result<(), RunError> {
     for document in artifacts::all(name, result).map_err(RunError::Log)? {
         let Some(artifact) = named(name, &document.name) else {
@@ -230,7 +305,7 @@ async fn put_artifacts(
             .await
             .map_err(failed)?;
     }
-    let log = log.finish().map_err(RunError::Log)?;
+    let log = log.cut().map_err(RunError::Log)?;
     logs::put(store, &RestoreFile::Logs.of(name), log).await
 }
 

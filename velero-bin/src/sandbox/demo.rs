@@ -243,6 +243,7 @@ impl World {
             store: self.store.clone(),
             restore,
             actions: Vec::new(),
+            inputs: Default::default(),
             options: Default::default(),
             priorities: Default::default(),
             log: self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use velero_core::GoDuration;
-use velero_core::action::BackupItemAction;
+use velero_core::action::{BackupItemAction, RestoreItemAction};
 use velero_restore::Priorities;
 
 use crate::features::Features;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub features: Features,
     /// Actions of backups beyond the built-in ones. Default none.
     pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
+    /// Actions of restores beyond the built-in ones. Default none.
+    pub restore_actions: Vec<Arc<dyn RestoreItemAction>>,
     /// How often due work is looked for. Default 10 seconds.
     pub tick: Duration,
     /// Least time between two writes of a run's progress. Default 1 second.
@@ -60,6 +62,9 @@ pub struct Settings {
     pub download_ttl: Duration,
     /// Longest wait for one answer of the API server about a custom resource. Default 30 seconds.
     pub request_timeout: Duration,
+    /// Longest time without a sign of life of a server that works on a restore, before another one ends or goes on with
+    /// it; a server whose process is known to have ended is not waited for. Default 2 minutes.
+    pub restore_lease: Duration,
     /// How long a stopping server waits for runs to end. Default 25 seconds, less than Kubernetes' own 30.
     pub shutdown_grace: Duration,
     /// Tells the time.
@@ -87,10 +92,12 @@ impl Default for Settings {
             volume_group_label: velero_core::names::labels::VOLUME_GROUP.to_owned(),
             features: Features::default(),
             backup_actions: Vec::new(),
+            restore_actions: Vec::new(),
             tick: Duration::from_secs(10),
             progress_period: Duration::from_secs(1),
             download_ttl: Duration::from_secs(600),
             request_timeout: Duration::from_secs(30),
+            restore_lease: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(25),
             clock: system_clock(),
         }

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail};
 use jiff::Zoned;
-use velero_core::GoDuration;
 use velero_core::api::{Backup, BackupPhase, Restore, RestorePhase};
 use velero_core::names::labels;
 
@@ -12,7 +11,7 @@ use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
 use super::super::values::TriState;
-use super::super::{Environment, console, names, values, wait};
+use super::super::{Environment, console, names, wait};
 
 /// Flags of `restore create`.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,9 +41,6 @@ pub(in crate::cli) struct CreateRestore {
     filters: RestoreFilterArgs,
     #[command(flatten)]
     metadata: MetadataArgs,
-    /// How long asynchronous operations of one item may take
-    #[arg(long, value_name = "DURATION", value_parser = values::timeout)]
-    item_operation_timeout: Option<GoDuration>,
     /// Wait until the restore has ended
     #[arg(short, long)]
     wait: bool,
@@ -111,10 +107,10 @@ impl CreateRestore {
         names::check("restore", &name)?;
         spec.backup_name = self.from_backup.clone();
         spec.schedule_name = self.from_schedule.clone();
-        spec.item_operation_timeout = self.item_operation_timeout.unwrap_or_default();
         spec.uploader_config.get_or_insert_default();
         let mut restore = Restore::new(namespace, name, spec);
         self.metadata.apply(&mut restore.metadata);
+        self.filters.data.annotate(&mut restore.metadata);
         Ok(restore)
     }
 

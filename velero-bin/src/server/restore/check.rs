@@ -13,10 +13,13 @@ use crate::server::settings::Settings;
 pub(super) struct Surroundings {
     pub(super) backups: Vec<Backup>,
     pub(super) locations: Vec<BackupStorageLocation>,
+    /// What is wrong with the ConfigMaps that the restore goes by.
+    pub(super) faults: Vec<String>,
 }
 
 /// Checks a restore and fills in what it leaves open: it is `InProgress` then, or `FailedValidation` with all that is
-/// wrong. Where a later check has nothing to look at after an earlier fault, it is left out.
+/// wrong, in the peer's order: the spec, its source, the location, ConfigMaps. The peer stops at the first source that is
+/// not there; here whatever else is wrong is told as well.
 pub(super) fn check(
     restore: &Restore,
     around: &Surroundings,
@@ -25,33 +28,27 @@ pub(super) fn check(
 ) -> Restore {
     let mut checked = restore.clone();
     for kind in NEVER_RESTORED {
-        if !checked
-            .spec
-            .excluded_resources
-            .iter()
-            .any(|name| name == kind)
-        {
-            checked.spec.excluded_resources.push(kind.to_owned());
+        let listed = &mut checked.spec.excluded_resources;
+        if !listed.iter().any(|name| name == kind) {
+            listed.push(kind.to_owned());
         }
     }
     checked.spec.item_operation_timeout = checked
         .spec
         .item_operation_timeout
         .or(settings.default_item_operation_timeout);
-    let mut errors = Vec::new();
-    match choose_backup(&mut checked, around) {
-        Ok(()) => {
-            errors.extend(velero_restore::validate(&checked));
-            errors.extend(location_fault(&checked, around));
-        }
-        Err(fault) => {
-            // Whatever the backup turns out to be, the other faults are worth telling.
-            let mut probe = checked.clone();
-            probe.spec.backup_name = "-".to_owned();
-            errors.extend(velero_restore::validate(&probe));
-            errors.push(fault);
-        }
+    let source = choose_backup(&mut checked, around);
+    let mut probe = checked.clone();
+    if source.is_err() {
+        // Whatever the backup turns out to be.
+        probe.spec.backup_name = "-".to_owned();
     }
+    let mut errors = velero_restore::validate(&probe);
+    match source {
+        Ok(()) => errors.extend(location_fault(&checked, around)),
+        Err(fault) => errors.push(fault),
+    }
+    errors.extend(around.faults.iter().cloned());
     if errors.is_empty() {
         fill_schedule(&mut checked, around);
         checked.status.phase = Some(RestorePhase::InProgress);
@@ -201,15 +198,20 @@ mod tests {
                 backup("going", "x", BackupPhase::Deleting, "2026-01-03T00:00:00Z"),
             ],
             locations: vec![location, down],
+            faults: Vec::new(),
         }
     }
 
     fn checked(spec: Value) -> Restore {
+        checked_in(spec, &around())
+    }
+
+    fn checked_in(spec: Value, around: &Surroundings) -> Restore {
         let restore =
             serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": spec})).unwrap();
         check(
             &restore,
-            &around(),
+            around,
             &Settings::default(),
             "2026-02-01T00:00:00Z".parse().unwrap(),
         )
@@ -289,14 +291,91 @@ mod tests {
         );
     }
 
+    /// The checks of upstream's `validateAndComplete`, one after another.
     #[test]
-    fn faults_are_collected() {
-        let restore = checked(json!({"includedResources": ["nodes"], "excludedNamespaces": ["*"]}));
-        let errors = &restore.status.validation_errors;
-        assert!(errors.len() >= 4, "{errors:?}");
-        assert!(
-            errors.iter().any(|e| e.contains("never restored"))
-                && errors.iter().any(|e| e.contains("neither is"))
-        );
+    fn faults_come_in_the_order_of_the_checks() {
+        let init = |container: Value| json!({"resources": [{"name": "h", "postHooks": [{"init": {"initContainers": [container]}}]}]});
+        let one = json!({"matchLabels": {"a": "b"}});
+        for (spec, wanted) in [
+            // 2 and 3: never restored, and so both included and excluded.
+            (
+                json!({"includedResources": ["nodes"]}),
+                &["is never restored", "both included and excluded"][..],
+            ),
+            (
+                json!({"includedResources": ["*", "pods"], "excludedResources": ["*"]}),
+                &["must stand alone", "leave nothing", "both included"],
+            ),
+            // 4
+            (
+                json!({"includedNamespaces": ["*", "a"], "excludedNamespaces": ["a"]}),
+                &["must stand alone", "both included"],
+            ),
+            // 5
+            (
+                json!({"labelSelector": one, "orLabelSelectors": [one]}),
+                &["exclude each other"],
+            ),
+            // 6
+            (json!({"scheduleName": "daily"}), &["both are"]),
+            (json!({"backupName": ""}), &["neither is"]),
+            // 7
+            (
+                json!({"hooks": init(json!({"image": "i", "command": ["c"]}))}),
+                &["it has no name"],
+            ),
+            (
+                json!({"hooks": {"resources": [{"name": "h", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}]}}),
+                &["hooks.resources[0].labelSelector: "],
+            ),
+            // 8
+            (
+                json!({"existingResourcePolicy": "recreate"}),
+                &["existingResourcePolicy \"recreate\" is not known"],
+            ),
+            // 9, 10 and 11
+            (
+                json!({"backupName": "", "scheduleName": "weekly"}),
+                &["no completed backups"],
+            ),
+            (json!({"backupName": "none"}), &["does not exist"]),
+            (json!({"backupName": "lost"}), &["is not available"]),
+            // 12: a reference to anything else is passed over by the peer.
+            (
+                json!({"resourceModifier": {"kind": "Secret", "name": "m"}}),
+                &["resourceModifier.kind \"Secret\" is not known"],
+            ),
+            // All together.
+            (
+                json!({
+                    "backupName": "", "includedResources": ["nodes"], "excludedNamespaces": ["*"],
+                    "existingResourcePolicy": "x",
+                }),
+                &[
+                    "is never restored",
+                    "both included and excluded",
+                    "leave nothing",
+                    "existingResourcePolicy",
+                    "neither is",
+                ],
+            ),
+        ] {
+            for faults in [vec![], vec!["ConfigMap at fault".to_owned()]] {
+                let mut whole = json!({"backupName": "old"});
+                whole
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(spec.as_object().unwrap().clone());
+                let mut around = around();
+                around.faults.clone_from(&faults);
+                let restore = checked_in(whole, &around);
+                let mut errors = restore.status.validation_errors.clone();
+                assert_eq!(errors.split_off(wanted.len()), faults, "{spec}");
+                for (error, want) in errors.iter().zip(wanted) {
+                    assert!(error.contains(want), "{spec}: {error:?} without {want:?}");
+                }
+                assert_eq!(*restore.phase(), RestorePhase::FailedValidation);
+            }
+        }
     }
 }

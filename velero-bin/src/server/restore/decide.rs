@@ -18,21 +18,36 @@ pub(super) enum Step {
     Wait,
     /// Nobody works on it any more.
     Recover,
+    /// Look after its operations and hooks, to its end.
+    Follow,
     /// Nothing.
     Rest,
 }
 
-/// Decides about one restore of `all`. `tracked` says whether this process runs it, `busy` whether it runs any.
-pub(super) fn next(restore: &Restore, all: &[Restore], tracked: bool, busy: bool) -> Step {
+/// Decides about one restore of `all`. `tracked` says whether this process runs it, `held` whether another server does,
+/// `busy` whether this process runs any.
+pub(super) fn next(
+    restore: &Restore,
+    all: &[Restore],
+    tracked: bool,
+    held: bool,
+    busy: bool,
+) -> Step {
+    let held = held && !restore.phase().is_terminal();
     if restore.metadata.deletion_timestamp.is_some() {
         return match (is_protected(restore), tracked) {
             (false, _) => Step::Rest,
             (true, true) => Step::Cancel,
+            // It cancels its run itself.
+            (true, false) if held => Step::Wait,
             (true, false) => Step::CleanUp,
         };
     }
     if tracked {
         return Step::Rest;
+    }
+    if held {
+        return Step::Wait;
     }
     if !is_protected(restore) {
         return Step::Protect;
@@ -47,9 +62,11 @@ pub(super) fn next(restore: &Restore, all: &[Restore], tracked: bool, busy: bool
             Step::Wait
         }
         RestorePhase::New => Step::Start,
-        RestorePhase::InProgress
+        RestorePhase::InProgress => Step::Recover,
+        RestorePhase::WaitingForPluginOperations
+        | RestorePhase::WaitingForPluginOperationsPartiallyFailed
         | RestorePhase::Finalizing
-        | RestorePhase::FinalizingPartiallyFailed => Step::Recover,
+        | RestorePhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
 }
@@ -112,19 +129,40 @@ mod tests {
             (Some(New), true, false, true, Step::Wait),
             (Some(InProgress), true, true, true, Step::Rest),
             (Some(InProgress), true, false, false, Step::Recover),
-            (Some(Finalizing), true, false, true, Step::Recover),
+            (Some(Finalizing), true, false, true, Step::Follow),
+            (Some(Finalizing), true, true, false, Step::Rest),
+            (
+                Some(FinalizingPartiallyFailed),
+                true,
+                false,
+                false,
+                Step::Follow,
+            ),
             (
                 Some(WaitingForPluginOperations),
                 true,
                 false,
+                true,
+                Step::Follow,
+            ),
+            (
+                Some(WaitingForPluginOperationsPartiallyFailed),
+                true,
                 false,
-                Step::Rest,
+                false,
+                Step::Follow,
             ),
             (Some(Completed), true, false, false, Step::Rest),
             (Some(FailedValidation), true, false, false, Step::Rest),
         ] {
             let subject = restore("r", phase.clone(), 5, protected);
-            let found = next(&subject, std::slice::from_ref(&subject), tracked, busy);
+            let found = next(
+                &subject,
+                std::slice::from_ref(&subject),
+                tracked,
+                false,
+                busy,
+            );
             assert_eq!(found, expected, "{phase:?} {protected} {tracked} {busy}");
         }
     }
@@ -136,12 +174,44 @@ mod tests {
             restore("c", None, 1, true),
             restore("a", None, 2, true),
         ];
-        let steps: Vec<_> = all.iter().map(|r| next(r, &all, false, false)).collect();
+        let steps: Vec<_> = all
+            .iter()
+            .map(|r| next(r, &all, false, false, false))
+            .collect();
         assert_eq!(steps, [Step::Wait, Step::Start, Step::Wait]);
-        assert_eq!(
-            next(&all[2], &[all[0].clone(), all[2].clone()], false, false),
-            Step::Start
-        );
+        let two = [all[0].clone(), all[2].clone()];
+        assert_eq!(next(&all[2], &two, false, false, false), Step::Start);
+    }
+
+    #[test]
+    fn what_another_server_works_on_is_left_alone() {
+        use RestorePhase::*;
+        for (phase, tracked, expected) in [
+            (InProgress, false, Step::Wait),
+            (WaitingForPluginOperations, false, Step::Wait),
+            (Finalizing, false, Step::Wait),
+            (InProgress, true, Step::Rest),
+            (Completed, false, Step::Rest),
+        ] {
+            let mut subject = restore("r", Some(phase.clone()), 0, true);
+            let all = [subject.clone()];
+            assert_eq!(
+                next(&subject, &all, tracked, true, false),
+                expected,
+                "{phase:?}"
+            );
+            subject.metadata.deletion_timestamp = subject.metadata.creation_timestamp.clone();
+            let expected = match (tracked, phase.is_terminal()) {
+                (true, _) => Step::Cancel,
+                (false, false) => Step::Wait,
+                (false, true) => Step::CleanUp,
+            };
+            assert_eq!(
+                next(&subject, &all, tracked, true, false),
+                expected,
+                "{phase:?}"
+            );
+        }
     }
 
     #[test]
@@ -154,7 +224,7 @@ mod tests {
             let mut subject = restore("r", Some(RestorePhase::Completed), 0, protected);
             assert_eq!(is_settled(&subject), protected);
             subject.metadata.deletion_timestamp = subject.metadata.creation_timestamp.clone();
-            assert_eq!(next(&subject, &[], tracked, false), expected);
+            assert_eq!(next(&subject, &[], tracked, false, false), expected);
             assert!(!is_settled(&subject));
         }
     }

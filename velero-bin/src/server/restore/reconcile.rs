@@ -9,9 +9,13 @@ use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_core::names::finalizers;
 
 use super::check::{Surroundings, check};
+use super::claim::{self, is_held_by_another};
 use super::decide::{Step, is_settled, next};
+use super::finalize::follow;
+use super::recover::recover;
 use super::run::start;
-use crate::server::context::{Context, stamp};
+use crate::runs::{RestoreInputs, RunError};
+use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
@@ -38,7 +42,8 @@ impl Reconciler for RestoreReconciler {
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let turn = self.turn.lock().await;
-        let tracked = context.tracker.contains(RunKind::Restore, name);
+        let tracked = context.tracker.contains(RunKind::Restore, name)
+            || context.tracker.contains(RunKind::RestoreOperations, name);
         // A run writes its progress every second: there is no need to look at all others each time.
         let all: Vec<Restore> = if tracked {
             context.objects.get(name).await?.into_iter().collect()
@@ -51,19 +56,20 @@ impl Reconciler for RestoreReconciler {
             .iter()
             .find(|restore| restore.metadata.name.as_deref() == Some(name))
         else {
-            context.tracker.cancel(RunKind::Restore, name);
+            cancel(context, name);
             return Ok(Action::await_change());
         };
         let outcome = match next(
             restore,
             &all,
             tracked,
+            is_held_by_another(restore, &context.writer, context.now()),
             context.tracker.is_busy(RunKind::Restore),
         ) {
             Step::Rest => return Ok(Action::await_change()),
             Step::Wait => return Ok(Action::requeue(context.settings.tick)),
             Step::Cancel => {
-                context.tracker.cancel(RunKind::Restore, name);
+                cancel(context, name);
                 return Ok(Action::requeue(Duration::from_millis(200)));
             }
             Step::CleanUp => {
@@ -72,7 +78,18 @@ impl Reconciler for RestoreReconciler {
             }
             Step::Protect => protect(context, restore).await,
             Step::Start => begin(context, restore).await,
-            Step::Recover => recover(context, restore).await,
+            Step::Recover => {
+                // A store may take long to answer.
+                drop(turn);
+                recover(context, restore).await
+            }
+            Step::Follow => match claim::claim(context, restore).await {
+                Ok(claimed) => {
+                    follow(context, &claimed, None);
+                    return Ok(Action::await_change());
+                }
+                Err(error) => Err(error.into()),
+            },
         };
         match outcome {
             Ok(()) => Ok(Action::requeue(context.settings.tick)),
@@ -86,6 +103,12 @@ impl Reconciler for RestoreReconciler {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Ends what is under way of a restore.
+fn cancel(context: &Context, name: &str) {
+    context.tracker.cancel(RunKind::Restore, name);
+    context.tracker.cancel(RunKind::RestoreOperations, name);
 }
 
 async fn protect(context: &Context, restore: &Restore) -> Result<(), Retry> {
@@ -102,11 +125,13 @@ async fn protect(context: &Context, restore: &Restore) -> Result<(), Retry> {
 /// Checks a restore and begins its run.
 async fn begin(context: &Context, restore: &Restore) -> Result<(), Retry> {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
+    let (inputs, faults) = inputs(context, restore).await?;
     let around = Surroundings {
         backups: context.objects.list().await?,
         locations: context.objects.list().await?,
+        faults,
     };
-    let checked = check(restore, &around, &context.settings, context.now());
+    let mut checked = check(restore, &around, &context.settings, context.now());
     let schedule = checked.spec.schedule_name.clone();
     if *checked.phase() == RestorePhase::FailedValidation {
         context
@@ -132,34 +157,26 @@ async fn begin(context: &Context, restore: &Restore) -> Result<(), Retry> {
     else {
         return Ok(());
     };
+    claim::put(context, &mut checked);
     let begun = context
         .objects
         .patch(restore, &checked, Lock::Unchanged)
         .await?;
     context.metrics.count(Count::RestoreAttempt, &schedule);
-    start(context, running, begun, cancel);
+    start(context, running, begun, inputs, cancel);
     Ok(())
 }
 
-/// Ends a restore that nobody works on any more. What it has created stays; restoring again goes on from there.
-async fn recover(context: &Context, restore: &Restore) -> Result<(), Retry> {
-    let mut failed = restore.clone();
-    failed.status.failure_reason = format!(
-        "the server stopped while the restore was {}",
-        restore.phase()
-    );
-    failed.status.phase = Some(RestorePhase::Failed);
-    failed.status.completion_timestamp = stamp(context.now());
-    context
-        .objects
-        .patch(restore, &failed, Lock::SameObject)
-        .await?;
-    let name = restore.metadata.name.as_deref().unwrap_or_default();
-    tracing::warn!(
-        restore = name,
-        "the restore was left behind by a server that has stopped"
-    );
-    Ok(())
+/// What a restore goes by beside its spec, or what is wrong with it.
+async fn inputs(
+    context: &Context,
+    restore: &Restore,
+) -> Result<(RestoreInputs, Vec<String>), Retry> {
+    match RestoreInputs::read(&context.cluster, restore).await {
+        Ok(inputs) => Ok((inputs, Vec::new())),
+        Err(RunError::Validation(faults)) => Ok((RestoreInputs::default(), faults)),
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
 }
 
 /// Deletes the files of a restore that is being deleted, then lets it go.
@@ -190,7 +207,7 @@ async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
 }
 
 /// Where a restore's files are; nowhere when the backup or its location is gone.
-async fn location_of(
+pub(super) async fn location_of(
     context: &Context,
     restore: &Restore,
 ) -> Result<Option<BackupStorageLocation>, ApiError> {

@@ -120,6 +120,52 @@ async fn flags_about_volumes_go_into_the_spec() {
     let restore: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
     assert_eq!(restore["spec"]["existingResourcePolicy"], "none");
     assert_eq!(restore["spec"]["uploaderConfig"]["writeSparseFiles"], false);
+    assert!(restore["metadata"].get("annotations").is_none());
+    // Every other flag, in the form in which the peer's command line writes it.
+    let line = "restore create --from-backup b --resource-modifier-configmap m --status-include-resources pods,deployments.apps \
+                --status-exclude-resources jobs.batch --parallel-files-download 4 --item-operation-timeout 7m -o json";
+    let ran = cluster.velero(line).await;
+    assert_eq!(ran.stderr, "");
+    let restore: Value = serde_json::from_str(&ran.exits(0)).unwrap();
+    for (field, expected) in [
+        (
+            "resourceModifier",
+            serde_json::json!({"apiGroup": "", "kind": "configmap", "name": "m"}),
+        ),
+        (
+            "restoreStatus",
+            serde_json::json!({"includedResources": ["pods", "deployments.apps"], "excludedResources": ["jobs.batch"]}),
+        ),
+        (
+            "uploaderConfig",
+            serde_json::json!({"parallelFilesDownload": 4}),
+        ),
+        ("itemOperationTimeout", "7m0s".into()),
+    ] {
+        assert_eq!(restore["spec"][field], expected, "{field}");
+    }
+    let line = "restore create --from-backup b --status-exclude-resources pods --resource-modifier-configmap= -o json";
+    let ran = cluster.velero(line).await;
+    assert_eq!(
+        ran.stderr,
+        "warning: --status-exclude-resources has no effect without --status-include-resources; no status is restored\n"
+    );
+    let restore: Value = serde_json::from_str(&ran.exits(0)).unwrap();
+    let spec = &restore["spec"];
+    assert!(
+        spec.get("restoreStatus").is_none() && spec.get("resourceModifier").is_none(),
+        "{spec}"
+    );
+    // What the peer's resource has no field for is an annotation.
+    let line = "restore create --from-backup b --existing-resource-policy recreate --relink-owners -o json";
+    let restore: Value = serde_json::from_str(&cluster.velero(line).await.exits(0)).unwrap();
+    assert_eq!(restore["spec"]["existingResourcePolicy"], "update");
+    assert_eq!(
+        restore["metadata"]["annotations"],
+        serde_json::json!({
+            "x.velero.io/existing-resource-policy": "recreate", "x.velero.io/relink-owners": "true",
+        })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,9 +300,13 @@ async fn bad_words_are_usage_and_exit_with_one() {
         ),
         (
             "restore create --from-backup b --existing-resource-policy replace",
-            "none or update",
+            "none, update or recreate",
         ),
         ("backup create b --ttl 1d", "unknown unit"),
+        (
+            "restore create --from-backup b --parallel-files-download -1",
+            "it cannot be negative",
+        ),
         ("backup get -o toml", "toml"),
         ("backup logs", "<NAME>"),
     ] {
@@ -295,22 +345,6 @@ async fn bad_words_are_usage_and_exit_with_one() {
         (
             "backup create b --from-schedule s -l a=b --or-selector c=d",
             "--selector and --or-selector cannot be used together",
-        ),
-        (
-            "restore create --from-backup b --resource-modifier-configmap m",
-            "not supported yet: --resource-modifier-configmap",
-        ),
-        (
-            "restore create --from-backup b --status-include-resources pods",
-            "not supported yet: --status-include-resources",
-        ),
-        (
-            "restore create --from-backup b --status-exclude-resources pods",
-            "not supported yet: --status-exclude-resources",
-        ),
-        (
-            "restore create --from-backup b --parallel-files-download 2",
-            "not supported yet: --parallel-files-download",
         ),
     ] {
         let message = run(command(home.path(), line.split(' '))).await.fails();

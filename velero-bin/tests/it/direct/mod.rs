@@ -2,6 +2,7 @@
 
 mod coverage;
 mod faults;
+mod inputs;
 mod peer;
 mod policies;
 mod random_points;

@@ -10,6 +10,8 @@ mod lists;
 mod locations;
 mod operations;
 mod policies;
+mod restore_inputs;
+mod restore_operations;
 mod restores;
 mod s3;
 mod snapshot_locations;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use velero_bin::logfile::{LogOptions, RunLogs};
 use velero_bin::server::{Server, Settings};
 use velero_core::action::OperationProgress;
-use velero_core::api::{Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase};
+use velero_core::api::{
+    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, Restore, RestorePhase,
+};
 use velero_testkit::{Fault, FaultAction};
 
 use super::operations::{self, State, begin, document, quick, secrets, set};
@@ -172,4 +174,118 @@ async fn operations_are_followed_by_one_of_them() {
         let after = world.get::<Backup>("b").await.unwrap();
         assert_eq!(after.status, ended.status);
     }
+}
+
+/// As an annotation of the Restore: its store may be one that nothing can be written to.
+const CLAIM: &str = "x.velero.io/claim";
+
+fn claim_of(restore: &Restore) -> Option<Value> {
+    let claim = restore.metadata.annotations.as_ref()?.get(CLAIM)?;
+    Some(serde_json::from_str(claim).unwrap())
+}
+
+async fn restore(world: &World, name: &str) -> Restore {
+    let spec = json!({"backupName": "b", "namespaceMapping": {"shop": name}});
+    world
+        .create(json!({"metadata": {"name": name}, "spec": spec}))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restores_of_another_server_are_left_alone() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    let slow = FaultAction::Slow(Duration::from_millis(700));
+    world.api.faults().add(
+        Fault::new(slow)
+            .verb("create")
+            .resource("configmaps")
+            .times(u64::MAX),
+    );
+    restore(&world, "r0").await;
+    let begun = world
+        .wait::<Restore>("r0", "is under way", |restore| {
+            *restore.phase() == RestorePhase::InProgress
+        })
+        .await;
+    let claim = claim_of(&begun).unwrap();
+    assert_eq!(claim["leaseSeconds"], 120, "{claim}");
+    let other = second(&world, settings()).await;
+    for name in ["r1", "r2", "r3"] {
+        restore(&world, name).await;
+    }
+    for name in ["r0", "r1", "r2", "r3"] {
+        let restore = world.restore_ended(name).await;
+        assert_eq!(
+            *restore.phase(),
+            RestorePhase::Completed,
+            "{name}: {:#?}",
+            restore.status
+        );
+        assert_eq!(claim_of(&restore), None);
+        let dir = folder.path().join(format!("bucket/restores/{name}"));
+        let log = gunzip(&dir.join(format!("restore-{name}-logs.gz")));
+        assert_eq!(log.matches("starting the restore").count(), 1, "{log}");
+    }
+    assert!(world.stop().await && other.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_without_signs_of_life_is_ended() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    assert!(world.stop().await);
+    let now = jiff::Timestamp::now().to_string();
+    let claim = |renewed: &str| {
+        json!({"holder": "another server", "renewed": renewed, "leaseSeconds": 120}).to_string()
+    };
+    for (name, claim) in [
+        ("held", claim(&now)),
+        ("left", claim("2020-01-01T00:00:00Z")),
+    ] {
+        let finalizers = ["restores.velero.io/external-resources-finalizer"];
+        world
+            .create::<Restore>(json!({
+                "metadata": {"name": name, "finalizers": finalizers, "annotations": {CLAIM: claim, "of": "somebody"}},
+                "spec": {"backupName": "b"}, "status": {"phase": "InProgress", "startTimestamp": now},
+            }))
+            .await;
+    }
+    world.start(settings()).await;
+    let left = world.restore_ended("left").await;
+    assert_eq!(*left.phase(), RestorePhase::Failed);
+    let reason = "the server stopped while the restore was InProgress";
+    assert_eq!(left.status.failure_reason, reason);
+    assert_eq!(left.status.errors, 1);
+    let annotations = left.metadata.annotations.unwrap();
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["of"]);
+    // The next server keeps what there is to know of it.
+    let dir = folder.path().join("bucket/restores/left");
+    let log = gunzip(&dir.join("restore-left-logs.gz"));
+    assert!(log.contains(reason), "{log}");
+    let results = document(&dir, "restore-left-results.gz");
+    let line = results["errors"]["velero"][0].as_str().unwrap();
+    assert!(line.contains(reason), "{results}");
+
+    // One that is held is not ended, and its files are not deleted while somebody writes them.
+    let mark = folder.path().join("bucket/restores/held/x");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    std::fs::write(&mark, "x").unwrap();
+    world.delete::<Restore>("held").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let held = world.get::<Restore>("held").await.unwrap();
+    assert_eq!(*held.phase(), RestorePhase::InProgress);
+    assert!(mark.exists());
+    let expired = json!({"metadata": {"annotations": {CLAIM: claim("2020-01-01T00:00:00Z")}}});
+    let patch = kube::api::Patch::Merge(&expired);
+    let api = world.kind::<Restore>();
+    api.patch("held", &Default::default(), &patch)
+        .await
+        .unwrap();
+    world.wait_gone::<Restore>("held").await;
+    assert!(!mark.exists());
 }
