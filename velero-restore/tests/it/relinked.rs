@@ -44,7 +44,7 @@ fn live(server: &ApiServer, namespace: &str, object: &Value) -> Value {
     let found = server
         .store()
         .get(text("apiVersion"), text("kind"), Some(namespace), name);
-    found.unwrap_or_else(|| panic!("{name} is not there"))
+    found.unwrap()
 }
 
 fn owners(server: &ApiServer, namespace: &str, object: &Value) -> Vec<Value> {
