@@ -61,7 +61,7 @@ impl Run {
                 After::Done => return,
                 After::Replace(live, is_valid) => {
                     return self
-                        .replace(work, resource, &item, live, rest, is_valid)
+                        .replace(work, resource, &item, *live, rest, is_valid)
                         .await;
                 }
                 After::Gone => work.exists = false,
@@ -165,7 +165,7 @@ impl Run {
             .existing(work, resource, wanted, live, Some(error))
             .await;
         if let After::Replace(live, is_valid) = after {
-            self.replace(work, resource, wanted, live, rest, is_valid)
+            self.replace(work, resource, wanted, *live, rest, is_valid)
                 .await;
         }
     }

@@ -27,7 +27,7 @@ pub(super) enum After {
     Done,
     /// The object cannot be changed: it is to be deleted and created anew. Whether the API server has said that it would
     /// take the new one.
-    Replace(RawItem, bool),
+    Replace(Box<RawItem>, bool),
     /// The object has gone since a list has shown it.
     Gone,
 }
@@ -76,7 +76,9 @@ impl Run {
                 return After::Done;
             }
             Provided::Changed => {
-                work.leave(format!("{DIFFERS}; the cluster provides it, and no restore changes it"));
+                work.leave(format!(
+                    "{DIFFERS}; the cluster provides it, and no restore changes it"
+                ));
                 return After::Done;
             }
             Provided::Account | Provided::No => {}
@@ -141,7 +143,7 @@ impl Run {
             && is_valid != Some(false)
         {
             match never_replaced(live) {
-                None => return After::Replace(raw, is_valid == Some(true)),
+                None => return After::Replace(Box::new(raw), is_valid == Some(true)),
                 Some(reason) => why = format!("; it is not created anew, as {reason}"),
             }
         }

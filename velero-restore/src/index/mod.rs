@@ -13,9 +13,9 @@ pub use spool::{Location, Spool};
 
 use std::collections::BTreeSet;
 
+use owners::Owners;
 use velero_core::plan::ItemId;
 use velero_core::{ApiResource, GroupResource};
-use owners::Owners;
 use versions::Versions;
 
 /// One item of the index; names lie in one text.

@@ -94,10 +94,12 @@ async fn what_every_cluster_makes_by_itself_is_no_news() {
     let server = ApiServer::new();
     server
         .store()
-        .seed_value(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        .seed_value(
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": {"name": "edit", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
                 "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}},
-            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}))
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}),
+        )
         .unwrap();
     let mut root = object("v1", "ConfigMap", "shop", "kube-root-ca.crt");
     root["data"] = json!({"ca.crt": "another cluster's"});
@@ -141,13 +143,24 @@ async fn what_every_cluster_makes_by_itself_is_no_news() {
 #[tokio::test]
 async fn what_holds_in_its_own_cluster_only_is_not_brought_to_another() {
     let server = ApiServer::new();
-    let mut identity = object("coordination.k8s.io/v1", "Lease", "kube-system", "apiserver-x");
+    let mut identity = object(
+        "coordination.k8s.io/v1",
+        "Lease",
+        "kube-system",
+        "apiserver-x",
+    );
     identity["metadata"]["labels"] = json!({"apiserver.kubernetes.io/identity": "kube-apiserver"});
     let mut address = object("networking.k8s.io/v1", "IPAddress", "", "10.0.0.7");
     address["metadata"]["labels"] =
         json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
-    address["spec"] = json!({"parentRef": {"resource": "services", "namespace": "shop", "name": "web"}});
-    let node = object("coordination.k8s.io/v1", "Lease", "kube-node-lease", "node-1");
+    address["spec"] =
+        json!({"parentRef": {"resource": "services", "namespace": "shop", "name": "web"}});
+    let node = object(
+        "coordination.k8s.io/v1",
+        "Lease",
+        "kube-node-lease",
+        "node-1",
+    );
     let items = [identity, address, node];
     let engine = engine(&server).await;
     server.calls().reset();
@@ -192,9 +205,14 @@ async fn what_was_set_on_a_provided_object_is_not_lost_in_silence() {
             assert!(warning.contains("the cluster provides it"), "{warning}");
         }
     }
-    let live = server.store().get("v1", "ServiceAccount", Some("default"), "default").unwrap();
+    let live = server
+        .store()
+        .get("v1", "ServiceAccount", Some("default"), "default")
+        .unwrap();
     assert_eq!(live["imagePullSecrets"], json!([{"name": "pull"}]));
-    let role = server.store().get("rbac.authorization.k8s.io/v1", "ClusterRole", None, "view");
+    let role = server
+        .store()
+        .get("rbac.authorization.k8s.io/v1", "ClusterRole", None, "view");
     assert_eq!(role.unwrap()["rules"], json!([]));
 }
 

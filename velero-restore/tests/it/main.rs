@@ -1,6 +1,11 @@
 //! Integration tests of the restore engine, on the in-process API server.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic too"
+)]
 
 mod actions;
 mod brought;
@@ -12,8 +17,8 @@ mod existing;
 mod failures;
 mod faults;
 mod flow;
-mod listing;
 mod going;
+mod listing;
 mod modifiers;
 mod namespaces;
 mod operations;
