@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use velero_backup::artifacts;
 use velero_core::ResourceIdentifier;
 use velero_core::api::PodVolumeBackup;
@@ -13,7 +13,8 @@ use velero_persistence::{BackupFile, BackupStore};
 
 use super::RunError;
 
-/// Reads the volume information of a backup, completed by its pod volume backups and native snapshots.
+/// Reads the volume information of a backup, completed by whatever else names data: its pod volume backups, snapshots and
+/// operations.
 ///
 /// Backups of releases before 1.13 have no volume information; those lists are all there is.
 pub(super) async fn read(store: &BackupStore, backup: &str) -> Result<Vec<VolumeInfo>, RunError> {
@@ -26,14 +27,24 @@ pub(super) async fn read(store: &BackupStore, backup: &str) -> Result<Vec<Volume
         .get_list(&BackupFile::PodVolumeBackups.of(backup))
         .await
         .map_err(failed())?;
-    let snapshots: Vec<serde_json::Value> = store
+    let snapshots: Vec<Value> = store
         .get_list(&BackupFile::VolumeSnapshots.of(backup))
+        .await
+        .map_err(failed())?;
+    let csi: Vec<Value> = store
+        .get_list(&BackupFile::CsiVolumeSnapshots.of(backup))
+        .await
+        .map_err(failed())?;
+    let operations: Vec<Value> = store
+        .get_list(&BackupFile::ItemOperations.of(backup))
         .await
         .map_err(failed())?;
     for info in pods
         .iter()
         .map(of_pod_volume)
         .chain(snapshots.iter().filter_map(of_snapshot))
+        .chain(operations.iter().filter_map(of_operation))
+        .chain(csi.iter().filter_map(of_csi_snapshot))
     {
         if !infos.iter().any(|known| covers(known, &info)) {
             infos.push(info);
@@ -165,11 +176,45 @@ fn of_pod_volume(backup: &PodVolumeBackup) -> VolumeInfo {
     info
 }
 
-fn of_snapshot(snapshot: &serde_json::Value) -> Option<VolumeInfo> {
+fn of_snapshot(snapshot: &Value) -> Option<VolumeInfo> {
     let volume = snapshot.pointer("/spec/persistentVolumeName")?.as_str()?;
     Some(VolumeInfo {
         pv_name: volume.to_owned(),
         backup_method: "NativeSnapshot".to_owned(),
+        ..VolumeInfo::default()
+    })
+}
+
+/// A VolumeSnapshot of a backup made before release 1.17.
+fn of_csi_snapshot(snapshot: &Value) -> Option<VolumeInfo> {
+    let claim = snapshot.pointer("/spec/source/persistentVolumeClaimName")?;
+    of_claim(snapshot.pointer("/metadata/namespace")?, claim, false)
+}
+
+/// An operation that moves the data of a claim into a repository.
+fn of_operation(operation: &Value) -> Option<VolumeInfo> {
+    let id = operation.pointer("/spec/resourceIdentifier")?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let after = operation.pointer("/spec/postOperationItems");
+    let uploads = after.and_then(Value::as_array).is_some_and(|items| {
+        items
+            .iter()
+            .any(|item| text(item.get("Resource")) == "datauploads")
+    });
+    let moves = uploads || text(operation.pointer("/spec/operationID")).starts_with("du-");
+    if !moves || text(id.get("Resource")) != "persistentvolumeclaims" {
+        return None;
+    }
+    of_claim(id.get("Namespace")?, id.get("Name")?, true)
+}
+
+/// What is known of a claim whose data is in the snapshot of a CSI driver, or was.
+fn of_claim(namespace: &Value, name: &Value, moved: bool) -> Option<VolumeInfo> {
+    Some(VolumeInfo {
+        pvc_namespace: namespace.as_str()?.to_owned(),
+        pvc_name: name.as_str()?.to_owned(),
+        backup_method: "CSISnapshot".to_owned(),
+        snapshot_data_moved: moved,
         ..VolumeInfo::default()
     })
 }
@@ -186,10 +231,12 @@ fn covers(known: &VolumeInfo, info: &VolumeInfo) -> bool {
                 .map(|field| details[field].as_str().unwrap_or_default().to_owned()),
         )
     };
-    if info.pv_name.is_empty() {
-        pod(known) == pod(info)
-    } else {
-        known.pv_name == info.pv_name
+    if !info.pv_name.is_empty() {
+        return known.pv_name == info.pv_name;
+    }
+    match pod(info) {
+        Some(details) => pod(known) == Some(details),
+        None => known.pvc_namespace == info.pvc_namespace && known.pvc_name == info.pvc_name,
     }
 }
 
@@ -281,10 +328,37 @@ mod tests {
             )
             .await
             .unwrap();
+        let snapshot = |claim: serde_json::Value| json!({"metadata": {"namespace": "shop"}, "spec": {"source": {"persistentVolumeClaimName": claim}}});
+        store
+            .put_json(
+                &BackupFile::CsiVolumeSnapshots.of("b"),
+                &[
+                    snapshot(json!("db")),
+                    snapshot(json!("old")),
+                    snapshot(json!(null)),
+                ],
+            )
+            .await
+            .unwrap();
+        let operation = |resource: &str, name: &str, id: &str| {
+            json!({"spec": {"operationID": id, "postOperationItems": null,
+                "resourceIdentifier": {"Group": "", "Resource": resource, "Namespace": "shop", "Name": name}}})
+        };
+        store
+            .put_json(
+                &BackupFile::ItemOperations.of("b"),
+                &[
+                    operation("persistentvolumeclaims", "moved", "du-1.2"),
+                    operation("persistentvolumeclaims", "other", "x"),
+                    operation("volumesnapshots", "s", "du-1.2"),
+                ],
+            )
+            .await
+            .unwrap();
         let known = json!([
             {"pvName": "pv0", "backupMethod": "PodVolumeBackup",
              "pvbInfo": {"podNamespace": "shop", "podName": "web", "volumeName": "v"}},
-            {"pvName": "pv1", "backupMethod": "CSISnapshot"},
+            {"pvName": "pv1", "pvcNamespace": "shop", "pvcName": "db", "backupMethod": "CSISnapshot"},
         ]);
         store
             .put_json(&BackupFile::VolumeInfos.of("b"), &known)
@@ -298,9 +372,11 @@ mod tests {
             .collect();
         let expected = [
             ("pv0", "", "PodVolumeBackup"),
-            ("pv1", "", "CSISnapshot"),
+            ("pv1", "db", "CSISnapshot"),
             ("", "data", "PodVolumeBackup"),
             ("pv1", "", "NativeSnapshot"),
+            ("", "moved", "CSISnapshot"),
+            ("", "old", "CSISnapshot"),
         ];
         assert_eq!(
             found,
