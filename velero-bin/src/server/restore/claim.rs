@@ -19,6 +19,8 @@ use crate::server::objects::{ApiError, Lock};
 const CLAIM: &str = "x.velero.io/claim";
 /// Signs of life in each lease.
 const BEATS: u32 = 4;
+/// Least time between two of them.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
 
 /// What the annotation holds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -137,7 +139,7 @@ impl SignsOfLife {
 }
 
 async fn beat(context: Context, restore: Restore, stop: CancellationToken) {
-    let period = context.settings.restore_lease / BEATS;
+    let period = (context.settings.restore_lease / BEATS).max(SHORTEST_PERIOD);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
