@@ -305,7 +305,12 @@ fn with(reading: Reading) -> Tally {
 ///
 /// Where the few namespaces hold nearly everything after all, their lists take at most half as many calls again as the
 /// list of everything would have: the same pages, and one page for each namespace that is not full.
-pub(crate) fn by_namespace_is_cheaper(wanted: usize, live: usize, remaining: u64, page: u64) -> bool {
+pub(crate) fn by_namespace_is_cheaper(
+    wanted: usize,
+    live: usize,
+    remaining: u64,
+    page: u64,
+) -> bool {
     let (wanted, live) = (wanted as u64, live as u64);
     page > 0 && wanted * 2 <= remaining.div_ceil(page) && wanted * 4 <= live
 }

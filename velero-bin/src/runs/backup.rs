@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tracing::Instrument as _;
-use velero_backup::{BackupEngine, BackupOptions, BackupResult, LiveNamespaces, Noted, artifacts};
+use velero_backup::{
+    BackupEngine, BackupOptions, BackupRequest, BackupResult, LiveNamespaces, Noted, artifacts,
+};
 use velero_cluster::Cluster;
 use velero_core::action::BackupItemAction;
 use velero_core::api::{Backup, Time};
@@ -95,16 +97,22 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     let (store, clock) = (run.store.clone(), run.clock.clone());
     let (cancel, cancelled_by) = (run.cancel.clone(), Arc::clone(&run.cancelled_by));
     let began = clock();
-    let (claim, replaced_failed) = begin(&run, &name).await?;
+    let is_record = look(&run, &name).await?;
+    let engine = BackupEngine::new(run.cluster.clone())
+        .actions(run.actions.clone())
+        .options(run.options.clone());
+    let request = resolve(&run, &engine).await;
+    // A spec that is at fault is no run: nobody makes room for it.
+    if let Err(error @ RunError::Validation(_)) = request {
+        return Err(error.into());
+    }
+    let claim = claim(&run, &name, is_record).await?;
     let mut log = FailureLog::new(run.log);
     let work = Work {
-        cluster: run.cluster,
+        engine,
+        request,
         store: store.clone(),
         backup: run.backup,
-        policies: run.policies,
-        namespaces: run.namespaces,
-        actions: run.actions,
-        options: run.options,
         progress: run.progress,
         cancel: run.cancel.child_token(),
         clock: run.clock,
@@ -117,7 +125,7 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     match held(work, &name, &mut log, &claim).await {
         Ok(mut done) => {
             done.taken_over = claim.taken_over().map(str::to_owned);
-            done.replaced_failed = replaced_failed;
+            done.replaced_failed = is_record;
             claim.release().await;
             Ok(done)
         }
@@ -126,7 +134,7 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
         Err(error) => {
             let reason = match &error {
                 RunError::Cancelled => cancelled_by().map(|who| format!("cancelled by {who}")),
-                // A spec that is at fault is no run.
+                // The engine takes its time to find some faults of a spec; no run has begun then.
                 RunError::Validation(_) => None,
                 other => Some(other.chain()),
             };
@@ -141,8 +149,11 @@ async fn claimed(run: BackupRun) -> Result<BackupDone, BackupFailure> {
     }
 }
 
-/// Claims the name; says whether a failed backup of that name has made room.
-async fn begin(run: &BackupRun, name: &str) -> Result<(Claim, bool), BackupFailure> {
+/// Looks for the name; says whether it is that of a failed backup, which makes room.
+///
+/// # Errors
+/// When the store has another backup of that name, or fails.
+async fn look(run: &BackupRun, name: &str) -> Result<bool, RunError> {
     let store = &run.store;
     let look = async {
         let is_record = failure::is_record(store, name).await?;
@@ -151,7 +162,25 @@ async fn begin(run: &BackupRun, name: &str) -> Result<(Claim, bool), BackupFailu
         }
         Ok(is_record)
     };
-    let is_record = unless_late(&run.cancel, look).await?;
+    unless_late(&run.cancel, look).await
+}
+
+/// Resolves the spec against the cluster.
+async fn resolve(run: &BackupRun, engine: &BackupEngine) -> Result<BackupRequest, RunError> {
+    let policies = run.policies.clone();
+    if let Some(namespaces) = &run.namespaces {
+        return Ok(engine.request_in(&run.backup, policies, namespaces)?);
+    }
+    tokio::select! {
+        biased;
+        () = run.cancel.cancelled() => Err(RunError::Cancelled),
+        request = engine.request_with(&run.backup, policies) => Ok(request?),
+    }
+}
+
+/// Claims the name; a failed backup of that name makes room.
+async fn claim(run: &BackupRun, name: &str, is_record: bool) -> Result<Claim, BackupFailure> {
+    let store = &run.store;
     let uid = run.backup.metadata.uid.as_deref();
     let holder = holder(uid.unwrap_or(name), &run.writer);
     let clock = run.clock.clone();
@@ -162,7 +191,7 @@ async fn begin(run: &BackupRun, name: &str) -> Result<(Claim, bool), BackupFailu
         }
     };
     match unless_late(&run.cancel, claim).await {
-        Ok(claim) => Ok((claim, is_record)),
+        Ok(claim) => Ok(claim),
         Err(error) => {
             // A store that fails here may have taken the mark of the claim.
             let unsure = match &error {
@@ -194,7 +223,13 @@ async fn replace_record(
     holder: &str,
     clock: Clock,
 ) -> Result<Claim, RunError> {
-    let claim = Claim::on_complete(store, name, holder, clock).await?;
+    let claim = match Claim::on_complete(store, name, holder, clock.clone()).await {
+        // Another run has made it make room.
+        Err(RunError::Store { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Claim::take(store, name, holder, clock).await;
+        }
+        other => other?,
+    };
     if let Err(error) = failure::make_room(store, name).await {
         claim.release().await;
         return Err(error);
@@ -230,13 +265,11 @@ async fn held(
 
 /// A run that holds the name.
 struct Work {
-    cluster: Cluster,
+    engine: BackupEngine,
+    /// The resolved spec, or why it could not be resolved.
+    request: Result<BackupRequest, RunError>,
     store: BackupStore,
     backup: Backup,
-    policies: Option<ResourcePolicies>,
-    namespaces: Option<LiveNamespaces>,
-    actions: Vec<Arc<dyn BackupItemAction>>,
-    options: BackupOptions,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
     clock: Clock,
@@ -253,22 +286,12 @@ impl Work {
         claim: &Claim,
     ) -> Result<BackupDone, RunError> {
         let mut backup = self.backup;
-        let engine = BackupEngine::new(self.cluster)
-            .actions(self.actions)
-            .options(self.options);
         let start = backup
             .status
             .start_timestamp
             .as_ref()
             .map_or_else(|| (self.clock)(), |time| time.0);
-        let request = match &self.namespaces {
-            Some(namespaces) => engine.request_in(&backup, self.policies, namespaces)?,
-            None => tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Err(RunError::Cancelled),
-                request = engine.request_with(&backup, self.policies) => request?,
-            },
-        };
+        let (engine, request) = (self.engine, self.request?);
         tracing::info!(
             includedNamespaces = backup.spec.included_namespaces.join(", "),
             excludedNamespaces = backup.spec.excluded_namespaces.join(", "),

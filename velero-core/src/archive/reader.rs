@@ -1,6 +1,6 @@
 //! Reading an archive.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 
 use flate2::read::MultiGzDecoder;
@@ -10,6 +10,12 @@ use crate::Error;
 
 /// The largest entry that is read, in bytes. Far above what an API server stores in one object.
 pub const MAX_ENTRY_BYTES: u64 = 256 << 20;
+
+/// Bytes that are unpacked at a time. The decoder copies its window of 32 KiB at each call, however little is asked for.
+const UNPACKED: usize = 128 << 10;
+
+/// Bytes of room that an entry gets at once for the size it says it has.
+const FIRST_ROOM: u64 = 64 << 10;
 
 /// What an entry of an archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +68,8 @@ impl<R: Read> ArchiveReader<R> {
     where
         F: FnMut(EntryKind, Vec<u8>) -> Result<ControlFlow<()>, Error>,
     {
-        let mut tar = tar::Archive::new(EndWatch::new(MultiGzDecoder::new(self.source)));
+        let unpacked = BufReader::with_capacity(UNPACKED, MultiGzDecoder::new(self.source));
+        let mut tar = tar::Archive::new(EndWatch::new(unpacked));
         let mut format = None;
         let entries = tar.entries().map_err(broken)?;
         for entry in entries {
@@ -115,7 +122,8 @@ fn read_entry<R: Read>(
             entry.size()
         )));
     }
-    let mut data = Vec::new();
+    let room = usize::try_from(entry.size().min(FIRST_ROOM)).unwrap_or_default();
+    let mut data = Vec::with_capacity(room);
     entry.read_to_end(&mut data).map_err(broken)?;
     if data.len() as u64 != entry.size() {
         return Err(Error::archive(format!("is cut short inside {path:?}")));

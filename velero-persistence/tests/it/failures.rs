@@ -219,7 +219,8 @@ async fn a_store_that_falls_silent_is_waited_for_once() {
     let start = Instant::now();
     let first = store.put("k", "w".into()).await.unwrap_err();
     assert_eq!(first.kind(), ErrorKind::Unreachable, "{first}");
-    assert!(start.elapsed() >= IO * 3, "{:?}", start.elapsed());
+    // The parts under way may have found out before it, on a busy machine: then it has fewer tries.
+    assert!(start.elapsed() >= SILENT, "{:?}", start.elapsed());
     let start = Instant::now();
     for at in 0..5 {
         let key = format!("k{at}");

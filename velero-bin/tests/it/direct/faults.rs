@@ -515,6 +515,11 @@ async fn an_interrupted_backup_leaves_its_log() {
         ran.stderr,
         "warning: a failed backup \"first\" is in the store; its log and results would make room\n"
     );
+    // One that is refused does not take its place.
+    let refused = [BACKUP, &[store.as_str(), "--snapshot-move-data"]].concat();
+    let message = cluster.run(refused).await.fails();
+    assert!(message.contains("spec.snapshotMoveData"), "{message}");
+    assert_eq!(files(folder.path()), FAILED);
     let again: Ran = cluster
         .run([BACKUP, &[store.as_str(), "--include-namespaces", "shop"]].concat())
         .await;
