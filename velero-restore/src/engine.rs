@@ -12,7 +12,7 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
 use crate::apply::{Parts, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
-use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, actions, plan, versions};
+use crate::{Error, ExpectedPlan, RestoreOptions, RestoreRequest, RestoreResult, actions, plan, versions};
 
 /// What belongs to one run.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct RestoreRun {
     pub cancel: CancellationToken,
     /// Tells the time of an action's call.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What a plan has found: the run restores nothing where the world has moved since. Without it nobody looks.
+    pub expected: Option<Arc<ExpectedPlan>>,
 }
 
 impl Default for RestoreRun {
@@ -32,6 +34,7 @@ impl Default for RestoreRun {
             progress: Arc::new(NoProgress),
             cancel: CancellationToken::new(),
             clock: Arc::new(Timestamp::now),
+            expected: None,
         }
     }
 }
@@ -56,6 +59,13 @@ impl RestoreRun {
     #[must_use]
     pub fn cancel(mut self, cancel: CancellationToken) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Sets what a plan has found, which must still be so.
+    #[must_use]
+    pub fn expecting(mut self, expected: Arc<ExpectedPlan>) -> Self {
+        self.expected = Some(expected);
         self
     }
 
@@ -94,7 +104,7 @@ pub struct RestoreEngine {
     /// Whether the actions of this crate run, configured by the request.
     built_in: bool,
     actions: Vec<Arc<dyn RestoreItemAction>>,
-    options: RestoreOptions,
+    pub(crate) options: RestoreOptions,
 }
 
 impl fmt::Debug for RestoreEngine {
@@ -149,7 +159,7 @@ impl RestoreEngine {
     }
 
     /// The actions of a run, in their order.
-    fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
+    pub(crate) fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
         let mut all = Vec::new();
         if self.built_in {
             let hooks = request.init_hooks().clone();
@@ -199,14 +209,20 @@ impl RestoreEngine {
     /// future stops at once.
     ///
     /// # Errors
-    /// As [`RestoreEngine::plan`], and when discovery fails.
+    /// As [`RestoreEngine::plan`], when discovery fails, and when the world is not as the expected plan has it.
     pub async fn run<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
         archive: R,
         run: RestoreRun,
     ) -> Result<RestoreResult, Error> {
-        let (mut plan, index, spool) = self.plan(request, archive).await?;
+        let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
+        if let Some(expected) = run.expected.clone() {
+            let read = (index, spool);
+            (index, spool) = self
+                .check_expected(request, &plan, read, &run, &expected)
+                .await?;
+        }
         let is_empty = index.is_empty();
         let parts = Parts {
             cluster: self.cluster.clone(),

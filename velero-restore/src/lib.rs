@@ -22,6 +22,7 @@ mod result;
 mod unmatched;
 mod update_patch;
 mod validate;
+mod verify;
 mod versions;
 mod volumes;
 
@@ -36,6 +37,7 @@ pub use priorities::Priorities;
 pub use request::RestoreRequest;
 pub use result::{Counts, ItemAction, RestoreResult};
 pub use validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, modifier_config_map, validate};
+pub use verify::{ExpectedPlan, Finding, Verified};
 pub use versions::VersionPriorities;
 
 pub use velero_cluster::{self, Cluster};

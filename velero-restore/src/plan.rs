@@ -1,5 +1,7 @@
 //! What a restore is going to do: a pure function of index, request and discovery.
 
+mod left_out;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use velero_core::plan::{ExclusionReason, ItemId, RestorePlan, Wave};
@@ -11,6 +13,8 @@ use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
 use crate::request::RestoreRequest;
 use crate::unmatched;
 use crate::validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
+
+pub(crate) use left_out::{LeftOut, LeftOuts, brought, selected_faults};
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
 ///
@@ -91,36 +95,12 @@ impl Planner<'_> {
     }
 
     fn exclusion(&mut self, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
-        if is_never_restored(item.resource) {
-            return Some(ExclusionReason::NeverRestored);
-        }
-        if let Some(reason) = self.filtered(item) {
-            return Some(reason);
-        }
-        if is_csi_snapshot(item.resource) {
+        let reason = exclusion(&self.filters, item);
+        if reason == Some(ExclusionReason::NeverRestored) && is_csi_snapshot(item.resource) {
             let message = "snapshots of CSI drivers are not restored by this version";
             self.note(Severity::Warning, item, message);
-            return Some(ExclusionReason::NeverRestored);
         }
-        finished(item)
-    }
-
-    fn filtered(&self, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
-        if !self
-            .filters
-            .resources
-            .should_include(&item.resource.to_string())
-        {
-            return Some(ExclusionReason::Resource);
-        }
-        if item.namespace.is_empty() {
-            if !self.filters.collects_cluster_scope() {
-                return Some(ExclusionReason::ClusterScope);
-            }
-        } else if !self.filters.namespaces.should_include(item.namespace) {
-            return Some(ExclusionReason::Namespace);
-        }
-        (!item.facts.has(Facts::LABELS_MATCH)).then_some(ExclusionReason::Labels)
+        reason
     }
 
     /// The definitions that are restored: the selected ones, and those that a selected custom resource needs.
@@ -173,7 +153,7 @@ impl Planner<'_> {
         if !self.filters.brings(item.resource, item.namespace) {
             return false;
         }
-        if let Some(reason) = self.filtered(&item) {
+        if let Some(reason) = filtered(&self.filters, &item) {
             let slot = (item.resource.clone(), reason);
             if let Some(count) = self.out.excluded.get_mut(&slot) {
                 *count = count.saturating_sub(1);
@@ -202,17 +182,7 @@ impl Planner<'_> {
                 if served.by_kind(item.api_version, item.kind).is_some() {
                     return true;
                 }
-                let message = match served.get(resource) {
-                    Some(other) => format!(
-                        "the cluster serves {resource} as {}, not as {}",
-                        other.api_version(),
-                        item.api_version
-                    ),
-                    None => format!(
-                        "the cluster does not serve {resource}, and no definition of it is restored"
-                    ),
-                };
-                self.note(Severity::Error, &item, &message);
+                self.note(Severity::Error, &item, &unserved(served, &item));
                 *self.out.unserved.entry(resource.clone()).or_default() += 1;
                 false
             });
@@ -261,28 +231,16 @@ impl Planner<'_> {
     }
 
     fn record_faults(&mut self) {
-        for fault in self.index.faults() {
-            let selected = self
-                .filters
-                .resources
-                .should_include(&fault.resource.to_string())
-                && !is_never_restored(&fault.resource)
-                && if fault.namespace.is_empty() {
-                    self.filters.collects_cluster_scope()
-                } else {
-                    self.filters.namespaces.should_include(&fault.namespace)
-                };
-            if selected {
-                let namespace = self.request.target_namespace(&fault.namespace);
-                let message = format!("cannot be decoded: {}", fault.message);
-                self.out.records.push(Record::item(
-                    Severity::Error,
-                    &fault.resource,
-                    namespace,
-                    &fault.name,
-                    message,
-                ));
-            }
+        for fault in selected_faults(self.index, &self.filters) {
+            let namespace = self.request.target_namespace(&fault.namespace);
+            let message = format!("cannot be decoded: {}", fault.message);
+            self.out.records.push(Record::item(
+                Severity::Error,
+                &fault.resource,
+                namespace,
+                &fault.name,
+                message,
+            ));
         }
     }
 
@@ -331,6 +289,49 @@ impl Planner<'_> {
             item.name,
             message,
         ));
+    }
+}
+
+/// Why an item is left out in the collection pass, if so.
+fn exclusion(filters: &Filters, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
+    if is_never_restored(item.resource) {
+        return Some(ExclusionReason::NeverRestored);
+    }
+    if let Some(reason) = filtered(filters, item) {
+        return Some(reason);
+    }
+    if is_csi_snapshot(item.resource) {
+        return Some(ExclusionReason::NeverRestored);
+    }
+    finished(item)
+}
+
+fn filtered(filters: &Filters, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
+    if !filters.resources.should_include(&item.resource.to_string()) {
+        return Some(ExclusionReason::Resource);
+    }
+    if item.namespace.is_empty() {
+        if !filters.collects_cluster_scope() {
+            return Some(ExclusionReason::ClusterScope);
+        }
+    } else if !filters.namespaces.should_include(item.namespace) {
+        return Some(ExclusionReason::Namespace);
+    }
+    (!item.facts.has(Facts::LABELS_MATCH)).then_some(ExclusionReason::Labels)
+}
+
+/// What is said of an item whose kind is not served, or not in its version.
+fn unserved(served: &Catalog, item: &IndexedItem<'_>) -> String {
+    let resource = item.resource;
+    match served.get(resource) {
+        Some(other) => format!(
+            "the cluster serves {resource} as {}, not as {}",
+            other.api_version(),
+            item.api_version
+        ),
+        None => {
+            format!("the cluster does not serve {resource}, and no definition of it is restored")
+        }
     }
 }
 

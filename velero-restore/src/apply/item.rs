@@ -9,6 +9,7 @@ use velero_core::plan::ItemId;
 use velero_core::result::{Record, Severity, chain};
 use velero_core::{GroupResource, ItemTree};
 
+use super::rehearse::Draft;
 use super::run::{Run, Stage};
 use super::states::{Claim, Ticket};
 use crate::index::{IndexedItem, is_crd};
@@ -42,14 +43,16 @@ pub(super) struct Work<'a> {
     pub(super) status: Option<Value>,
     pub(super) action: Option<ItemAction>,
     /// Why nothing is done with it, where that is so.
-    skipped: &'static str,
+    pub(super) skipped: &'static str,
     /// Name in the cluster, where it differs from the archive's.
     pub(super) name: Option<String>,
     pub(super) exists: bool,
     pub(super) records: bool,
     /// Whether the object of the cluster differs and was left as it was.
-    left: bool,
-    errors: bool,
+    pub(super) left: bool,
+    pub(super) errors: bool,
+    /// What is known where the run only looks.
+    pub(super) draft: Draft,
 }
 
 impl Work<'_> {
@@ -78,6 +81,9 @@ impl Work<'_> {
 
     fn say(&mut self, severity: Severity, message: &dyn std::fmt::Display) {
         self.records = true;
+        if self.run.rehearsal.is_some() {
+            return self.draft.reasons.push(message.to_string());
+        }
         self.run.record(Record::item(
             severity,
             self.item.resource,
@@ -211,6 +217,7 @@ impl Run {
             records: false,
             left: false,
             errors: false,
+            draft: Draft::default(),
         };
         match self.tree_of(&item, bytes).await {
             Ok((tree, bytes)) => {
@@ -221,6 +228,10 @@ impl Run {
         }
         if work.exists {
             ticket.set_exists();
+        }
+        if self.rehearsal.is_some() {
+            self.finish_item(planned, None);
+            return self.tell_verdict(work).await;
         }
         work.finish(planned)
     }
@@ -248,6 +259,7 @@ impl Run {
     ) -> ItemEnd {
         let target = self.request.target_namespace(item.name);
         let ensured = self.ensure_namespace(stage, target, item.name).await;
+        self.tell_namespace(item, &ensured).await;
         if planned {
             self.finish_item(true, None);
         }
@@ -260,13 +272,15 @@ impl Run {
                 }
             }
             Err(message) => {
-                self.record(Record::item(
-                    Severity::Error,
-                    item.resource,
-                    "",
-                    target,
-                    message,
-                ));
+                if self.rehearsal.is_none() {
+                    self.record(Record::item(
+                        Severity::Error,
+                        item.resource,
+                        "",
+                        target,
+                        message,
+                    ));
+                }
                 ItemEnd {
                     exists: false,
                     records: true,
@@ -317,7 +331,7 @@ impl Run {
         if work.action == Some(ItemAction::Created) {
             self.record_lost_data(work, lost);
         }
-        if work.exists && is_crd(work.item.resource) {
+        if work.exists && is_crd(work.item.resource) && self.rehearsal.is_none() {
             self.await_definition(work).await;
         }
     }

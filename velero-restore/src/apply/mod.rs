@@ -5,6 +5,7 @@ mod existing;
 mod item;
 mod modify;
 mod namespaces;
+mod rehearse;
 mod related;
 mod run;
 mod run_actions;
@@ -13,5 +14,6 @@ mod status;
 mod waits;
 mod waves;
 
+pub(crate) use rehearse::{Rehearsal, rehearse};
 pub(crate) use run::{Parts, Run};
 pub(crate) use waves::apply;

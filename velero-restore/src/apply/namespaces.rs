@@ -51,6 +51,9 @@ impl Run {
         let cell = self.namespaces.cell(target);
         let source = self.planned.get(target).map_or(source, String::as_str);
         cell.get_or_init(|| async {
+            if self.rehearsal.is_some() {
+                return self.rehearse_namespace(stage, target, source).await;
+            }
             let ensured = self.find_or_create(stage, target, source).await;
             if ensured == Ok(true) {
                 self.finish_item(
@@ -64,7 +67,7 @@ impl Run {
         .clone()
     }
 
-    async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
+    pub(super) async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
         let resource = stage
             .catalog
             .get(&GroupResource::core("namespaces"))
@@ -87,7 +90,7 @@ impl Run {
                 .await
             {
                 Ok(live) => {
-                    if let Some(owners) = owners {
+                    if let Some(owners) = owners.filter(|_| self.rehearsal.is_none()) {
                         self.give_namespace_to(resource, live, owners).await;
                     }
                     return Ok(true);

@@ -18,6 +18,7 @@ use velero_core::{
 
 use super::modify::Modified;
 use super::namespaces::Namespaces;
+use super::rehearse::Rehearsal;
 use super::states::States;
 use crate::filters::Filters;
 use crate::index::{ArchiveIndex, Location, Spool};
@@ -39,6 +40,8 @@ pub(crate) struct Run {
     /// Pods by namespace and name in the archive whose files are backed up without a claim, and by which method.
     pub(super) pod_files: HashMap<(String, String), String>,
     pub(super) modified: Modified,
+    /// What makes this a run that only looks.
+    pub(super) rehearsal: Option<Rehearsal>,
     progress: Arc<dyn Progress>,
     total: AtomicU64,
     done: AtomicU64,
@@ -105,6 +108,7 @@ impl Run {
             states: States::new(parts.index.slots()),
             pod_files: parts.request.pod_files(),
             modified: Modified::new(&parts.request),
+            rehearsal: None,
             cluster: parts.cluster,
             request: parts.request,
             index: parts.index,
@@ -205,6 +209,19 @@ impl Run {
             .unwrap_or_else(PoisonError::into_inner);
         result.cancelled = self.cancel.is_cancelled();
         result
+    }
+
+    /// What lies in the archive, and what was recorded beside its items, when the run has ended.
+    ///
+    /// # Errors
+    /// When something still reads the spool.
+    pub(crate) fn into_archive(self) -> Result<(ArchiveIndex, Spool, Vec<Record>), Error> {
+        let spool = Arc::into_inner(self.spool).ok_or(Error::Internal {
+            what: "reading the spool",
+        })?;
+        let tally = self.tally.into_inner();
+        let records = tally.unwrap_or_else(PoisonError::into_inner).records;
+        Ok((self.index, spool, records))
     }
 
     /// Waits before looking again; `false` when the deadline has passed or the run is cancelled.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
-use velero_core::action::{ActionContext, RestoreInput, RestoreItemAction, RestoreOutcome};
+use velero_core::action::{ActionContext, Effects, RestoreInput, RestoreItemAction, RestoreOutcome};
 use velero_core::result::chain;
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
@@ -32,6 +32,10 @@ impl Run {
             {
                 continue;
             }
+            if self.rehearsal.is_some() && bound.action.effects() != Effects::None {
+                work.draft.subject_to.push(bound.action.name().to_owned());
+                continue;
+            }
             labels = None;
             let Some(archived) = work.archived() else {
                 work.fail("cannot be decoded a second time");
@@ -55,7 +59,7 @@ impl Run {
             let existing = self
                 .restore_related(stage, work, &outcome.additional_items)
                 .await;
-            if outcome.wait_for_additional_items {
+            if outcome.wait_for_additional_items && self.rehearsal.is_none() {
                 let limit = outcome
                     .additional_items_timeout
                     .unwrap_or(self.options.resource_timeout);

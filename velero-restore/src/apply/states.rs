@@ -87,6 +87,13 @@ impl States {
             .is_some_and(|state| state.load(Ordering::Acquire) == EXISTS)
     }
 
+    /// Whether somebody has taken an item up.
+    pub(super) fn is_touched(&self, id: ItemId) -> bool {
+        self.items
+            .get(id.0 as usize)
+            .is_some_and(|state| state.load(Ordering::Acquire) != NEW)
+    }
+
     /// Waits until an item that somebody handles is done with: whether the object exists.
     pub(super) async fn finished(&self, id: ItemId) -> bool {
         loop {

@@ -16,5 +16,6 @@ mod peer;
 mod planning;
 mod status;
 mod update;
+mod verify;
 mod versions;
 mod volumes;
