@@ -67,7 +67,12 @@ impl Run {
         .clone()
     }
 
-    pub(super) async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
+    pub(super) async fn find_or_create(
+        &self,
+        stage: &Stage,
+        target: &str,
+        source: &str,
+    ) -> Ensured {
         let resource = stage
             .catalog
             .get(&GroupResource::core("namespaces"))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
-use velero_core::action::{ActionContext, Effects, RestoreInput, RestoreItemAction, RestoreOutcome};
+use velero_core::action::{
+    ActionContext, Effects, RestoreInput, RestoreItemAction, RestoreOutcome,
+};
 use velero_core::result::chain;
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 

@@ -13,8 +13,8 @@ use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, GroupResource};
 
 use super::run::{Run, Stage};
-use crate::{Error, RestoreOptions};
 use crate::index::is_crd;
+use crate::{Error, RestoreOptions};
 
 /// Bytes that one permit stands for.
 const PERMIT_BYTES: usize = 1 << 10;

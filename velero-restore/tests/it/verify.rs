@@ -341,7 +341,9 @@ impl RestoreItemAction for Sender {
         _: RestoreInput,
         _: &ActionContext<'_, Restore>,
     ) -> Result<RestoreOutcome, ActionError> {
-        panic!("it must not run while a plan is looked at")
+        Err(ActionError::new(
+            "it must not run while a plan is looked at",
+        ))
     }
 }
 
