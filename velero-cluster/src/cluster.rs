@@ -115,6 +115,8 @@ pub struct ServerVersion {
 pub struct Cluster {
     pub(crate) caller: Caller,
     catalog: Arc<RwLock<Catalog>>,
+    /// Whether the API server only tries writes out.
+    dry_run: bool,
 }
 
 impl fmt::Debug for Cluster {
@@ -164,7 +166,26 @@ impl Cluster {
         Self {
             caller,
             catalog: Arc::new(RwLock::new(catalog)),
+            dry_run: false,
         }
+    }
+
+    /// This cluster for somebody who may only look: each write is sent as one that the API server tries out and does not
+    /// keep (`dryRun=All`), whatever its options say, and commands in containers are refused.
+    ///
+    /// It has a catalogue of its own, which may hold more than what is served by now; calls go through the same limiter.
+    #[must_use]
+    pub fn dry_run(&self, catalog: Catalog) -> Self {
+        Self {
+            caller: self.caller.clone(),
+            catalog: Arc::new(RwLock::new(catalog)),
+            dry_run: true,
+        }
+    }
+
+    /// Whether writes are only tried out.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 
     /// Runs discovery again, for all clones.

@@ -219,6 +219,9 @@ impl Cluster {
             namespace: namespace.to_owned(),
             name: pod.to_owned(),
         };
+        if self.is_dry_run() {
+            return Err(ExecError::Refused(only_tried_out(target).into()));
+        }
         let mut process = loop {
             let start = start(self.client(), &target, options);
             match tokio::time::timeout_at(deadline, start).await {
@@ -240,6 +243,20 @@ impl Cluster {
             Ok(status) => end(status, output),
             Err(_) => Err(late(output)),
         }
+    }
+}
+
+/// There are no dry runs of commands.
+fn only_tried_out(target: Target) -> CallFailure {
+    CallFailure {
+        kind: ErrorKind::Other,
+        target,
+        code: 0,
+        message: "commands are not run where writes are only tried out".to_owned(),
+        retry_after: None,
+        maybe_done: false,
+        continue_token: None,
+        source: None,
     }
 }
 

@@ -101,7 +101,7 @@ impl DeleteOptions {
         self
     }
 
-    fn body(&self) -> Bytes {
+    fn body(&self, dry_run: bool) -> Bytes {
         let mut body = serde_json::json!({"kind": "DeleteOptions", "apiVersion": "v1"});
         if let Some(policy) = &self.propagation {
             body["propagationPolicy"] = policy.as_str().into();
@@ -112,7 +112,7 @@ impl DeleteOptions {
         if let Some(version) = &self.resource_version {
             body["preconditions"]["resourceVersion"] = version.as_str().into();
         }
-        if self.dry_run {
+        if self.dry_run || dry_run {
             body["dryRun"] = serde_json::json!(["All"]);
         }
         body.to_string().into()
@@ -139,7 +139,7 @@ impl Cluster {
         } else {
             Repeat::Telling
         };
-        let uri = with_options(resource.path(Some(namespace), None), options);
+        let uri = self.with_options(resource.path(Some(namespace), None), options);
         self.write(
             target("create", resource, namespace, name),
             Method::POST,
@@ -174,7 +174,7 @@ impl Cluster {
         } else {
             Repeat::Telling
         };
-        let uri = with_options(object_path(resource, namespace, name, subresource), options);
+        let uri = self.with_options(object_path(resource, namespace, name, subresource), options);
         self.write(
             target("patch", resource, namespace, name),
             Method::PATCH,
@@ -198,7 +198,7 @@ impl Cluster {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<RawItem, Error> {
-        let uri = with_options(object_path(resource, namespace, name, None), options);
+        let uri = self.with_options(object_path(resource, namespace, name, None), options);
         self.write(
             target("update", resource, namespace, name),
             Method::PUT,
@@ -222,7 +222,7 @@ impl Cluster {
         body: Bytes,
         options: &WriteOptions,
     ) -> Result<RawItem, Error> {
-        let uri = with_options(
+        let uri = self.with_options(
             object_path(resource, namespace, name, Some("status")),
             options,
         );
@@ -254,7 +254,7 @@ impl Cluster {
         );
         call.method = Method::DELETE;
         call.content_type = Some("application/json");
-        call.body = options.body();
+        call.body = options.body(self.is_dry_run());
         call.repeat = Repeat::Telling;
         match self.caller.whole(&call).await {
             Ok(_) => Ok(true),
@@ -262,6 +262,10 @@ impl Cluster {
             Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(error.maybe_done()),
             Err(error) => Err(error),
         }
+    }
+
+    fn with_options(&self, path: String, options: &WriteOptions) -> String {
+        with_options(path, options, self.is_dry_run())
     }
 
     async fn write(
@@ -295,10 +299,10 @@ fn object_path(
     path
 }
 
-fn with_options(path: String, options: &WriteOptions) -> String {
+fn with_options(path: String, options: &WriteOptions, dry_run: bool) -> String {
     let mut query = String::new();
     push_param(&mut query, "fieldManager", &options.field_manager);
-    if options.dry_run {
+    if options.dry_run || dry_run {
         push_param(&mut query, "dryRun", "All");
     }
     format!("{path}?{query}")
@@ -311,12 +315,16 @@ mod tests {
     #[test]
     fn every_write_names_its_field_manager() {
         assert_eq!(
-            with_options("/p".into(), &WriteOptions::default()),
+            with_options("/p".into(), &WriteOptions::default(), false),
             "/p?fieldManager=velero-server"
+        );
+        assert_eq!(
+            with_options("/p".into(), &WriteOptions::default(), true),
+            "/p?fieldManager=velero-server&dryRun=All"
         );
         let options = WriteOptions::default().field_manager("a b").dry_run(true);
         assert_eq!(
-            with_options("/p".into(), &options),
+            with_options("/p".into(), &options, false),
             "/p?fieldManager=a%20b&dryRun=All"
         );
     }
@@ -327,7 +335,7 @@ mod tests {
             .uid("u")
             .resource_version("7")
             .propagation("Orphan")
-            .body();
+            .body(false);
         assert_eq!(
             serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
             serde_json::json!({"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Orphan","preconditions":{"uid":"u","resourceVersion":"7"}})

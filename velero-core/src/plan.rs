@@ -1,9 +1,15 @@
 //! What a restore is going to do, as a value: waves of items, and why others are left out.
 
+mod verdict;
+
 use std::collections::BTreeMap;
 
 use crate::GroupResource;
 use crate::result::Record;
+
+pub use verdict::{
+    Difference, ExcludedOutline, ItemVerdict, LiveObject, PlanOutline, Verdict, WaveOutline,
+};
 
 /// Position of an item in an archive's index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

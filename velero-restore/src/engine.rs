@@ -14,7 +14,8 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
 use crate::{
-    Error, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions, plan, versions,
+    Error, ExpectedPlan, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions,
+    plan, versions,
 };
 
 /// What belongs to one run.
@@ -26,6 +27,8 @@ pub struct RestoreRun {
     pub cancel: CancellationToken,
     /// Tells the time of an action's call.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What a plan has found: the run restores nothing where the world has moved since. Without it nobody looks.
+    pub expected: Option<Arc<ExpectedPlan>>,
 }
 
 impl Default for RestoreRun {
@@ -35,6 +38,7 @@ impl Default for RestoreRun {
             progress: Arc::new(NoProgress),
             cancel: CancellationToken::new(),
             clock: Arc::new(Timestamp::now),
+            expected: None,
         }
     }
 }
@@ -59,6 +63,13 @@ impl RestoreRun {
     #[must_use]
     pub fn cancel(mut self, cancel: CancellationToken) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Sets what a plan has found, which must still be so.
+    #[must_use]
+    pub fn expecting(mut self, expected: Arc<ExpectedPlan>) -> Self {
+        self.expected = Some(expected);
         self
     }
 
@@ -97,8 +108,8 @@ pub struct RestoreEngine {
     /// Whether the actions of this crate run, configured by the request.
     built_in: bool,
     actions: Vec<Arc<dyn RestoreItemAction>>,
-    restorers: Restorers,
-    options: RestoreOptions,
+    pub(crate) restorers: Restorers,
+    pub(crate) options: RestoreOptions,
 }
 
 impl fmt::Debug for RestoreEngine {
@@ -165,7 +176,7 @@ impl RestoreEngine {
     }
 
     /// The actions of a run, in their order.
-    fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
+    pub(crate) fn actions_for(&self, request: &RestoreRequest) -> Vec<Arc<dyn RestoreItemAction>> {
         let mut all = Vec::new();
         if self.built_in {
             let hooks = request.init_hooks().clone();
@@ -188,7 +199,7 @@ impl RestoreEngine {
     }
 
     /// The options of a run, with what the request asks for besides.
-    fn options_for(&self, request: &RestoreRequest) -> RestoreOptions {
+    pub(crate) fn options_for(&self, request: &RestoreRequest) -> RestoreOptions {
         let mut options = self.options.clone();
         options.relink_owners |= request.relinks_owners();
         options
@@ -234,7 +245,7 @@ impl RestoreEngine {
     /// future stops at once.
     ///
     /// # Errors
-    /// As [`RestoreEngine::plan`], and when discovery fails.
+    /// As [`RestoreEngine::plan`], when discovery fails, and when the world is not as the expected plan has it.
     pub async fn run<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
@@ -269,7 +280,13 @@ impl RestoreEngine {
         archive: R,
         run: RestoreRun,
     ) -> Result<(RestoreResult, RunningHooks), Error> {
-        let (mut plan, index, spool) = self.plan(request, archive).await?;
+        let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
+        if let Some(expected) = run.expected.clone() {
+            let read = (index, spool);
+            (index, spool) = self
+                .check_expected(request, &plan, read, &run, &expected)
+                .await?;
+        }
         let is_empty = index.is_empty();
         let hooks = RunningHooks::new(
             self.cluster.clone(),
@@ -295,10 +312,8 @@ impl RestoreEngine {
                 "the archive holds no items, nothing was restored",
             ));
         }
-        let versions = request.wished_versions().warnings();
-        let warnings = request.action_config().warnings.iter().chain(versions);
-        for warning in warnings.chain(request.exec_hooks().notes()) {
-            run.record(Record::run(Severity::Warning, warning));
+        for warning in warnings(request) {
+            run.record(warning);
         }
         apply(&run, &plan, &self.actions_for(request)).await?;
         // Tasks are over; none of them holds the run any more.
@@ -309,4 +324,12 @@ impl RestoreEngine {
         result.take_hooks(&hooks);
         Ok((result, hooks))
     }
+}
+
+/// What is to be said of what a request asks for, whatever the archive holds.
+pub(crate) fn warnings(request: &RestoreRequest) -> impl Iterator<Item = Record> + '_ {
+    let versions = request.wished_versions().warnings();
+    let others = request.action_config().warnings.iter().chain(versions);
+    let all = others.chain(request.exec_hooks().notes());
+    all.map(|warning| Record::run(Severity::Warning, warning))
 }

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Spool,
     /// The API server cannot be talked to.
     Cluster,
+    /// The world is not as a plan has found it.
+    Moved,
     /// A part of the run ended in a way it should not.
     Internal,
 }
@@ -55,6 +57,12 @@ pub enum Error {
         #[source]
         source: Box<velero_cluster::Error>,
     },
+    /// The world is not as the plan has found it that is to be carried out. Nothing was restored.
+    #[error("nothing was restored, as the plan does not hold any more for: {}", .objects.join("; "))]
+    Moved {
+        /// The objects, each with what has changed; the first ones where there are many.
+        objects: Vec<String>,
+    },
     /// A part of the run ended in a way it should not.
     #[error("{what} ended unexpectedly")]
     Internal {
@@ -80,6 +88,7 @@ impl Error {
             Self::Archive { .. } => ErrorKind::Archive,
             Self::Spool { .. } => ErrorKind::Spool,
             Self::Cluster { .. } => ErrorKind::Cluster,
+            Self::Moved { .. } => ErrorKind::Moved,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }

@@ -28,6 +28,7 @@ mod unmatched;
 mod unserved;
 mod update_patch;
 mod validate;
+mod verify;
 mod versions;
 mod volumes;
 
@@ -45,6 +46,7 @@ pub use priorities::Priorities;
 pub use request::RestoreRequest;
 pub use result::{Counts, ItemAction, OwnerCounts, RestoreResult};
 pub use validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, modifier_config_map, validate};
+pub use verify::{ExpectedPlan, Finding, Verified};
 pub use versions::VersionPriorities;
 pub use volumes::BackupVolumes;
 

@@ -1,5 +1,7 @@
 //! What a restore is going to do: a pure function of index, request and discovery.
 
+mod left_out;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use velero_core::plan::{ExclusionReason, ItemId, RestorePlan, Wave};
@@ -12,6 +14,8 @@ use crate::request::RestoreRequest;
 use crate::unmatched;
 use crate::unserved;
 use crate::validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS};
+
+pub(crate) use left_out::{LeftOut, LeftOuts, brought, selected_faults};
 
 /// Plans a restore. Does no IO; the same input gives the same plan.
 ///
@@ -92,38 +96,14 @@ impl Planner<'_> {
     }
 
     fn exclusion(&mut self, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
-        if is_never_restored(item.resource) {
-            return Some(ExclusionReason::NeverRestored);
-        }
-        if let Some(reason) = self.filtered(item) {
-            return Some(reason);
-        }
-        if is_csi_snapshot(item.resource) {
+        let reason = exclusion(&self.filters, item);
+        if reason == Some(ExclusionReason::NeverRestored) && is_csi_snapshot(item.resource) {
             let message = "snapshots of CSI drivers are not restored by this version";
             if self.request.restores_volumes() {
                 self.note(Severity::Warning, item, message);
             }
-            return Some(ExclusionReason::NeverRestored);
         }
-        finished(item)
-    }
-
-    fn filtered(&self, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
-        if !self
-            .filters
-            .resources
-            .should_include(&item.resource.to_string())
-        {
-            return Some(ExclusionReason::Resource);
-        }
-        if item.namespace.is_empty() {
-            if !self.filters.collects_cluster_scope() {
-                return Some(ExclusionReason::ClusterScope);
-            }
-        } else if !self.filters.namespaces.should_include(item.namespace) {
-            return Some(ExclusionReason::Namespace);
-        }
-        (!item.facts.has(Facts::LABELS_MATCH)).then_some(ExclusionReason::Labels)
+        reason
     }
 
     /// The definitions that are restored: the selected ones, and those that a selected custom resource needs.
@@ -176,7 +156,7 @@ impl Planner<'_> {
         if !self.filters.brings(item.resource, item.namespace) {
             return false;
         }
-        if let Some(reason) = self.filtered(&item) {
+        if let Some(reason) = filtered(&self.filters, &item) {
             let slot = (item.resource.clone(), reason);
             if let Some(count) = self.out.excluded.get_mut(&slot) {
                 *count = count.saturating_sub(1);
@@ -255,28 +235,16 @@ impl Planner<'_> {
     }
 
     fn record_faults(&mut self) {
-        for fault in self.index.faults() {
-            let selected = self
-                .filters
-                .resources
-                .should_include(&fault.resource.to_string())
-                && !is_never_restored(&fault.resource)
-                && if fault.namespace.is_empty() {
-                    self.filters.collects_cluster_scope()
-                } else {
-                    self.filters.namespaces.should_include(&fault.namespace)
-                };
-            if selected {
-                let namespace = self.request.target_namespace(&fault.namespace);
-                let message = format!("cannot be decoded: {}", fault.message);
-                self.out.records.push(Record::item(
-                    Severity::Error,
-                    &fault.resource,
-                    namespace,
-                    &fault.name,
-                    message,
-                ));
-            }
+        for fault in selected_faults(self.index, &self.filters) {
+            let namespace = self.request.target_namespace(&fault.namespace);
+            let message = format!("cannot be decoded: {}", fault.message);
+            self.out.records.push(Record::item(
+                Severity::Error,
+                &fault.resource,
+                namespace,
+                &fault.name,
+                message,
+            ));
         }
     }
 
@@ -326,6 +294,34 @@ impl Planner<'_> {
             message,
         ));
     }
+}
+
+/// Why an item is left out in the collection pass, if so.
+fn exclusion(filters: &Filters, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
+    if is_never_restored(item.resource) {
+        return Some(ExclusionReason::NeverRestored);
+    }
+    if let Some(reason) = filtered(filters, item) {
+        return Some(reason);
+    }
+    if is_csi_snapshot(item.resource) {
+        return Some(ExclusionReason::NeverRestored);
+    }
+    finished(item)
+}
+
+fn filtered(filters: &Filters, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
+    if !filters.resources.should_include(&item.resource.to_string()) {
+        return Some(ExclusionReason::Resource);
+    }
+    if item.namespace.is_empty() {
+        if !filters.collects_cluster_scope() {
+            return Some(ExclusionReason::ClusterScope);
+        }
+    } else if !filters.namespaces.should_include(item.namespace) {
+        return Some(ExclusionReason::Namespace);
+    }
+    (!item.facts.has(Facts::LABELS_MATCH)).then_some(ExclusionReason::Labels)
 }
 
 /// Target namespace and name; of a namespace, the name that it gets.

@@ -37,6 +37,9 @@ impl Rest {
 impl Run {
     /// Creates the object, or deals with one that is there.
     pub(super) async fn write(&self, work: &mut Work<'_>, mut item: ItemTree) {
+        if self.rehearsal.is_some() {
+            return self.rehearse(work, item).await;
+        }
         let stage = work.stage;
         let Some(resource) = stage.catalog.by_kind(item.api_version(), item.kind()) else {
             return work.fail(format!(
@@ -249,7 +252,7 @@ impl Run {
 
 /// Decides in whose names the object and its status are written. Where a kind has no status of its own to write, the
 /// status goes with the object.
-fn rest_of(work: &mut Work<'_>, resource: &ApiResource, item: &mut ItemTree) -> Rest {
+pub(super) fn rest_of(work: &mut Work<'_>, resource: &ApiResource, item: &mut ItemTree) -> Rest {
     let wanted = wants_status(&work.stage.filters, work.item.resource, item);
     match work.status.take().filter(|_| wanted) {
         Some(status) if resource.has_status => {
@@ -271,7 +274,7 @@ fn rest_of(work: &mut Work<'_>, resource: &ApiResource, item: &mut ItemTree) -> 
 }
 
 /// The object as it is sent.
-fn json_of(item: &ItemTree) -> Bytes {
+pub(super) fn json_of(item: &ItemTree) -> Bytes {
     // Keys of a tree are text and its numbers are finite, so that it always has a JSON form.
     serde_json::to_vec(item.as_value())
         .unwrap_or_default()

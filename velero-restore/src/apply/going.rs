@@ -52,6 +52,12 @@ impl Run {
             if work.may_put_off() {
                 return work.delay.put_off();
             }
+            if let Some(rehearsal) = &self.rehearsal {
+                let limit = rehearsal.waits_for();
+                return work.fail(format!(
+                    "the one in the cluster is being deleted; a restore waits for up to {limit}s until it is gone"
+                ));
+            }
             if let Err(message) = self.await_gone(work, &spare, deadline).await {
                 return work.fail(message);
             }

@@ -10,6 +10,7 @@ use velero_core::plan::ItemId;
 use velero_core::result::{Record, Severity, chain};
 
 use super::later::Delay;
+use super::rehearse::Draft;
 use super::run::{Run, Stage};
 use super::states::{Claim, Ticket};
 use crate::index::{IndexedItem, is_crd};
@@ -47,15 +48,17 @@ pub(super) struct Work<'a> {
     pub(super) status: Option<Value>,
     pub(super) action: Option<ItemAction>,
     /// Why nothing is done with it, where that is so.
-    skipped: &'static str,
+    pub(super) skipped: &'static str,
     /// Name in the cluster, where it differs from the archive's.
     pub(super) name: Option<String>,
     pub(super) exists: bool,
     pub(super) records: bool,
     pub(super) delay: Delay,
     /// Whether the object of the cluster differs and was left as it was.
-    left: bool,
-    errors: bool,
+    pub(super) left: bool,
+    pub(super) errors: bool,
+    /// What is known where the run only looks.
+    pub(super) draft: Draft,
 }
 
 impl Work<'_> {
@@ -84,6 +87,9 @@ impl Work<'_> {
 
     fn say(&mut self, severity: Severity, message: &dyn std::fmt::Display) {
         self.records = true;
+        if self.run.rehearsal.is_some() {
+            return self.draft.reasons.push(message.to_string());
+        }
         self.run.record(Record::item(
             severity,
             self.item.resource,
@@ -234,6 +240,7 @@ impl Run {
             delay: Delay::new(ticket.may_put_off),
             left: false,
             errors: false,
+            draft: Draft::default(),
         };
         match self.tree_of(&item, bytes).await {
             Ok((tree, bytes)) => {
@@ -252,6 +259,10 @@ impl Run {
         }
         if work.exists {
             ticket.set_exists();
+        }
+        if self.rehearsal.is_some() {
+            self.finish_item(planned, None);
+            return self.tell_verdict(work).await;
         }
         work.finish(planned)
     }
@@ -289,6 +300,7 @@ impl Run {
                 ..ItemEnd::default()
             };
         };
+        self.tell_namespace(item, &ensured).await;
         if planned {
             self.finish_item(true, None);
         }
@@ -301,13 +313,15 @@ impl Run {
                 }
             }
             Err(message) => {
-                self.record(Record::item(
-                    Severity::Error,
-                    item.resource,
-                    "",
-                    target,
-                    message,
-                ));
+                if self.rehearsal.is_none() {
+                    self.record(Record::item(
+                        Severity::Error,
+                        item.resource,
+                        "",
+                        target,
+                        message,
+                    ));
+                }
                 ItemEnd {
                     records: true,
                     ..ItemEnd::default()
@@ -360,7 +374,7 @@ impl Run {
         if work.action == Some(ItemAction::Created) {
             self.record_lost_data(work, lost);
         }
-        if work.exists && is_crd(work.item.resource) {
+        if work.exists && is_crd(work.item.resource) && self.rehearsal.is_none() {
             self.await_definition(work).await;
         }
     }

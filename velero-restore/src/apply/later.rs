@@ -33,7 +33,8 @@ impl Later {
         items.insert(id);
     }
 
-    fn close(&self) -> HashSet<ItemId> {
+    /// Ends putting off; gives what was put off.
+    pub(super) fn close(&self) -> HashSet<ItemId> {
         self.closed.store(true, Ordering::Relaxed);
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -9,6 +9,7 @@ mod later;
 mod modify;
 mod namespaces;
 mod owners;
+mod rehearse;
 mod related;
 mod replace;
 mod run;
@@ -19,6 +20,7 @@ mod volumes;
 mod waits;
 mod waves;
 
+pub(crate) use rehearse::{Rehearsal, rehearse};
 pub(crate) use run::{Parts, Run};
 pub(crate) use volumes::Restorers;
 pub(crate) use waves::apply;

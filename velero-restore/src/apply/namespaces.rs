@@ -71,6 +71,9 @@ impl Run {
         let cell = self.namespaces.cell(target);
         let source = self.planned.get(target).map_or(source, String::as_str);
         let ensure = || async {
+            if self.rehearsal.is_some() {
+                return self.rehearse_namespace(stage, target, source).await;
+            }
             let ensured = self.find_or_create(stage, target, source).await;
             if ensured == Ok(true) {
                 self.finish_item(
@@ -106,7 +109,12 @@ impl Run {
         }
     }
 
-    async fn find_or_create(&self, stage: &Stage, target: &str, source: &str) -> Ensured {
+    pub(super) async fn find_or_create(
+        &self,
+        stage: &Stage,
+        target: &str,
+        source: &str,
+    ) -> Ensured {
         let resource = stage
             .catalog
             .get(&GroupResource::core("namespaces"))
@@ -129,7 +137,7 @@ impl Run {
                 .await
             {
                 Ok(live) => {
-                    if let Some(owners) = owners {
+                    if let Some(owners) = owners.filter(|_| self.rehearsal.is_none()) {
                         self.give_namespace_to(resource, live, owners).await;
                     }
                     return Ok(true);

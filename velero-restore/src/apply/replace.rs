@@ -55,11 +55,8 @@ impl Run {
         rest: Rest,
         is_valid: bool,
     ) {
-        if !is_valid && let Err(message) = self.would_be_taken(work, resource, wanted).await {
-            return work.leave(format!(
-                "not restored: the object in the cluster differs from the one in the backup and cannot be changed, and \
-                 the one in the backup would be refused: {message}"
-            ));
+        if !self.may_replace(work, resource, wanted, is_valid).await {
+            return;
         }
         let uid = live.head().uid.clone();
         let options = DeleteOptions::default()
@@ -94,6 +91,27 @@ impl Run {
                 ));
             }
         }
+    }
+
+    /// Whether an object may be deleted to be created anew. Changes nothing; where not, the object is left, and why is said.
+    pub(super) async fn may_replace(
+        &self,
+        work: &mut Work<'_>,
+        resource: &ApiResource,
+        wanted: &ItemTree,
+        is_valid: bool,
+    ) -> bool {
+        if is_valid {
+            return true;
+        }
+        let Err(message) = self.would_be_taken(work, resource, wanted).await else {
+            return true;
+        };
+        work.leave(format!(
+            "not restored: the object in the cluster differs from the one in the backup and cannot be changed, and \
+             the one in the backup would be refused: {message}"
+        ));
+        false
     }
 
     /// Whether the API server would create an object of this content, were there none of its name.

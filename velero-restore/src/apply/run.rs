@@ -22,6 +22,7 @@ use super::later::Later;
 use super::modify::Modified;
 use super::namespaces::Namespaces;
 use super::owners::Owners;
+use super::rehearse::Rehearsal;
 use super::states::States;
 use super::volumes::{Restorers, Volumes};
 use crate::filters::Filters;
@@ -48,6 +49,8 @@ pub(crate) struct Run {
     pub(super) bulk: Bulk,
     pub(super) owners: Owners,
     pub(super) hooks: RunningHooks,
+    /// What makes this a run that only looks.
+    pub(super) rehearsal: Option<Rehearsal>,
     progress: Arc<dyn Progress>,
     total: AtomicU64,
     done: AtomicU64,
@@ -120,6 +123,7 @@ impl Run {
             bulk: Bulk::default(),
             owners: Owners::default(),
             hooks: parts.hooks,
+            rehearsal: None,
             cluster: parts.cluster,
             request: parts.request,
             index: parts.index,
@@ -199,6 +203,9 @@ impl Run {
 
     /// Says what is waited for.
     pub(super) fn tell_wait(&self, what: &str) {
+        if self.rehearsal.is_some() {
+            return;
+        }
         tracing::info!("waiting for {what}");
         self.progress.waiting(what);
     }
@@ -227,6 +234,19 @@ impl Run {
         result.cancelled = self.cancel.is_cancelled();
         result.owners = self.owners.counts();
         result
+    }
+
+    /// What lies in the archive, and what was recorded beside its items, when the run has ended.
+    ///
+    /// # Errors
+    /// When something still reads the spool.
+    pub(crate) fn into_archive(self) -> Result<(ArchiveIndex, Spool, Vec<Record>), Error> {
+        let spool = Arc::into_inner(self.spool).ok_or(Error::Internal {
+            what: "reading the spool",
+        })?;
+        let tally = self.tally.into_inner();
+        let records = tally.unwrap_or_else(PoisonError::into_inner).records;
+        Ok((self.index, spool, records))
     }
 
     /// Waits before looking again; `false` when the deadline has passed or the run is cancelled.

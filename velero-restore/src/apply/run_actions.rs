@@ -35,6 +35,10 @@ impl Run {
             {
                 continue;
             }
+            if self.rehearsal.is_some() && bound.action.effects() != Effects::None {
+                work.draft.subject_to.push(bound.action.name().to_owned());
+                continue;
+            }
             labels = None;
             let Some(archived) = work.archived() else {
                 work.fail("cannot be decoded a second time");
@@ -67,7 +71,7 @@ impl Run {
             if work.delay.is() {
                 return None;
             }
-            if outcome.wait_for_additional_items {
+            if outcome.wait_for_additional_items && self.rehearsal.is_none() {
                 let limit = outcome
                     .additional_items_timeout
                     .unwrap_or(self.options.resource_timeout);

@@ -102,6 +102,13 @@ impl States {
             .is_some_and(|state| state.load(Ordering::Acquire) == EXISTS)
     }
 
+    /// Whether somebody has taken an item up.
+    pub(super) fn is_touched(&self, id: ItemId) -> bool {
+        self.items
+            .get(id.0 as usize)
+            .is_some_and(|state| state.load(Ordering::Acquire) != NEW)
+    }
+
     /// Whether an item is done with, well or not.
     pub(super) fn is_done(&self, id: ItemId) -> bool {
         let state = self.items.get(id.0 as usize);

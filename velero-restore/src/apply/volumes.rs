@@ -196,6 +196,12 @@ impl Run {
                 work.delay.put_off();
                 return Ok(Standing::Going(what));
             }
+            if let Some(rehearsal) = &self.rehearsal {
+                let limit = rehearsal.waits_for();
+                return Err(format!(
+                    "volume {name} has to be gone first, as {what}; a restore waits for up to {limit}s"
+                ));
+            }
             let limit = self.options.terminating_timeout.as_secs_f64();
             if !told {
                 self.tell_wait(&format!(
@@ -295,7 +301,17 @@ impl Run {
         // From here on a second try would make a second volume.
         work.delay.rule_out();
         work.remade = true;
-        let mut item = match self.disk_of(Arc::clone(restorer), record, item).await {
+        let made = match self.rehearsal {
+            Some(_) => {
+                let snapshot = record.status.provider_snapshot_id;
+                work.draft
+                    .subject_to
+                    .push(format!("the volume made of snapshot {snapshot}"));
+                Ok(item)
+            }
+            None => self.disk_of(Arc::clone(restorer), record, item).await,
+        };
+        let mut item = match made {
             Ok(item) => item,
             Err(message) => {
                 work.fail(message);

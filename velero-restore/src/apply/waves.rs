@@ -13,14 +13,19 @@ use velero_core::result::{Record, Severity};
 use velero_core::{ApiResource, GroupResource};
 
 use super::run::{Run, Stage};
-use crate::Error;
 use crate::index::is_crd;
+use crate::{Error, RestoreOptions};
 
 /// Bytes that one permit stands for.
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// Longest time that discovery may lag behind definitions that are served.
 const DISCOVERY_LAG: Duration = Duration::from_secs(30);
+
+/// How many permits stand for the bytes in flight.
+pub(super) fn permits(options: &RestoreOptions) -> usize {
+    (options.bytes_in_flight / PERMIT_BYTES).clamp(1, 1 << 20)
+}
 
 /// Carries out a plan.
 ///
@@ -32,7 +37,7 @@ pub(crate) async fn apply(
     actions: &[Arc<dyn RestoreItemAction>],
 ) -> Result<(), Error> {
     let mut stage = Arc::new(Stage::new(&run.cluster, &run.request, actions));
-    let permits = (run.options.bytes_in_flight / PERMIT_BYTES).clamp(1, 1 << 20);
+    let permits = permits(&run.options);
     let bytes = Arc::new(Semaphore::new(permits));
     let (definitions, rest): (Vec<&Wave>, Vec<&Wave>) =
         plan.waves.iter().partition(|wave| is_crd(&wave.resource));

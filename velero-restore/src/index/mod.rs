@@ -159,6 +159,13 @@ impl ArchiveIndex {
         })
     }
 
+    /// All items, in archive order.
+    pub(crate) fn items(&self) -> impl Iterator<Item = IndexedItem<'_>> {
+        (0..self.entries.len())
+            .filter_map(|at| u32::try_from(at).ok())
+            .filter_map(|at| self.item(ItemId(at)))
+    }
+
     /// Finds an item by resource, namespace (empty for cluster-scoped ones) and name.
     pub fn find(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<ItemId> {
         let resource = u16::try_from(self.resources.iter().position(|r| r == resource)?).ok()?;

@@ -29,5 +29,6 @@ mod relinked;
 mod snapshots;
 mod status;
 mod update;
+mod verify;
 mod versions;
 mod volumes;

@@ -1,0 +1,204 @@
+//! What a plan has found, as small numbers, to be compared with what is found later.
+
+use std::collections::{HashMap, HashSet};
+
+use sha2::{Digest as _, Sha256};
+use velero_core::plan::{ItemVerdict, Verdict};
+
+/// Most objects that a refusal names.
+const NAMED: usize = 20;
+
+/// What a plan has found: 16 bytes for each item. A run that is given it first looks whether the world is still so, and
+/// does nothing where it is not.
+///
+/// What counts is the verdict, the object that would be written, and which object of the cluster it would meet with
+/// which content. Its status and its bookkeeping may have changed. Items that are left out do not count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedPlan {
+    states: HashMap<u64, u64>,
+}
+
+impl ExpectedPlan {
+    /// Notes what was found of an item.
+    pub fn add(&mut self, item: &ItemVerdict) {
+        if item.verdict != Verdict::Excluded {
+            self.states.insert(key_of(item), state_of(item));
+        }
+    }
+
+    /// How many items are to be taken up.
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+}
+
+/// Compares what is found with what was.
+#[derive(Debug)]
+pub(crate) struct Comparison<'a> {
+    expected: &'a ExpectedPlan,
+    seen: HashSet<u64>,
+    moved: Vec<String>,
+    count: usize,
+}
+
+impl<'a> Comparison<'a> {
+    pub(crate) fn new(expected: &'a ExpectedPlan) -> Self {
+        Self {
+            expected,
+            seen: HashSet::new(),
+            moved: Vec::new(),
+            count: 0,
+        }
+    }
+
+    pub(crate) fn see(&mut self, item: &ItemVerdict) {
+        let key = key_of(item);
+        match self.expected.states.get(&key) {
+            None if item.verdict == Verdict::Excluded => {}
+            Some(state) if *state == state_of(item) => {
+                self.seen.insert(key);
+            }
+            Some(_) => {
+                self.seen.insert(key);
+                self.note(format!("{} (now: {})", item.place(), item.summary()));
+            }
+            None => self.note(format!("{} (not in the plan)", item.place())),
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.count += 1;
+        if self.moved.len() < NAMED {
+            self.moved.push(text);
+        }
+    }
+
+    /// What has moved; `None` when all is as it was.
+    pub(crate) fn moved(mut self) -> Option<Vec<String>> {
+        let gone = self.expected.len() - self.seen.len();
+        let more = self.count - self.moved.len();
+        if more > 0 {
+            self.moved.push(format!("{more} more"));
+        }
+        if gone > 0 {
+            self.moved
+                .push(format!("not in the archive any more: {gone}"));
+        }
+        (!self.moved.is_empty()).then_some(self.moved)
+    }
+}
+
+fn key_of(item: &ItemVerdict) -> u64 {
+    digest(&[&item.resource, &item.namespace, &item.name])
+}
+
+fn state_of(item: &ItemVerdict) -> u64 {
+    let live = item.live.as_ref();
+    let subject_to = item.subject_to.join(",");
+    digest(&[
+        item.verdict.as_str(),
+        if item.unverified { "unverified" } else { "" },
+        &subject_to,
+        &item.wanted,
+        live.map_or("", |live| &live.uid),
+        live.map_or("", |live| &live.content),
+    ])
+}
+
+fn digest(parts: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let bytes = hash.finalize();
+    bytes
+        .iter()
+        .take(8)
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use velero_core::plan::LiveObject;
+
+    fn item(name: &str) -> ItemVerdict {
+        ItemVerdict {
+            resource: "configmaps".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            verdict: Verdict::Update,
+            wanted: "w".into(),
+            live: Some(LiveObject {
+                uid: "u".into(),
+                resource_version: "7".into(),
+                content: "c".into(),
+            }),
+            ..ItemVerdict::default()
+        }
+    }
+
+    fn moved(planned: &[ItemVerdict], found: &[ItemVerdict]) -> Option<Vec<String>> {
+        let mut expected = ExpectedPlan::default();
+        planned.iter().for_each(|item| expected.add(item));
+        let mut comparison = Comparison::new(&expected);
+        found.iter().for_each(|item| comparison.see(item));
+        comparison.moved()
+    }
+
+    #[test]
+    fn what_counts_as_moved() {
+        type Change = fn(&mut ItemVerdict);
+        for (change, is_moved) in [
+            ((|_| {}) as Change, false),
+            (|i| i.reason = "another text".into(), false),
+            (
+                |i| i.live.as_mut().unwrap().resource_version = "8".into(),
+                false,
+            ),
+            (|i| i.live.as_mut().unwrap().content = "d".into(), true),
+            (|i| i.live.as_mut().unwrap().uid = "v".into(), true),
+            (|i| i.live = None, true),
+            (|i| i.wanted = "x".into(), true),
+            (|i| i.verdict = Verdict::Conflict, true),
+            (|i| i.unverified = true, true),
+            (|i| i.subject_to = vec!["a".into()], true),
+        ] {
+            let mut now = item("a");
+            change(&mut now);
+            let said = moved(&[item("a")], &[now.clone()]);
+            assert_eq!(said.is_some(), is_moved, "{now:?} {said:?}");
+        }
+    }
+
+    #[test]
+    fn objects_are_named_up_to_a_point() {
+        let items: Vec<ItemVerdict> = (0..30).map(|n| item(&format!("n{n}"))).collect();
+        let mut excluded = item("left-out");
+        excluded.verdict = Verdict::Excluded;
+        assert_eq!(moved(&items, &items), None);
+        assert_eq!(moved(&[excluded.clone()], &[]), None);
+        assert_eq!(moved(&[], std::slice::from_ref(&excluded)), None);
+        excluded.name = "n0".into();
+        assert_eq!(
+            moved(&items[..1], &[excluded]).unwrap(),
+            ["configmaps shop/n0 (now: excluded)"]
+        );
+        assert_eq!(
+            moved(&items[..1], &items[..2]).unwrap(),
+            ["configmaps shop/n1 (not in the plan)"]
+        );
+        assert_eq!(
+            moved(&items[..2], &items[..1]).unwrap(),
+            ["not in the archive any more: 1"]
+        );
+        let all = moved(&[], &items).unwrap();
+        assert_eq!((all.len(), all[20].as_str()), (21, "10 more"));
+    }
+}
