@@ -18,7 +18,7 @@ use velero_testkit::{ApiServer, Fault, FaultAction};
 use crate::common::*;
 use crate::volumes::{claim, live_claim, pod, volume};
 
-fn deleting(mut object: Value) -> Value {
+pub(crate) fn deleting(mut object: Value) -> Value {
     object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     object["metadata"]["finalizers"] = json!(["example.com/wait"]);
     object

@@ -25,6 +25,7 @@ mod operations;
 mod peer;
 mod planning;
 mod recreate;
+mod rehearsed;
 mod relinked;
 mod snapshots;
 mod status;

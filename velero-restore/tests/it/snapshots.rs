@@ -18,7 +18,7 @@ use crate::volumes::{claim, live_claim, volume};
 
 /// A storage system that notes what it is asked for.
 #[derive(Clone, Default)]
-struct Disks {
+pub(crate) struct Disks {
     calls: Arc<Mutex<Vec<String>>>,
     /// The name that a PersistentVolume gets.
     renames: Option<&'static str>,
@@ -45,7 +45,7 @@ impl Disks {
         Ok(())
     }
 
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
 }
@@ -79,7 +79,7 @@ impl SnapshotRestorer for Disks {
 const MADE: [&str; 2] = ["create snap-1 gp3 z1 Some(100)", "set pv1 vol-new"];
 
 /// What a backup tells of `pv1`, with or without a record of its snapshot.
-fn told(record: bool, location: &str, snapshot: &str) -> BackupVolumes {
+pub(crate) fn told(record: bool, location: &str, snapshot: &str) -> BackupVolumes {
     let written = json!({
         "spec": {"backupName": "b1", "backupUID": "u", "location": location, "persistentVolumeName": "pv1",
             "providerVolumeID": "vol-old", "volumeType": "gp3", "volumeAZ": "z1", "volumeIOPS": 100},

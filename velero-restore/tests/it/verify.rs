@@ -21,16 +21,16 @@ use velero_testkit::ApiServer;
 use crate::common::*;
 
 /// What a look has found.
-struct Looked {
+pub(crate) struct Looked {
     items: Vec<ItemVerdict>,
     notes: Vec<String>,
-    verified: Verified,
+    pub(crate) verified: Verified,
 }
 
 impl Looked {
     /// The verdict and reason for an object, by resource and path.
     #[track_caller]
-    fn said(&self, place: &str) -> (String, &str) {
+    pub(crate) fn said(&self, place: &str) -> (String, &str) {
         let found: Vec<&ItemVerdict> = self.items.iter().filter(|i| i.place() == place).collect();
         assert_eq!(found.len(), 1, "{place}: {found:?}");
         (found[0].summary(), &found[0].reason)
@@ -49,7 +49,7 @@ impl Looked {
 }
 
 /// Looks at a restore, and checks that nothing has been written.
-async fn look(
+pub(crate) async fn look(
     server: &ApiServer,
     engine: &RestoreEngine,
     bytes: Vec<u8>,
@@ -233,7 +233,7 @@ async fn every_item_has_its_verdict_and_comes_out_so() {
             (
                 "configmaps default/kube-root-ca.crt",
                 "excluded",
-                "every cluster makes its own",
+                "provided by the cluster",
             ),
         ] {
             let (said, why) = found.said(place);
