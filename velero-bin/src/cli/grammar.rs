@@ -98,7 +98,10 @@ mod tests {
     const OURS: &[&str] = &["velero direct", "velero sandbox"];
 
     /// Flags that the peer's commands do not have.
-    const ADDED: &[(&str, &str)] = &[("velero restore create", "relink-owners")];
+    const ADDED: &[(&str, &str)] = &[
+        ("velero restore create", "relink-owners"),
+        ("velero create restore", "relink-owners"),
+    ];
 
     fn check(
         command: &Command,
