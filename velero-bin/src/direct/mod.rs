@@ -7,6 +7,8 @@ mod inputs;
 mod logs;
 mod ls;
 mod names;
+mod plan;
+mod plan_file;
 mod restore;
 mod stop;
 mod store;
@@ -24,6 +26,8 @@ pub(crate) enum Direct {
     Backup(Box<backup::DirectBackup>),
     /// Restore a backup of a store
     Restore(Box<restore::DirectRestore>),
+    /// Say what a restore would do with each object, and change nothing
+    Plan(Box<plan::DirectPlan>),
     /// List the backups of a store, or the objects of one
     Ls(ls::DirectLs),
     /// Print one object of a backup
@@ -37,6 +41,7 @@ impl Direct {
         match self {
             Self::Backup(args) => args.run(environment).await,
             Self::Restore(args) => args.run(environment).await,
+            Self::Plan(args) => args.run(environment).await,
             Self::Ls(args) => args.run().await,
             Self::Cat(args) => args.run().await,
             Self::Logs(args) => args.run().await,

@@ -1,9 +1,10 @@
 //! `velero direct restore`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use jiff::Zoned;
 use velero_core::GoDuration;
 use velero_core::api::Restore;
@@ -12,6 +13,7 @@ use velero_restore::RestoreOptions;
 
 use super::backup::OPERATIONS_PERIOD;
 use super::inputs::RestoreInputArgs;
+use super::plan_file::PlanFile;
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
 use crate::cli::filters::{MetadataArgs, RestoreFilterArgs};
@@ -26,8 +28,9 @@ use crate::runs::{
 /// Flags of `direct restore`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DirectRestore {
-    /// Name of the backup
-    name: String,
+    /// Name of the backup; a plan names its own
+    #[arg(required_unless_present = "plan_file")]
+    name: Option<String>,
     #[command(flatten)]
     store: StoreArgs,
     /// Name of the restore; without it the name of the backup and the time
@@ -36,6 +39,14 @@ pub(crate) struct DirectRestore {
     /// How long to wait for namespaces and volumes that are being deleted to be gone; 10m without it
     #[arg(long, value_name = "DURATION")]
     terminating_resource_timeout: Option<GoDuration>,
+    /// Carry out a plan that direct plan -o json has printed, and nothing at all where the world has moved since; with the
+    /// same files as the plan was made
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["restore_name", "RestoreFilterArgs", "FilterArgs", "RestoreDataArgs", "MetadataArgs"]
+    )]
+    plan_file: Option<PathBuf>,
     #[command(flatten)]
     inputs: RestoreInputArgs,
     #[command(flatten)]
@@ -46,18 +57,18 @@ pub(crate) struct DirectRestore {
 
 impl DirectRestore {
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
-        names::check("backup", &self.name)?;
-        if let Some(name) = &self.restore_name {
-            names::check("restore", name)?;
-        }
-        let mut spec = self.filters.spec()?;
-        spec.backup_name = self.name.clone();
+        let planned = self.plan()?;
+        let mut restore = match &planned {
+            Some(plan) => plan.head.restore.clone(),
+            None => self.restore(environment)?,
+        };
         let store = self.store.open_for_reading().await?;
-        let name = self.free_name(&store).await?;
+        let name = free_name(&store, &restore).await?;
+        restore.metadata.name = Some(name.clone());
         let cluster = cli::cluster(&environment.global).await?;
-        let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
-        self.metadata.apply(&mut restore.metadata);
-        self.filters.data.annotate(&mut restore.metadata);
+        if let Some(plan) = &planned {
+            plan.check_cluster(&cluster).await?;
+        }
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
 
         let inputs = self.inputs.read(&cluster, &restore).await?;
@@ -80,6 +91,7 @@ impl DirectRestore {
             options,
             priorities: self.inputs.priorities(),
             progress: progress.clone(),
+            expected: planned.map(|plan| Arc::new(plan.expected)),
             cancel: stop_on_interrupt(),
             clock: system_clock(),
         };
@@ -117,36 +129,36 @@ impl DirectRestore {
         Ok(done.restore.phase().into())
     }
 
-    /// The name that the user has given, or one made up; log and results of another restore would be overwritten.
-    async fn free_name(&self, store: &BackupStore) -> Result<String> {
-        let base = match &self.restore_name {
-            Some(name) => name.clone(),
-            None => names::restore_name(&self.name, &Zoned::now()),
+    /// The plan to carry out, if one is given.
+    fn plan(&self) -> Result<Option<PlanFile>> {
+        let Some(path) = &self.plan_file else {
+            return Ok(None);
         };
-        let mut name = base.clone();
-        let mut number = 1;
-        // A restore that has failed before its items were done has no list of them: the next one that is given its name
-        // takes its place.
-        let file = match self.restore_name {
-            Some(_) => RestoreFile::ResourceList,
-            None => RestoreFile::Results,
-        };
-        while store.exists(&file.of(&name)).await? {
-            if self.restore_name.is_some() {
-                let store = store.store().describe();
-                return Err(RunError::AlreadyExists {
-                    what: "restore",
-                    name,
-                    store,
-                }
-                .into());
-            }
-            // Two restores within a second.
-            number += 1;
-            name = format!("{base}-{number}");
+        let plan = PlanFile::read(path)?;
+        let backup = &plan.head.restore.spec.backup_name;
+        if let Some(name) = self.name.as_ref().filter(|name| *name != backup) {
+            bail!(
+                "the plan {} is of backup {backup:?}, not of {name:?}",
+                path.display()
+            );
         }
-        names::check("restore", &name)?;
-        Ok(name)
+        Ok(Some(plan))
+    }
+
+    /// The restore that the flags ask for; without a name where the user has given none.
+    fn restore(&self, environment: &Environment) -> Result<Restore> {
+        let backup = self.name.clone().unwrap_or_default();
+        names::check("backup", &backup)?;
+        if let Some(name) = &self.restore_name {
+            names::check("restore", name)?;
+        }
+        let mut spec = self.filters.spec()?;
+        spec.backup_name = backup;
+        let name = self.restore_name.as_deref().unwrap_or_default();
+        let mut restore = Restore::new(environment.namespace(), name, spec);
+        self.metadata.apply(&mut restore.metadata);
+        self.filters.data.annotate(&mut restore.metadata);
+        Ok(restore)
     }
 
     fn summary(&self, name: &str, done: &RestoreDone, took: Duration) {
@@ -178,7 +190,7 @@ impl DirectRestore {
         summary.line("Store", self.store.url());
         console::line(format_args!(
             "Restore {name:?} of backup {:?} {}.",
-            self.name,
+            done.restore.spec.backup_name,
             done.restore.phase()
         ));
         console::out(summary.render());
@@ -189,4 +201,37 @@ impl DirectRestore {
         let what = format!("restore {name:?}");
         report::note_cause(&what, done.restore.phase(), &done.result.records);
     }
+}
+
+/// The name that a restore has, or one made up; log and results of another restore would be overwritten.
+async fn free_name(store: &BackupStore, restore: &Restore) -> Result<String> {
+    let given = restore.metadata.name.as_deref().unwrap_or_default();
+    let base = match given {
+        "" => names::restore_name(&restore.spec.backup_name, &Zoned::now()),
+        given => given.to_owned(),
+    };
+    let mut name = base.clone();
+    let mut number = 1;
+    // A restore that has failed before its items were done has no list of them: the next one that is given its name
+    // takes its place.
+    let file = match given {
+        "" => RestoreFile::Results,
+        _ => RestoreFile::ResourceList,
+    };
+    while store.exists(&file.of(&name)).await? {
+        if !given.is_empty() {
+            let store = store.store().describe();
+            return Err(RunError::AlreadyExists {
+                what: "restore",
+                name,
+                store,
+            }
+            .into());
+        }
+        // Two restores within a second.
+        number += 1;
+        name = format!("{base}-{number}");
+    }
+    names::check("restore", &name)?;
+    Ok(name)
 }

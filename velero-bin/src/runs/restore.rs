@@ -10,8 +10,8 @@ use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, Progress, Timestamp};
 use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
 use velero_restore::{
-    Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks,
-    artifacts, phase_after_items,
+    ExpectedPlan, Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult,
+    RunningHooks, artifacts, phase_after_items,
 };
 
 use super::restore_failure::{RestoreFailure, keep};
@@ -44,6 +44,8 @@ pub struct RestoreRun {
     pub log: RunLog,
     /// Receives the counts, often.
     pub progress: Arc<dyn Progress>,
+    /// What a plan has found, which must still be so; `None` where there was no plan.
+    pub expected: Option<Arc<ExpectedPlan>>,
     /// Ends the run. What has been created stays.
     pub cancel: CancellationToken,
     /// Tells the time.
@@ -124,10 +126,11 @@ async fn items(run: &RestoreRun) -> Result<Items, RunError> {
         .actions(run.actions.iter().cloned())
         .options(run.options.clone());
     let now = run.clock.clone();
-    let engine_run = velero_restore::RestoreRun::default()
+    let mut engine_run = velero_restore::RestoreRun::default()
         .progress(Arc::clone(&run.progress))
         .cancel(run.cancel.clone())
         .clock(move || now());
+    engine_run.expected = run.expected.clone();
     let (mut result, hooks) = engine
         .start(&request, archive.into_blocking(), engine_run)
         .await?;
@@ -242,7 +245,7 @@ fn tell(restore: &Restore, result: &RestoreResult, without_data: &WithoutData) {
     );
 }
 
-async fn find_backup(store: &BackupStore, name: &str) -> Result<Backup, RunError> {
+pub(super) async fn find_backup(store: &BackupStore, name: &str) -> Result<Backup, RunError> {
     let missing = || RunError::BackupNotFound {
         name: name.to_owned(),
         store: store.store().describe(),

@@ -249,6 +249,7 @@ impl World {
             log: self
                 .logs
                 .begin("restore", &format!("{}/{NAME}", self.namespace)),
+            expected: None,
             progress: Arc::new(NoProgress),
             cancel: stop_on_interrupt(),
             clock: system_clock(),

@@ -87,6 +87,32 @@ async fn dry_runs_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_cluster_of_dry_runs_writes_nothing_whatever_the_options_say() {
+    let server = server_with(&["a"], 1);
+    let real = connect(&server).await;
+    let maps = core(&real, "configmaps");
+    let name = "m0000";
+    let cluster = real.dry_run(real.catalog());
+    assert!(cluster.is_dry_run() && !real.is_dry_run());
+    let (before, options) = (server.store().resource_version(), WriteOptions::default());
+    server.calls().reset();
+    let created = cluster.create(&maps, "a", "x", body("x"), &options).await;
+    created.unwrap();
+    let (patch, kind) = (r#"{"data":{"k":"v"}}"#.into(), PatchKind::Merge);
+    let patched = cluster
+        .patch(&maps, "a", name, kind, None, patch, &options)
+        .await;
+    assert_eq!(patched.unwrap().tree().unwrap().str_at("/data/k"), "v");
+    let delete = DeleteOptions::default();
+    assert!(cluster.delete(&maps, "a", name, &delete).await.unwrap());
+    let command = velero_cluster::ExecOptions::new(["true"]);
+    let refused = cluster.exec("a", "p", &command).await.unwrap_err();
+    assert!(refused.to_string().contains("are not run"), "{refused}");
+    assert_eq!(server.store().resource_version(), before);
+    assert_eq!(server.calls().total(), 3);
+}
+
+#[tokio::test]
 async fn status_is_replaced_alone() {
     let server = server_with(&["a"], 0);
     let cluster = connect(&server).await;

@@ -152,6 +152,7 @@ async fn execute(
         options: restore_options(context),
         priorities: context.settings.restore_priorities.clone(),
         log,
+        expected: None,
         progress,
         cancel,
         clock: context.settings.clock.clone(),

@@ -4,6 +4,7 @@ mod coverage;
 mod faults;
 mod inputs;
 mod peer;
+mod plan;
 mod policies;
 mod random_points;
 mod round_trip;

@@ -449,6 +449,7 @@ async fn a_restore_is_followed_without_an_operator() {
             priorities: Default::default(),
             log: logs.begin("restore", &format!("elsewhere/{name}")),
             progress: Arc::new(velero_core::NoProgress),
+            expected: None,
             cancel: Default::default(),
             clock: system_clock(),
         })
