@@ -11,6 +11,7 @@ mod migrate;
 mod peer_archive;
 mod peer_paths;
 mod peer_reads_ours;
+mod plan_matrix;
 mod restore_existing;
 mod restore_faults;
 mod sandbox_kubectl;
@@ -87,6 +88,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 20,
         peer_reads_ours::run
+    ),
+    scenario!(
+        "plan-matrix",
+        "in hundreds of situations a plan says what the restore then does, and changes nothing",
+        smoke: false,
+        minutes: 15,
+        plan_matrix::run
     ),
     scenario!(
         "restore-existing",
