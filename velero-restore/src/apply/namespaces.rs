@@ -146,7 +146,8 @@ impl Run {
                     return Ok(true);
                 }
                 Err(error)
-                    if error.kind() == ErrorKind::AlreadyExists && Instant::now() < deadline =>
+                    if error.kind() == ErrorKind::AlreadyExists
+                        && (!look || Instant::now() < deadline) =>
                 {
                     look = true
                 }

@@ -74,10 +74,12 @@ async fn nobody_waits_for_what_is_being_deleted() {
     server.store().seed_value(deleting(claim())).unwrap();
     let engine = engine(&server).await;
     let items = archive(&[namespace("shop"), claim()]);
-    let looked = look(&server, &engine, items, &request(json!({})));
+    let all = request(json!({}));
+    let looked = look(&server, &engine, items, &all);
     let found = tokio::time::timeout(std::time::Duration::from_secs(5), looked)
         .await
         .expect("it waits");
+    assert_eq!(found.said("namespaces shop").0, "skip-identical");
     let (said, reason) = found.said("persistentvolumeclaims shop/data");
     assert!(
         said == "blocked" && reason.contains("a restore waits for up to"),
