@@ -158,19 +158,25 @@ async fn gate(to: std::net::SocketAddr) -> (String, Arc<AtomicBool>) {
     (url, closed)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_falls_silent_holds_no_listing_for_longer_than_one_wait() {
-    const IO_TIMEOUT: Duration = Duration::from_secs(2);
-    let server = S3Server::start().await;
+/// A store of the server behind a gate, and what shuts it.
+async fn behind_gate(server: &S3Server, options: StoreOptions) -> (ObjectStore, Arc<AtomicBool>) {
     let (url, closed) = gate(server.addr).await;
     let mut config = server.config("p");
     config.config.insert("s3Url".to_owned(), url);
     let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
+    let store = location.with_options(options).open().await.unwrap();
+    (store, closed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_falls_silent_holds_no_listing_for_longer_than_one_wait() {
+    const IO_TIMEOUT: Duration = Duration::from_secs(2);
+    let server = S3Server::start().await;
     let options = StoreOptions {
         io_timeout: IO_TIMEOUT,
         ..StoreOptions::default()
     };
-    let store = location.with_options(options).open().await.unwrap();
+    let (store, closed) = behind_gate(&server, options).await;
     store.put("k", "v".into()).await.unwrap();
     assert_eq!(store.list("").await.unwrap().len(), 1);
     closed.store(true, Ordering::Relaxed);
@@ -197,10 +203,6 @@ async fn a_store_that_falls_silent_is_waited_for_once() {
     const IO: Duration = Duration::from_millis(900);
     const SILENT: Duration = Duration::from_millis(100);
     let server = S3Server::start().await;
-    let (url, closed) = gate(server.addr).await;
-    let mut config = server.config("p");
-    config.config.insert("s3Url".to_owned(), url);
-    let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
     let options = StoreOptions {
         request_timeout: IO,
         io_timeout: IO,
@@ -208,7 +210,7 @@ async fn a_store_that_falls_silent_is_waited_for_once() {
         max_retries: 2,
         ..impatient()
     };
-    let store = location.with_options(options).open().await.unwrap();
+    let (store, closed) = behind_gate(&server, options).await;
     store.put("k", "v".into()).await.unwrap();
     let mut writer = store.writer("big").await.unwrap();
     writer.write(vec![1u8; 17 << 20]).await.unwrap();
