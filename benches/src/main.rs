@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod measure;
 mod operator;
+mod others;
 mod post;
 mod report;
 mod run;

@@ -43,6 +43,16 @@ pub(crate) struct Operator {
 impl Operator {
     /// Installs what is missing and starts the server; returns when its location is available.
     pub(crate) async fn start(program: &Path, plane: &ControlPlane, store: &Path) -> Result<Self> {
+        Self::start_as(program, plane, store, plane.kubeconfig()).await
+    }
+
+    /// The same with a server that is another user.
+    pub(crate) async fn start_as(
+        program: &Path,
+        plane: &ControlPlane,
+        store: &Path,
+        kubeconfig: &Path,
+    ) -> Result<Self> {
         fs::create_dir_all(store.join(BUCKET))
             .with_context(|| format!("cannot create {}", store.display()))?;
         let velero = Velero::new(program, plane.kubeconfig(), store);
@@ -59,7 +69,7 @@ impl Operator {
         create(&client, &locations, &location).await?;
         let log = store.join("server.log");
         let operator = Self {
-            server: Background::operator(&velero, log, &FLAGS).await?,
+            server: Background::operator(&velero.kubeconfig(kubeconfig), log, &FLAGS).await?,
             client,
             store: store.to_owned(),
         };

@@ -17,6 +17,7 @@ use crate::{
     machine::Machine,
     measure::{self, Watch},
     operator::{Operator, USER_AGENT},
+    others::{self, Reader},
     report::{self, Counted, Row},
     verdict::{self, Measured},
 };
@@ -41,6 +42,8 @@ enum Part {
     Backup,
     /// Our restore; takes a backup first.
     Restore,
+    /// How long another user's GETs take beside the POST loop and beside our restore; only when it is asked for.
+    Others,
 }
 
 /// Arguments of `run`.
@@ -68,7 +71,7 @@ pub(crate) struct Args {
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        (self.only.is_empty() && part != Part::Others) || self.only.contains(&part)
     }
 
     fn options(&self, size: Size) -> Options {
@@ -86,7 +89,9 @@ impl Args {
 
 /// Measures, prints the tables, appends the records; returns whether no threshold is broken.
 pub(crate) async fn run(args: Args) -> Result<bool> {
-    let engines = args.wants(Part::Backup) || args.wants(Part::Restore);
+    let engines = [Part::Backup, Part::Restore, Part::Others]
+        .into_iter()
+        .any(|part| args.wants(part));
     if engines && args.velero.is_none() {
         bail!("no velero binary; give its path with --velero, or --only post,list");
     }
@@ -140,7 +145,8 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
         }
     }
     // A restore needs one backup.
-    let backups = match (args.wants(Part::Backup), args.wants(Part::Restore)) {
+    let restores = args.wants(Part::Restore) || args.wants(Part::Others);
+    let backups = match (args.wants(Part::Backup), restores) {
         (true, _) => args.repeat.max(1),
         (false, true) => 1,
         (false, false) => 0,
@@ -159,7 +165,49 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
             plane.stop().await;
         }
     }
+    if args.wants(Part::Others) {
+        others_rows(args, size, stores.path(), &mut rows).await?;
+    }
     Ok(rows)
+}
+
+/// Another user's GETs on an idle cluster, beside the POST loop, beside a restore, and beside a restore whose user the API
+/// server gives one seat. Each writer gets a fresh cluster.
+async fn others_rows(args: &Args, size: Size, store: &Path, rows: &mut Vec<Row>) -> Result<()> {
+    let velero = args.velero.as_deref().context("no velero binary")?;
+    let plane = ControlPlane::start(args.options(size)).await?;
+    size.prepare(&plane.client().await?).await?;
+    let reader = Reader::begin(&plane).await?;
+    tokio::time::sleep(others::IDLE).await;
+    rows.push(reader.end("idle").await?);
+    let mut command = child("post", &plane)?;
+    let in_flight = IN_FLIGHT[IN_FLIGHT.len() - 1].to_string();
+    command.args(["--size", size.name(), "--in-flight", &in_flight]);
+    let reader = Reader::begin_again(&plane).await?;
+    tokio::task::block_in_place(|| measure::run(&mut command, DEADLINE))?;
+    rows.push(reader.end("beside the POST loop").await?);
+    plane.stop().await;
+    for narrow in [false, true] {
+        let plane = ControlPlane::start(args.options(size)).await?;
+        let (kubeconfig, variant) = match narrow {
+            false => (plane.kubeconfig().to_owned(), "beside the restore"),
+            true => (
+                others::narrow(&plane).await?,
+                "beside the restore with one seat",
+            ),
+        };
+        let operator = Operator::start_as(velero, &plane, store, &kubeconfig).await?;
+        let reader = Reader::begin(&plane).await?;
+        let (usage, objects) = operator
+            .restore(&backup_name(0), &format!("others-{narrow}"))
+            .await?;
+        rows.push(reader.end(variant).await?);
+        let speed = objects as f64 / usage.wall.as_secs_f64();
+        println!("{variant}: {objects} objects, {speed:.0}/s");
+        operator.stop().await?;
+        plane.stop().await;
+    }
+    Ok(())
 }
 
 /// Each number in flight gets a fresh cluster; the last one stays, loaded, for what follows.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     load::Size,
+    others,
     report::{Row, fastest},
 };
 
@@ -32,6 +33,8 @@ enum What {
     Growth(Size),
     /// API calls an object, at most; needs the audit log.
     Calls,
+    /// The 99th percentile of another user's GETs in one case as a multiple of that in another, at most.
+    Waits(&'static str, &'static str),
 }
 
 const fn must(size: Size, part: &'static str, what: What, bound: f64) -> Threshold {
@@ -43,9 +46,26 @@ const fn must(size: Size, part: &'static str, what: What, bound: f64) -> Thresho
     }
 }
 
-const THRESHOLDS: [Threshold; 12] = [
-    must(Size::Medium, "restore", What::Share, 0.5),
-    must(Size::Medium, "restore", What::Calls, 1.05),
+const THRESHOLDS: [Threshold; 19] = [
+    must(Size::Medium, "restore", What::Share, 0.75),
+    must(Size::Medium, "restore", What::Calls, 1.02),
+    must(Size::Medium, "restore", What::Cpu, 0.15),
+    must(Size::Medium, "restore", What::Memory, 48.0),
+    must(Size::Mixed, "restore", What::Share, 0.6),
+    must(Size::Mixed, "restore", What::Calls, 1.25),
+    must(Size::Large, "restore", What::Memory, 64.0),
+    must(
+        Size::Medium,
+        others::PART,
+        What::Waits("beside the restore", "beside the POST loop"),
+        1.1,
+    ),
+    must(
+        Size::Medium,
+        others::PART,
+        What::Waits("beside the restore with one seat", "idle"),
+        2.0,
+    ),
     must(Size::Large, "backup", What::Times, 1.5),
     must(Size::Large, "backup", What::Cpu, 0.08),
     must(Size::Large, "backup", What::Memory, 48.0),
@@ -136,11 +156,11 @@ impl Threshold {
             "restore" => fastest(rows, "post"),
             _ => fastest(rows, "list"),
         };
-        let ours = fastest(rows, self.part)?;
+        let ours = fastest(rows, self.part);
         match self.what {
-            What::Share => limit.map(|limit| ours / limit),
-            What::Times => limit.map(|limit| limit / ours),
-            What::Rate => Some(ours),
+            What::Share => Some(ours? / limit?),
+            What::Times => Some(limit? / ours?),
+            What::Rate => ours,
             What::Cpu => of(rows, self.part, |row| Some(row.cpu_ms_per_object)).reduce(f64::min),
             What::Memory => peak(rows, self.part),
             What::Growth(other) => {
@@ -148,6 +168,7 @@ impl Threshold {
                 Some(peak(rows, self.part)? / peak(&other.rows, self.part)?)
             }
             What::Calls => of(rows, self.part, |row| row.calls_per_object).reduce(f64::max),
+            What::Waits(case, other) => Some(p99(rows, case)? / p99(rows, other)?),
         }
     }
 }
@@ -162,12 +183,19 @@ impl What {
             Self::Memory => "MiB peak".to_owned(),
             Self::Growth(other) => format!("peak in times of that with {}", other.name()),
             Self::Calls => "calls an object".to_owned(),
+            Self::Waits(case, other) => format!("GETs {case} in times of {other}"),
         }
     }
 }
 
 fn peak(rows: &[Row], part: &str) -> Option<f64> {
     of(rows, part, |row| Some(row.peak_mib)).reduce(f64::max)
+}
+
+/// In ms.
+fn p99(rows: &[Row], variant: &str) -> Option<f64> {
+    let row = rows.iter().find(|row| row.variant == variant)?;
+    row.get_p99_ms
 }
 
 fn of<'a>(
@@ -195,6 +223,7 @@ mod tests {
             peak_mib: peak,
             server_cpu_ms_per_object: 0.0,
             calls_per_object: None,
+            get_p99_ms: None,
         }
     }
 

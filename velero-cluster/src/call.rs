@@ -192,7 +192,11 @@ impl Caller {
         let mut failures = 0;
         let mut last = None;
         loop {
-            let permit = match self.in_time(call, begun, self.limiter.acquire()).await {
+            let permit = match self.limiter.try_acquire() {
+                Some(permit) => Ok(permit),
+                None => self.in_time(call, begun, self.limiter.acquire()).await,
+            };
+            let permit = match permit {
                 Ok(permit) => permit,
                 Err(had) => {
                     self.gave_up(begun);

@@ -19,8 +19,11 @@ pub struct LimiterOptions {
     pub max: usize,
     /// What is left of the limit after an answer 429, a server error or a timeout; 0.5.
     pub shrink: f64,
-    /// Extra latency over the fastest answers at which the limit shrinks slowly, down to `start`; 50 ms.
+    /// Extra latency over the fastest answers at which the limit shrinks slowly, down to `start`; 100 ms.
     pub latency_slack: Duration,
+    /// How long the limit stays below the one that was answered with 429, at first and at most: each 429 for trying more
+    /// again doubles it; 2 s and 60 s.
+    pub probe: (Duration, Duration),
     /// Longest `Retry-After` that is obeyed; 60 s.
     pub max_hold: Duration,
 }
@@ -32,7 +35,8 @@ impl Default for LimiterOptions {
             min: 1,
             max: 128,
             shrink: 0.5,
-            latency_slack: Duration::from_millis(50),
+            latency_slack: Duration::from_millis(100),
+            probe: (Duration::from_secs(2), Duration::from_secs(60)),
             max_hold: Duration::from_secs(60),
         }
     }
@@ -95,7 +99,9 @@ pub struct LimiterStats {
 ///
 /// The limit doubles with each round of answers until the first trouble, then grows by one a round. An answer 429,
 /// a server error or a timeout halves it, once for all calls that were under way together. `Retry-After` holds all
-/// new calls back. There is no fixed rate.
+/// new calls back. A number of calls that was answered with 429 is tried again after a while only, each time after a
+/// longer one, so that an API server that grants few calls at a time is not asked for more again and again. There is no
+/// fixed rate.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -126,10 +132,30 @@ struct State {
     last_cut: Option<Instant>,
     hold_until: Option<Instant>,
     latency: Latency,
+    ceiling: Option<Ceiling>,
     finished: u64,
     throttled: u64,
     failed: u64,
     cuts: u64,
+}
+
+/// A limit that the API server has refused.
+#[derive(Clone, Copy)]
+struct Ceiling {
+    /// Calls under way when it did.
+    refused: f64,
+    /// Until when the limit stays below that.
+    until: Instant,
+    /// How long that is.
+    wait: Duration,
+}
+
+impl Ceiling {
+    /// What may be under way while it stands: a tenth less, one at least.
+    fn below(&self, options: &LimiterOptions) -> f64 {
+        let less = (self.refused * 0.9).min(self.refused - 1.0);
+        less.max(options.min as f64)
+    }
 }
 
 /// Fastest and recent latency, in seconds.
@@ -194,6 +220,7 @@ impl AdaptiveLimiter {
             last_cut: None,
             hold_until: None,
             latency: Latency::default(),
+            ceiling: None,
             finished: 0,
             throttled: 0,
             failed: 0,
@@ -219,6 +246,18 @@ impl AdaptiveLimiter {
                 _ => break,
             }
         }
+        self.permit(permit)
+    }
+
+    /// Gives leave if nobody has to wait for it now.
+    pub(crate) fn try_acquire(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.shared.permits).try_acquire_owned().ok()?;
+        let hold = self.shared.lock().hold_until;
+        let is_held = hold.is_some_and(|until| until > Instant::now());
+        (!is_held).then(|| self.permit(Some(permit)))
+    }
+
+    fn permit(&self, permit: Option<OwnedSemaphorePermit>) -> Permit {
         self.shared.lock().in_flight += 1;
         Permit {
             shared: Arc::clone(&self.shared),
@@ -262,6 +301,32 @@ impl State {
             };
         }
         self.limit = self.limit.min(options.max as f64);
+        if let Some(ceiling) = &self.ceiling {
+            if Instant::now() < ceiling.until {
+                self.limit = self.limit.min(ceiling.below(options));
+            } else if self.limit > ceiling.refused + 1.0 {
+                self.ceiling = None;
+            }
+        }
+    }
+
+    /// Notes that the present limit is more than the API server grants.
+    fn refuse(&mut self, started: Instant, (first, most): (Duration, Duration)) {
+        if self.last_cut.is_some_and(|at| started <= at) {
+            return;
+        }
+        let now = Instant::now();
+        let wait = match &self.ceiling {
+            // It was tried once more.
+            Some(known) if now >= known.until => (known.wait * 2).min(most),
+            Some(known) => known.wait,
+            None => first,
+        };
+        self.ceiling = Some(Ceiling {
+            refused: self.limit.floor(),
+            until: now + wait,
+            wait,
+        });
     }
 
     /// Cuts the limit, but once only for calls that were under way together.
@@ -293,6 +358,7 @@ impl State {
             }
             Outcome::Throttled { retry_after } => {
                 self.throttled += 1;
+                self.refuse(started, options.probe);
                 self.cut(started, options.shrink, options.min);
                 if let Some(wait) = retry_after {
                     let until = Instant::now() + wait.min(options.max_hold);
@@ -391,11 +457,67 @@ mod tests {
                 round(&limiter, outcome, MS).await;
             }
             assert_eq!((limiter.stats().limit, limiter.stats().in_flight), (1, 0));
+            // What was refused is not tried again at once.
+            tokio::time::sleep(Duration::from_secs(3)).await;
             for _ in 0..40 {
                 round(&limiter, OK, MS).await;
             }
             assert!(limiter.stats().limit > 4, "{:?}", limiter.stats());
         }
+    }
+
+    /// An API server with so many seats refuses what is more, and wants no call for a second then.
+    async fn throttled_rounds(
+        limiter: &AdaptiveLimiter,
+        seats: usize,
+        time: Duration,
+    ) -> (u64, u64) {
+        let (end, before) = (Instant::now() + time, limiter.stats());
+        while Instant::now() < end {
+            let calls = limiter.stats().limit;
+            let mut permits = Vec::new();
+            for _ in 0..calls {
+                permits.push(limiter.acquire().await);
+            }
+            tokio::time::sleep(5 * MS).await;
+            for (n, permit) in permits.into_iter().enumerate() {
+                permit.finish(match n < seats {
+                    true => OK,
+                    false => Outcome::Throttled {
+                        retry_after: Some(Duration::from_secs(1)),
+                    },
+                });
+            }
+        }
+        let after = limiter.stats();
+        let refused = after.throttled - before.throttled;
+        (after.finished - before.finished - refused, refused)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_tried_again_after_ever_longer_waits() {
+        let limiter = AdaptiveLimiter::default();
+        throttled_rounds(&limiter, 1, Duration::from_secs(20)).await;
+        let (done, refused) = throttled_rounds(&limiter, 1, Duration::from_secs(100)).await;
+        assert!(refused <= 8, "{refused}");
+        assert!(
+            done >= 100 * 200 * 9 / 10,
+            "{done} of 20,000 that fit into the time"
+        );
+        // A server that grants more is found out.
+        throttled_rounds(&limiter, 500, Duration::from_secs(90)).await;
+        assert!(limiter.stats().limit > 100, "{:?}", limiter.stats());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_of_many_seats_are_left_empty() {
+        let limiter = AdaptiveLimiter::default();
+        throttled_rounds(&limiter, 40, Duration::from_secs(20)).await;
+        let (done, _) = throttled_rounds(&limiter, 40, Duration::from_secs(100)).await;
+        assert!(
+            done >= 40 * 100 * 200 * 7 / 10,
+            "{done} of 800,000 that fit into the time"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Whether the API server says anything at all, and how long calls wait for one that does not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use crate::Target;
 
 /// Silence after which it is told, once.
 const TELL_AFTER: Duration = Duration::from_secs(15);
+
+/// How many ms may pass from one answer to another until the later one is noted.
+const GRAIN: u64 = 50;
 
 /// What the calls of one cluster know of their server's silence. Clones share it.
 ///
@@ -24,6 +28,9 @@ pub(crate) struct Silence {
     /// Silence that counts for a verdict.
     least: Duration,
     ears: Arc<Mutex<Ears>>,
+    /// When anything came last, as far as it is told without a lock: in ms since the beginning, and 1 more.
+    lately: Arc<AtomicU64>,
+    beginning: Instant,
     verdict: Arc<watch::Sender<Option<Verdict>>>,
 }
 
@@ -53,6 +60,8 @@ impl Silence {
             short: short.min(total),
             least: attempt.min(total) / 2,
             ears: Arc::default(),
+            lately: Arc::default(),
+            beginning: Instant::now(),
             verdict: Arc::new(watch::Sender::new(None)),
         }
     }
@@ -61,8 +70,15 @@ impl Silence {
         self.ears.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something came from the server.
+    /// Something came from the server. It is noted to the nearest [`GRAIN`].
     pub(crate) fn heard(&self) {
+        let ms = u64::try_from(self.beginning.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        // Whoever takes the server for silent has set it to zero.
+        let lately = self.lately.load(Ordering::Acquire);
+        if lately != 0 && ms.saturating_sub(lately) < GRAIN {
+            return;
+        }
+        self.lately.store(ms, Ordering::Release);
         let told = {
             let mut ears = self.ears();
             ears.heard = Some(Instant::now());
@@ -103,6 +119,7 @@ impl Silence {
         if !silent && held.is_none() {
             return;
         }
+        self.lately.store(0, Ordering::Release);
         self.verdict.send_modify(|found| {
             let (since, first) = held.map_or((since, now), |held| (held.since, held.first));
             *found = Some(Verdict {
@@ -161,6 +178,7 @@ impl Silence {
             return Some(due);
         }
         ears.told = true;
+        self.lately.store(0, Ordering::Release);
         drop(ears);
         let left = self.deadline(begun).saturating_duration_since(now);
         tracing::warn!(

@@ -13,7 +13,8 @@ pub(crate) struct Args {
     /// many `crds`, or `mixed` kinds.
     #[arg(long, default_value = "15k")]
     size: String,
-    /// Parts to run, separated by commas: `post`, `list`, `backup`, `restore`.
+    /// Parts to run, separated by commas: `post`, `list`, `backup`, `restore`, and `others`, which only runs when
+    /// it is named.
     #[arg(long)]
     only: Option<String>,
     /// Build with the dev profile; the figures are then no figures.
