@@ -93,7 +93,7 @@ pub(crate) async fn tell(store: &BackupStore, backup: &str, with_infos: bool) {
         ]);
         store.put_json(&volume_infos, &infos).await.unwrap();
     } else {
-        store.store().delete(&volume_infos.key()).await.unwrap();
+        store.store().delete(volume_infos.key()).await.unwrap();
     }
     let copy = |claim: &str, uploader: &str| {
         let pod = if claim.is_empty() { POD } else { "web" };
