@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,7 +63,9 @@ pub(crate) struct Run {
 pub(crate) struct Stage {
     pub(super) catalog: Catalog,
     pub(super) reader: Reader,
-    pub(super) actions: Vec<BoundAction>,
+    actions: Vec<Arc<BoundAction>>,
+    /// Those of `actions` that may want to see a resource, for resources that were asked about.
+    actions_of: RwLock<HashMap<GroupResource, Arc<[Arc<BoundAction>]>>>,
     pub(super) filters: Filters,
 }
 
@@ -80,16 +82,40 @@ impl Stage {
         actions: &[Arc<dyn RestoreItemAction>],
     ) -> Self {
         let catalog = cluster.catalog();
-        let bind = |action: &Arc<dyn RestoreItemAction>| BoundAction {
-            selector: action.applies_to().bind(&catalog),
-            action: Arc::clone(action),
+        let bind = |action: &Arc<dyn RestoreItemAction>| {
+            Arc::new(BoundAction {
+                selector: action.applies_to().bind(&catalog),
+                action: Arc::clone(action),
+            })
         };
         Self {
             actions: actions.iter().map(bind).collect(),
+            actions_of: RwLock::default(),
             filters: request.filters(&catalog),
             reader: cluster.reader(),
             catalog,
         }
+    }
+
+    /// The actions that may want to see objects of a resource, in their order.
+    pub(super) fn actions_of(&self, resource: &GroupResource) -> Arc<[Arc<BoundAction>]> {
+        let known = self
+            .actions_of
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(resource) {
+            return Arc::clone(found);
+        }
+        drop(known);
+        let wanting = self.actions.iter();
+        let wanting = wanting.filter(|bound| bound.selector.matches_resource(resource));
+        let found: Arc<[_]> = wanting.cloned().collect();
+        let mut known = self
+            .actions_of
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.insert(resource.clone(), Arc::clone(&found));
+        found
     }
 }
 

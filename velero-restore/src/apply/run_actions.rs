@@ -24,10 +24,7 @@ impl Run {
         mut item: ItemTree,
     ) -> Option<ItemTree> {
         let mut labels = None;
-        for bound in &stage.actions {
-            if !bound.selector.matches_resource(work.item.resource) {
-                continue;
-            }
+        for bound in stage.actions_of(work.item.resource).iter() {
             let seen = labels.get_or_insert_with(|| item.labels());
             if !bound
                 .selector
