@@ -99,19 +99,17 @@ async fn place(cx: &Context) -> Result<Place> {
 impl Place {
     /// Waits until all pods run.
     async fn are_ready(&self) -> Result<()> {
-        let wait = [
-            "wait",
-            "--for=condition=Ready",
-            "pod",
-            "--all",
-            "-n",
-            SPACE,
-            "--timeout=1s",
-        ];
-        eventually("all pods are ready", SOON, || async {
-            let there = self.pods().await?;
-            self.kubectl.ok(&wait).await?;
-            Ok((there >= PODS).then_some(()))
+        let is_ready = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array();
+            let ready = json!("Ready");
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|one| one["type"] == ready && one["status"] == "True")
+        };
+        eventually("all pods are ready", SOON * 2, || async {
+            let pods = self.list("pods").await?;
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+            ensure!(ready >= PODS, "{ready} of {} pods are ready", pods.len());
+            Ok(Some(()))
         })
         .await
     }

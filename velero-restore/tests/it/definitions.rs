@@ -135,12 +135,7 @@ async fn a_definition_whose_names_are_taken_says_so() {
     let mut other = definition();
     other["metadata"]["name"] = json!("novels.library.example.com");
     other["spec"]["names"]["plural"] = json!("novels");
-    let first = engine.run(
-        &request(json!({})),
-        std::io::Cursor::new(archive(&[definition()])),
-        Default::default(),
-    );
-    assert_clean(&first.await.unwrap());
+    assert_clean(&run_items(&engine, &[definition()]).await);
     let items = [other, config_map("default", "a")];
     let result = run_items(&engine, &items).await;
     let errors = errors(&result);
