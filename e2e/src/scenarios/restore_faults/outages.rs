@@ -154,7 +154,7 @@ pub(super) async fn watch(cx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The operator restores, and the command line waits for it, while the API server goes and comes back.
+/// The operator restores while the API server goes and comes back.
 pub(super) async fn operator(cx: &Context) -> Result<()> {
     const NAME: &str = "through";
     let store = S3Server::start(cx.scratch().join("s3")).await?;
@@ -168,36 +168,26 @@ pub(super) async fn operator(cx: &Context) -> Result<()> {
     site.back_up(NAME, &["--include-namespaces", "source"])
         .await?;
     for (way, target) in [(Way::Killed, "killed"), (Way::Asked, "asked")] {
-        let (velero, client) = (site.velero.clone(), site.client.clone());
         let mapping = format!("source:{target}");
-        let create = [
-            "restore",
-            "create",
-            target,
-            "--from-backup",
-            NAME,
-            "--wait",
-            "--namespace-mappings",
-            &mapping,
-        ];
+        let create = ["restore", "create", target, "--from-backup", NAME];
+        let map = ["--namespace-mappings", &mapping];
+        site.velero.ok(&[&create[..], &map].concat()).await?;
         let uri = format!("/api/v1/namespaces/{target}/configmaps");
-        let cut = async {
-            eventually("objects are being created", SOON, || async {
-                Ok((count(&client, &uri).await? > OBJECTS / 10).then_some(()))
-            })
-            .await?;
-            outage(site.plane_mut(), way).await
-        };
-        let (printed, cut) = tokio::join!(velero.run(&create), cut);
-        cut?;
-        let printed = printed?;
-        let status = site.object("restores", target).await?["status"].take();
+        let client = site.client.clone();
+        eventually("objects are being created", SOON, || async {
+            Ok((count(&client, &uri).await? > OBJECTS / 10).then_some(()))
+        })
+        .await?;
+        outage(site.plane_mut(), way).await?;
+        let ended = eventually("the restore has ended", DEADLINE, || async {
+            let status = site.object("restores", target).await?["status"].take();
+            Ok((!status["completionTimestamp"].is_null()).then_some(status))
+        });
+        let status = ended.await.with_context(|| site.operator.tail())?;
+        let none = |field: &str| status[field].as_u64().unwrap_or(0) == 0;
         ensure!(
-            printed.code == Some(0)
-                && status["phase"] == "Completed"
-                && status["errors"].as_u64().unwrap_or(0) == 0
-                && status["warnings"].as_u64().unwrap_or(0) == 0,
-            "{way:?}: {status:#}\n{printed:?}\n{}",
+            status["phase"] == "Completed" && none("errors") && none("warnings"),
+            "{way:?}: {status:#}\n{}",
             site.operator.tail()
         );
         let there = count(&site.client, &uri).await?;
