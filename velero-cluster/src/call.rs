@@ -26,7 +26,7 @@ const MAX_WRITE_FAILURES: u32 = 3;
 
 /// How long after a lost connection the API server may be one that has just started. Such a one refuses what it is going
 /// to allow: it knows neither roles nor accounts before it has read them, nor is its admission ready.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
 
 /// What a repeat of a call means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -384,6 +384,6 @@ async fn refusals_of_a_server_that_may_have_just_started_are_not_believed_at_onc
         let calls = server.calls().count("create", "configmaps");
         let ended = made.map(|_| calls).map_err(|error| error.kind());
         assert_eq!(ended, expected, "{lost} {refused:?} {times:?}");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(16));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(40));
     }
 }
