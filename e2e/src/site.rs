@@ -97,6 +97,11 @@ impl Site {
         &self.plane
     }
 
+    /// The control plane, to kill parts of it.
+    pub(crate) fn plane_mut(&mut self) -> &mut ControlPlane {
+        &mut self.plane
+    }
+
     /// Checks that each call of ours carries our user agent and each write a field manager; gives the number of writes.
     pub fn check_writes(&self) -> Result<usize> {
         let audit = self.plane.audit().context("no audit log")?;

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,10 @@ const MAX_STATUS_BYTES: usize = 1 << 20;
 
 /// How often a write is repeated after the API server failed by itself.
 const MAX_WRITE_FAILURES: u32 = 3;
+
+/// How long after a lost connection the API server may be one that has just started. Such a one refuses what it is going
+/// to allow: it knows neither roles nor accounts before it has read them, nor is its admission ready.
+const START: Duration = Duration::from_secs(30);
 
 /// What a repeat of a call means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +149,8 @@ pub(crate) struct Caller {
     pub(crate) deadlines: Deadlines,
     /// Whether the server has ever answered.
     reached: Arc<AtomicBool>,
+    /// When a connection was lost, or could not be had, the last time.
+    lost: Arc<Mutex<Option<Instant>>>,
     pub(crate) silence: Silence,
 }
 
@@ -168,12 +174,28 @@ impl Caller {
             limiter,
             deadlines,
             reached: Arc::default(),
+            lost: Arc::default(),
             silence: Silence::new(deadlines.total, deadlines.attempt, deadlines.silent),
         }
     }
 
     pub(crate) fn is_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Whether a refusal may come from a server that has just started, and is none.
+    fn may_be_starting(&self, kind: ErrorKind) -> bool {
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(kind, ErrorKind::Forbidden | ErrorKind::Unauthorized)
+            && self.is_reached()
+            && lost.is_some_and(|lost| lost.elapsed() < START)
+    }
+
+    fn note_loss(&self, failure: &CallFailure) {
+        if failure.kind == ErrorKind::Unreachable {
+            let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+            *lost = Some(Instant::now());
+        }
     }
 
     /// Sends a call and gives the body of its answer.
@@ -219,10 +241,12 @@ impl Caller {
                 Attempt::Failed(failure) => failure,
             };
             failures += 1;
+            self.note_loss(&failure);
             let wait = failure
                 .retry_after
                 .unwrap_or_else(|| backoff(failures, &call.uri));
-            let again = may_repeat(call.repeat, failure.kind, failures)
+            let again = (may_repeat(call.repeat, failure.kind, failures)
+                || self.may_be_starting(failure.kind))
                 && self.has_time(begun, wait)
                 && self.is_worth_a_try(&failure, begun.elapsed() + wait);
             unclear |=

@@ -37,7 +37,7 @@ pub enum FaultAction {
     ConnectionReset,
     /// The right answer, late.
     Slow(Duration),
-    /// The right answer, cut off after so many bytes.
+    /// The right answer, cut off after so many bytes; a watch breaks when it has told so much.
     Truncate(usize),
     /// Any answer: an HTTP code and a JSON body.
     Status {

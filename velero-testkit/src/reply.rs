@@ -102,14 +102,29 @@ pub(crate) fn full(body: Bytes) -> ReplyBody {
         .boxed_unsync()
 }
 
-/// A body that ends with a broken connection.
-pub(crate) fn cut(body: &Bytes, after: usize) -> ReplyBody {
-    let kept = body.slice(..after.min(body.len()));
-    let broken: BoxError = Box::new(std::io::Error::new(
-        std::io::ErrorKind::ConnectionReset,
-        "connection reset by peer",
-    ));
-    StreamBody::new(futures::stream::iter([Ok(Frame::data(kept)), Err(broken)])).boxed_unsync()
+/// An answer that breaks off after so many bytes, or at its end; what streams breaks off when it has come so far.
+pub(crate) fn cut(body: ReplyBody, after: usize) -> ReplyBody {
+    let frames = futures::stream::unfold(Some((body, after)), |state| async move {
+        let (mut body, left) = state?;
+        let next = match left {
+            0 => None,
+            _ => body.frame().await,
+        };
+        let broken: BoxError = Box::new(std::io::Error::new(
+            std::io::ErrorKind::ConnectionReset,
+            "connection reset by peer",
+        ));
+        match next.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => {
+                let kept = data.slice(..left.min(data.len()));
+                let left = left - kept.len();
+                Some((Ok(Frame::data(kept)), Some((body, left))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            Some(Ok(Err(_))) | None => Some((Err(broken), None)),
+        }
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// The HTTP form of an error.

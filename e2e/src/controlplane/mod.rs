@@ -234,6 +234,28 @@ impl ControlPlane {
         }
     }
 
+    /// Asks one component to end, as a node that is drained does, and waits until it has; [`ControlPlane::restart`] brings
+    /// it back.
+    ///
+    /// # Errors
+    /// When it does not end within [`Options::ready_timeout`].
+    pub async fn terminate(&mut self, component: Component) -> Result<()> {
+        let deadline = Instant::now() + self.options.ready_timeout;
+        for process in &mut self.processes {
+            if process.name() != component.name() {
+                continue;
+            }
+            process.ask_to_end()?;
+            while !process.has_ended()? {
+                if Instant::now() >= deadline {
+                    bail!("{} does not end:\n{}", process.name(), process.tail());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a killed component again on the same port and data, and waits for `/readyz`.
     pub async fn restart(&mut self, component: Component) -> Result<()> {
         for process in &mut self.processes {

@@ -9,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 /// How much of a log an error shows, in bytes.
 const TAIL: u64 = 2_000;
@@ -88,6 +92,25 @@ impl Process {
     /// The last lines of the log.
     pub(super) fn tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|err| format!("(no log: {err})"))
+    }
+
+    /// Asks the process to end by itself.
+    pub(super) fn ask_to_end(&self) -> Result<()> {
+        if let Some(id) = self.id() {
+            kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended; it can be started again then.
+    pub(super) fn has_ended(&mut self) -> Result<bool> {
+        if let Some(child) = &mut self.child
+            && child.try_wait()?.is_none()
+        {
+            return Ok(false);
+        }
+        self.child = None;
+        Ok(true)
     }
 
     /// Kills the process and waits until it is gone.

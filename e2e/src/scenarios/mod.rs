@@ -14,6 +14,7 @@ mod peer_reads_ours;
 mod plan_matrix;
 mod restore_existing;
 mod restore_faults;
+mod restore_waves;
 mod sandbox_kubectl;
 mod writes_audited;
 
@@ -70,16 +71,16 @@ const ALL: &[Scenario] = &[
     ),
     scenario!(
         "restore-faults",
-        "the API server killed, calls and objects refused, webhooks without a server, a namespace held while a restore writes",
+        "the API server killed and restarted, calls and objects refused, webhooks without a server, a namespace held while a restore writes",
         smoke: false,
-        minutes: 10,
+        minutes: 15,
         restore_faults::run
     ),
     scenario!(
         "backup-hooks",
-        "commands run in pods around their backup, fail in all ways, and are told and counted",
+        "commands run in pods around their backup and after their restore, fail in all ways, and are told and counted",
         smoke: false,
-        minutes: 10,
+        minutes: 15,
         backup_hooks::run
     ),
     scenario!(
@@ -102,6 +103,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 10,
         restore_existing::run
+    ),
+    scenario!(
+        "restore-waves",
+        "what refuses others comes last, pods come before what makes pods, and a namespace that guards itself is restored whole",
+        smoke: false,
+        minutes: 10,
+        restore_waves::run
     ),
     scenario!(
         "writes-audited",

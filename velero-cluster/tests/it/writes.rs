@@ -352,3 +352,38 @@ async fn an_error_of_a_create_has_the_callers_name() {
         "{error}"
     );
 }
+
+/// A server that has just started knows no roles yet.
+#[tokio::test(start_paused = true)]
+async fn refusals_of_a_server_that_may_have_just_started_are_not_believed_at_once() {
+    for (lost, refused, times, expected) in [
+        (1, FaultAction::Forbidden, Some(5), Ok(6)),
+        (1, FaultAction::Unauthorized, Some(5), Ok(6)),
+        // Nothing was lost: it means what it says.
+        (
+            0,
+            FaultAction::Forbidden,
+            Some(1),
+            Err(ErrorKind::Forbidden),
+        ),
+        // Nor does it start for ever.
+        (1, FaultAction::Forbidden, None, Err(ErrorKind::Forbidden)),
+    ] {
+        let server = server_with(&["a"], 0);
+        let cluster = connect(&server).await;
+        let maps = core(&cluster, "configmaps");
+        let reset = Fault::new(FaultAction::ConnectionReset).verb("create");
+        server.faults().add(reset.times(lost));
+        let mut refusal = Fault::new(refused.clone()).verb("create");
+        refusal.times = times;
+        server.faults().add(refusal);
+        let begun = tokio::time::Instant::now();
+        let made = cluster
+            .create(&maps, "a", "x", body("x"), &WriteOptions::default())
+            .await;
+        let calls = server.calls().count("create", "configmaps");
+        let ended = made.map(|_| calls).map_err(|error| error.kind());
+        assert_eq!(ended, expected, "{lost} {refused:?} {times:?}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(40));
+    }
+}

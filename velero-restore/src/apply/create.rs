@@ -72,11 +72,8 @@ impl Run {
         }
         let options = WriteOptions::default().field_manager(rest.manager());
         let body = json_of(&item);
-        match self
-            .cluster
-            .create(resource, work.namespace, item.name(), body, &options)
-            .await
-        {
+        let object = (item.name(), body);
+        match self.create(work, resource, object, &options).await {
             Ok(live) => {
                 self.bulk.missed(work.item.resource);
                 self.created(work, resource, live, rest).await;

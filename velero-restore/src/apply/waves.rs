@@ -20,7 +20,7 @@ use crate::{Error, RestoreOptions};
 const PERMIT_BYTES: usize = 1 << 10;
 
 /// Longest time that discovery may lag behind definitions that are served.
-const DISCOVERY_LAG: Duration = Duration::from_secs(30);
+pub(super) const DISCOVERY_LAG: Duration = Duration::from_secs(30);
 
 /// How many permits stand for the bytes in flight.
 pub(super) fn permits(options: &RestoreOptions) -> usize {

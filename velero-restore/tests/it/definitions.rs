@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use velero_core::api::RestorePhase;
 use velero_restore::RestoreOptions;
-use velero_testkit::ApiServer;
+use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
 
@@ -116,7 +116,7 @@ async fn a_definition_that_is_never_served_is_an_error_after_the_deadline() {
     assert!(
         errors
             .iter()
-            .any(|e| e.contains("books.library.example.com error: /is not served")),
+            .any(|e| e.contains("books.library.example.com error: /is not served within 0.1s: ")),
         "{errors:?}"
     );
     assert!(
@@ -125,4 +125,57 @@ async fn a_definition_that_is_never_served_is_an_error_after_the_deadline() {
             .any(|e| e.contains("name: /b1") && e.contains("does not serve")),
         "{errors:?}"
     );
+}
+
+#[tokio::test]
+async fn a_definition_whose_names_are_taken_says_so() {
+    let server = ApiServer::new();
+    let options: RestoreOptions = options().resource_timeout(Duration::from_millis(100));
+    let engine = engine(&server).await.options(options);
+    let mut other = definition();
+    other["metadata"]["name"] = json!("novels.library.example.com");
+    other["spec"]["names"]["plural"] = json!("novels");
+    assert_clean(&run_items(&engine, &[definition()]).await);
+    let items = [other, config_map("default", "a")];
+    let result = run_items(&engine, &items).await;
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1
+            && errors[0].contains("novels.library.example.com")
+            && errors[0].contains("NamesAccepted is \"False\": \"Book\" is already in use"),
+        "{errors:?}"
+    );
+    assert_eq!(entries(&result, "v1/ConfigMap"), ["default/a(created)"]);
+}
+
+/// What API servers answer that have not taken a definition up.
+fn not_served_yet() -> Fault {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
+        "message": "the server could not find the requested resource", "details": {}});
+    Fault::new(FaultAction::Status { code: 404, body })
+        .verb("create")
+        .resource("books")
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_that_a_definition_has_just_brought_are_given_a_moment() {
+    for (times, created) in [(Some(3), true), (None, false)] {
+        let server = ApiServer::new();
+        let mut fault = not_served_yet();
+        fault.times = times;
+        server.faults().add(fault);
+        let items = [book(), definition(), namespace("shop")];
+        let result = restore(&server, &items, json!({})).await;
+        let errors = errors(&result);
+        assert_eq!(errors.is_empty(), created, "{errors:?}");
+        assert_eq!(result.counts.created, if created { 3 } else { 2 });
+    }
+    // A kind that was there before is not waited for.
+    let server = ApiServer::new();
+    restore(&server, &[definition(), namespace("shop")], json!({})).await;
+    server.faults().add(not_served_yet());
+    server.calls().reset();
+    let result = restore(&server, &[book()], json!({})).await;
+    assert_eq!(errors(&result).len(), 1);
+    assert_eq!(server.calls().count("create", "books"), 1);
 }

@@ -494,6 +494,26 @@ async fn lists_do_where_watches_are_not_to_be_had() {
 }
 
 #[tokio::test]
+async fn a_watch_that_breaks_while_pods_change_is_begun_again() {
+    let bench = Bench::still();
+    // Each breaks with the first change that it tells.
+    let fault = Fault::new(FaultAction::Truncate(10))
+        .verb("watch")
+        .resource("pods");
+    bench.server.faults().add(fault.times(4));
+    let names = ["a", "b", "c"];
+    let pods = names.map(|name| pod(name, json!({"command": "x"})));
+    let (_, hooks) = bench.start(&pods, json!({})).await;
+    for name in names {
+        bench.set(name, "Running", true).await;
+        bench.wait_for(&format!("{name} c x")).await;
+    }
+    hooks.ended().await;
+    assert_eq!((bench.ran().len(), hooks.counts().hooks_failed), (3, 0));
+    assert!(bench.server.calls().count("watch", "pods") > 1);
+}
+
+#[tokio::test]
 async fn why_pods_cannot_be_looked_at_is_told_when_the_wait_is_over() {
     let bench = Bench::new();
     for verb in ["list", "watch"] {

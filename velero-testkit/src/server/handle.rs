@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header, request::Parts};
-use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 
 use super::Inner;
@@ -156,8 +155,7 @@ async fn spoil_after(
     match &drawn.action {
         FaultAction::Truncate(bytes) => {
             let (parts, body) = response.into_parts();
-            let whole = body.collect().await?.to_bytes();
-            Ok(Response::from_parts(parts, cut(&whole, *bytes)))
+            Ok(Response::from_parts(parts, cut(body, *bytes)))
         }
         _ if !drawn.after => Ok(response),
         FaultAction::ConnectionReset => Err(reset()),

@@ -2,6 +2,7 @@
 
 mod library;
 mod pods;
+mod restored;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,6 +53,9 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     timeout_does_not_stop(&journal).await?;
     direct(cx, &site, &journal).await.context("direct mode")?;
     library::run(&site, &journal).await.context("the library")?;
+    restored::run(&site, &journal)
+        .await
+        .context("restored pods")?;
     site.stop().await
 }
 

@@ -318,3 +318,21 @@ async fn the_log_of_a_restore_names_what_was_skipped() {
         left[0]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_is_refused_in_one_line_before_anything_is_written() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    let store = store(&folder);
+    let backup = format!("direct backup first --store {store} --include-namespaces shop");
+    source.velero(&backup).await.exits(0);
+    let path = folder.path().join("backups/first/first.tar.gz");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let target = Cluster::start().await;
+    let ran = target
+        .velero(&format!("direct restore first --store {store}"))
+        .await;
+    let said = ran.fails();
+    assert!(said.contains("archive"), "{said}");
+    assert_eq!(target.server.calls().writes().len(), 0);
+}

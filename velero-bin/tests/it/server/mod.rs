@@ -1,6 +1,7 @@
 //! The operator on the in-process API server.
 
 mod backups;
+mod broken_archives;
 mod broken_stores;
 mod deletions;
 mod downloads;
