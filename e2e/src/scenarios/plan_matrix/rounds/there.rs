@@ -78,6 +78,11 @@ pub(super) fn immutable(
             service(json!({})),
         ),
         (
+            "addressed",
+            service(json!({})),
+            service(json!({"clusterIP": "None"})),
+        ),
+        (
             "selector",
             workload("Deployment", "ours"),
             workload("Deployment", "theirs"),
