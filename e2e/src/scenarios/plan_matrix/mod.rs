@@ -203,7 +203,14 @@ impl<'a> Matrix<'a> {
 
     async fn back_up(&self, round: &str) -> Result<()> {
         let selector = format!("{LABEL}={round}");
-        let words = ["direct", "backup", round, "--selector", &selector];
+        let words = [
+            "direct",
+            "backup",
+            round,
+            "--selector",
+            &selector,
+            "--include-cluster-resources=true",
+        ];
         self.velero.ok(&words).await.map(drop)
     }
 

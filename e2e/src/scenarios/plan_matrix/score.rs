@@ -78,9 +78,9 @@ impl Score {
         );
         ensure!(
             self.faults.is_empty(),
-            "{} disagreements in {count} situations:\n{}",
+            "{} disagreements in {count} situations, the first one: {}",
             self.faults.len(),
-            self.faults.join("\n")
+            self.faults[0]
         );
         ensure!(
             !is_whole || count >= LEAST,
