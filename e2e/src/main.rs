@@ -33,6 +33,9 @@ struct Cli {
     /// Seed of random choices; the time when absent.
     #[arg(long)]
     seed: Option<u64>,
+    /// Run only this part of a scenario that has parts (a round of plan-matrix); may be given several times.
+    #[arg(long = "part", value_name = "NAME")]
+    parts: Vec<String>,
     /// Keep the folders of the control planes.
     #[arg(long)]
     keep: bool,
@@ -79,6 +82,7 @@ async fn run(cli: Cli) -> Result<bool> {
         seed: cli.seed.unwrap_or_else(now),
         keep: cli.keep,
         smoke: cli.smoke,
+        parts: cli.parts,
     };
     let summary = run_scenarios(&chosen, &options).await?;
     Ok(summary.failed == 0)

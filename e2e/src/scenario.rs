@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub keep: bool,
     /// Only the scenarios of the gate, in their short form. Default: false.
     pub smoke: bool,
+    /// The parts to run of a scenario that has parts. Default: none are named, which means all.
+    pub parts: Vec<String>,
 }
 
 impl Context {
@@ -65,6 +67,12 @@ impl Context {
     #[must_use]
     pub fn is_smoke(&self) -> bool {
         self.options.smoke
+    }
+
+    /// The parts that were asked for by name; empty where all are.
+    #[must_use]
+    pub fn parts(&self) -> &[String] {
+        &self.options.parts
     }
 
     /// Starts a control plane; `--keep` of the command line keeps its folder.

@@ -28,6 +28,13 @@ const MAX_WRITE_FAILURES: u32 = 3;
 /// to allow: it knows neither roles nor accounts before it has read them, nor is its admission ready.
 const START: Duration = Duration::from_secs(30);
 
+/// How often a write may break its connection, time after time, while the API server answers another call: some bodies
+/// make it break off each time.
+const MAX_BROKEN_ALONE: u32 = 2;
+
+/// Longest wait for the answer to that other call.
+const OTHER_ANSWER: Duration = Duration::from_secs(5);
+
 /// What a repeat of a call means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -212,6 +219,7 @@ impl Caller {
         let begun = Instant::now();
         let mut unclear = false;
         let mut failures = 0;
+        let mut alone = 0;
         let mut last = None;
         loop {
             let permit = match self.limiter.try_acquire() {
@@ -242,22 +250,44 @@ impl Caller {
             };
             failures += 1;
             self.note_loss(&failure);
+            alone += u32::from(self.breaks_alone(call, &failure, failures).await);
             let wait = failure
                 .retry_after
                 .unwrap_or_else(|| backoff(failures, &call.uri));
             let again = (may_repeat(call.repeat, failure.kind, failures)
                 || self.may_be_starting(failure.kind))
+                && alone < MAX_BROKEN_ALONE
                 && self.has_time(begun, wait)
                 && self.is_worth_a_try(&failure, begun.elapsed() + wait);
             unclear |=
                 is_unclear(failure.kind) && !matches!(call.repeat, Repeat::Free | Repeat::Smaller);
             if !again {
                 failure.maybe_done = unclear;
+                if alone == MAX_BROKEN_ALONE {
+                    failure.message += "; the api server answers other calls";
+                }
                 return Err(Ended::Failed(failure.into()));
             }
             tracing::debug!(target = %call.target, failures, wait_ms = wait.as_millis() as u64, message = %failure.message, "repeating a call");
             last = Some(failure);
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Whether the API server answers, while a write has broken its connection for the third time or more.
+    async fn breaks_alone(&self, call: &Call, failure: &CallFailure, failures: u32) -> bool {
+        if call.repeat != Repeat::Telling
+            || failure.kind != ErrorKind::Unreachable
+            || failures < MAX_WRITE_FAILURES
+        {
+            return false;
+        }
+        let other = Call::read(Target::default(), "/version".to_owned());
+        let answer = tokio::time::timeout(OTHER_ANSWER, self.send(&other, Whole::default()));
+        match answer.await {
+            Ok(Attempt::Failed(failure)) => failure.code != 0,
+            Ok(_) => true,
+            Err(_) => false,
         }
     }
 

@@ -153,7 +153,16 @@ pub(crate) fn same(live: &ItemTree, wanted: &ItemTree) -> bool {
 pub(crate) fn without_choices(live: &ItemTree, wanted: &ItemTree) -> ItemTree {
     let mut live = live.clone();
     let kind = live.kind().to_owned();
-    for (_, path) in CHOSEN.iter().filter(|(k, _)| *k == kind) {
+    // To have no address is nobody's choice but the user's.
+    let is_open = |path: &[&str]| {
+        !(is_headless(&live) && matches!(path, ["spec", "clusterIP" | "clusterIPs"]))
+    };
+    let chosen: Vec<&[&str]> = CHOSEN
+        .iter()
+        .filter(|(k, path)| *k == kind && is_open(path))
+        .map(|(_, path)| *path)
+        .collect();
+    for path in chosen {
         forget(live.as_value_mut(), Some(wanted.as_value()), path, None);
     }
     for (_, path, value) in DEFAULTED.iter().filter(|(k, _, _)| *k == kind) {
@@ -165,6 +174,13 @@ pub(crate) fn without_choices(live: &ItemTree, wanted: &ItemTree) -> ItemTree {
         );
     }
     live
+}
+
+/// Whether an object is a Service that has no address of its own.
+pub(crate) fn is_headless(item: &ItemTree) -> bool {
+    item.api_version() == "v1"
+        && item.kind() == "Service"
+        && item.str_at("/spec/clusterIP") == "None"
 }
 
 /// Removes a field that the wanted object does not have; given a value, only where the field has it.
@@ -325,6 +341,20 @@ mod tests {
         ] {
             assert!(!same(&tree(a.clone()), &tree(b.clone())), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn to_have_no_address_is_a_difference() {
+        let service = |spec: Value| {
+            tree(
+                json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}),
+            )
+        };
+        let headless = service(json!({"clusterIP": "None", "clusterIPs": ["None"]}));
+        let addressed = service(json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}));
+        let open = service(json!({}));
+        assert!(same(&addressed, &open) && same(&headless, &headless));
+        assert!(!same(&headless, &open) && !same(&addressed, &headless));
     }
 
     #[test]

@@ -94,7 +94,7 @@ const ALL: &[Scenario] = &[
         "plan-matrix",
         "in hundreds of situations a plan says what the restore then does, and changes nothing",
         smoke: false,
-        minutes: 15,
+        minutes: 30,
         plan_matrix::run
     ),
     scenario!(

@@ -299,6 +299,43 @@ async fn a_webhook_that_always_fails_does_not_hold_a_create_for_long() {
 }
 
 #[tokio::test]
+async fn a_write_that_breaks_its_connection_each_time_does_not_hold_for_long() {
+    let server = server_with(&["a"], 1);
+    let cluster = connect(&server).await;
+    let maps = core(&cluster, "configmaps");
+    let breaks = |verb| {
+        Fault::new(FaultAction::ConnectionReset)
+            .verb(verb)
+            .resource("configmaps")
+    };
+    let begun = std::time::Instant::now();
+    for verb in ["create", "patch"] {
+        server.faults().add(breaks(verb).times(u64::MAX));
+        let options = WriteOptions::default();
+        let ended = match verb {
+            "create" => cluster.create(&maps, "a", "x", body("x"), &options).await,
+            _ => {
+                let patch = json!({"data": {"k": "v"}}).to_string().into();
+                let merge = PatchKind::Merge;
+                cluster
+                    .patch(&maps, "a", "x", merge, None, patch, &options)
+                    .await
+            }
+        };
+        let error = ended.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert!(error.maybe_done());
+        let text = format!("{error:?}");
+        assert!(
+            text.contains("the api server answers other calls"),
+            "{text}"
+        );
+        assert_eq!(server.calls().count(verb, "configmaps"), 4);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[tokio::test]
 async fn terminating_namespaces_are_told_apart() {
     let server = velero_testkit::ApiServer::builder()
         .namespace_delay(std::time::Duration::from_secs(600))

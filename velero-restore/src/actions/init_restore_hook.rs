@@ -16,8 +16,7 @@ use velero_core::names::annotations::restore_hook;
 use velero_core::result::chain;
 use velero_core::{ItemTree, Selector};
 
-/// Init containers that wait for the data of volumes: they stay in front.
-const WAITING: [&str; 2] = ["restore-wait", "restic-wait"];
+use super::pod_volume_restore::WAITING;
 
 /// `velero.io/init-restore-hook`: init containers of hooks go in front of those that a pod has.
 ///

@@ -13,6 +13,7 @@ mod crd_preserve_fields;
 mod init_restore_hook;
 mod job;
 mod pod;
+mod pod_volume_restore;
 mod pvc;
 mod secret;
 mod service;
@@ -33,6 +34,7 @@ pub use crd_preserve_fields::CrdPreserveFields;
 pub use init_restore_hook::InitRestoreHook;
 pub use job::JobAction;
 pub use pod::PodAction;
+pub use pod_volume_restore::PodVolumeRestoreAction;
 pub use pvc::PvcAction;
 pub use secret::SecretAction;
 pub use service::ServiceAction;
@@ -58,6 +60,7 @@ pub fn configured(
         Arc::new(init_hooks),
         Arc::new(JobAction),
         Arc::new(PodAction),
+        Arc::new(PodVolumeRestoreAction),
         Arc::new(PvcAction),
         Arc::new(RoleBindings),
         Arc::new(SecretAction),
@@ -86,6 +89,7 @@ pub(crate) fn only_resets(action: &str) -> bool {
             | "velero.io/crd-preserve-fields"
             | "velero.io/job"
             | "velero.io/pod"
+            | "velero.io/pod-volume-restore"
             | "velero.io/pvc"
             | "velero.io/secret"
             | "velero.io/service"

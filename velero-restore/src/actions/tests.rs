@@ -90,8 +90,8 @@ fn names_are_sorted() {
     config.storage_classes.insert("a".into(), "b".into());
     config.images = configured::changes(&[("a", "b")]);
     for (actions, count) in [
-        (built_in(), 13),
-        (configured(&config, InitRestoreHook::default()), 15),
+        (built_in(), 14),
+        (configured(&config, InitRestoreHook::default()), 16),
     ] {
         let names: Vec<String> = actions.iter().map(|a| a.name().to_owned()).collect();
         assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
@@ -111,6 +111,28 @@ fn pods_ask_for_their_claims() {
         )),
         ["persistentvolumeclaims shop/data"]
     );
+}
+
+#[test]
+fn pods_wait_for_no_earlier_restore() {
+    let pod = |names: &[&str]| {
+        let containers: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let mut pod =
+            json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "restore-wait"}]}});
+        if !containers.is_empty() {
+            pod["spec"]["initContainers"] = containers.into();
+        }
+        pod
+    };
+    for (archived, expected) in [
+        (&["restore-wait", "own"][..], &["own"][..]),
+        (&["own", "restic-wait", "more"], &["own", "more"]),
+        (&["restore-wait", "restic-wait"], &[]),
+        (&["own"], &["own"]),
+        (&[], &[]),
+    ] {
+        check(&PodVolumeRestoreAction, pod(archived), pod(expected));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use velero_core::{ApiResource, ItemTree, RawItem};
 use super::item::Work;
 use super::replace::never_replaced;
 use super::run::Run;
-use crate::compare::{belongs_to_velero, same};
+use crate::compare::{belongs_to_velero, is_headless, same};
 use crate::merge_account::merge_patch;
 use crate::provided::{PROVIDED, Provided, is_provided, provided};
 use crate::reset::set_namespace;
@@ -126,30 +126,29 @@ impl Run {
             work.set(ItemAction::Updated);
             return After::Done;
         };
-        let error = match self.merge_into(work, resource, live, &patch).await {
-            Ok(()) => {
-                work.set(ItemAction::Updated);
-                return After::Done;
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound && refused.is_none() => {
-                return After::Gone;
-            }
-            Err(error) => error,
+        let (is_invalid, cause) = match unchangeable(live, wanted) {
+            Some(cause) => (true, cause.to_owned()),
+            None => match self.merge_into(work, resource, live, &patch).await {
+                Ok(()) => {
+                    work.set(ItemAction::Updated);
+                    return After::Done;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && refused.is_none() => {
+                    return After::Gone;
+                }
+                Err(error) => (error.kind() == ErrorKind::Invalid, chain(&error)),
+            },
         };
         let mut why = because(refused.as_ref());
         let is_valid = refused.map(|e| e.kind() == ErrorKind::AlreadyExists);
-        if self.request.recreates_existing()
-            && error.kind() == ErrorKind::Invalid
-            && is_valid != Some(false)
-        {
+        if self.request.recreates_existing() && is_invalid && is_valid != Some(false) {
             match never_replaced(live) {
                 None => return After::Replace(Box::new(raw), is_valid == Some(true)),
                 Some(reason) => why = format!("; it is not created anew, as {reason}"),
             }
         }
         work.leave(format!(
-            "cannot be updated to what the backup has: {}{why}",
-            chain(&error)
+            "cannot be updated to what the backup has: {cause}{why}"
         ));
         self.relabel(work, resource, live, wanted).await;
         After::Done
@@ -245,6 +244,21 @@ fn because(refused: Option<&velero_cluster::Error>) -> String {
         Some(error) => format!(" (creating it was refused: {})", chain(error)),
         None => String::new(),
     }
+}
+
+/// Why no patch can make an object what is wanted, where the API server is not to be asked: it takes the one patch without
+/// a change, and breaks off at the other where the address families differ too.
+fn unchangeable(live: &ItemTree, wanted: &ItemTree) -> Option<&'static str> {
+    let has_address =
+        |item: &ItemTree| item.str_at("/spec/type") != "ExternalName" && !is_headless(item);
+    let is_service = live.api_version() == "v1" && live.kind() == "Service";
+    if is_service && is_headless(live) && has_address(wanted) {
+        return Some("a headless service cannot be given an address");
+    }
+    if is_service && has_address(live) && is_headless(wanted) {
+        return Some("a service that has an address cannot become headless");
+    }
+    None
 }
 
 /// The claim that a bound volume would be taken from.

@@ -1,6 +1,6 @@
 //! What a plan has found, as small numbers, to be compared with what is found later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
 use velero_core::plan::{ItemVerdict, Verdict};
@@ -42,6 +42,8 @@ impl ExpectedPlan {
 pub(crate) struct Comparison<'a> {
     expected: &'a ExpectedPlan,
     seen: HashSet<u64>,
+    /// Items left out now that may have been taken up in the plan: of those that come to one name, others are left out.
+    excluded: BTreeMap<u64, String>,
     moved: Vec<String>,
     count: usize,
 }
@@ -51,6 +53,7 @@ impl<'a> Comparison<'a> {
         Self {
             expected,
             seen: HashSet::new(),
+            excluded: BTreeMap::new(),
             moved: Vec::new(),
             count: 0,
         }
@@ -60,6 +63,10 @@ impl<'a> Comparison<'a> {
         let key = key_of(item);
         match self.expected.states.get(&key) {
             None if item.verdict == Verdict::Excluded => {}
+            Some(_) if item.verdict == Verdict::Excluded => {
+                let text = format!("{} (now: {})", item.place(), item.summary());
+                self.excluded.insert(key, text);
+            }
             Some(state) if *state == state_of(item) => {
                 self.seen.insert(key);
             }
@@ -80,6 +87,11 @@ impl<'a> Comparison<'a> {
 
     /// What has moved; `None` when all is as it was.
     pub(crate) fn moved(mut self) -> Option<Vec<String>> {
+        for (key, text) in std::mem::take(&mut self.excluded) {
+            if self.seen.insert(key) {
+                self.note(text);
+            }
+        }
         let gone = self.expected.len() - self.seen.len();
         let more = self.count - self.moved.len();
         if more > 0 {
@@ -174,6 +186,22 @@ mod tests {
             change(&mut now);
             let said = moved(&[item("a")], &[now.clone()]);
             assert_eq!(said.is_some(), is_moved, "{now:?} {said:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_items_that_come_to_one_name_the_other_is_left_out() {
+        let (taken, mut left_out) = (item("a"), item("a"));
+        left_out.verdict = Verdict::Excluded;
+        let (first, second) = ([taken.clone(), left_out.clone()], [left_out, taken]);
+        for planned in [&first, &second] {
+            for found in [&first, &second] {
+                assert_eq!(moved(planned, found), None);
+            }
+            assert_eq!(
+                moved(planned, &second[..1]).unwrap(),
+                ["configmaps shop/a (now: excluded)"]
+            );
         }
     }
 

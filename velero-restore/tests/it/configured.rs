@@ -223,3 +223,26 @@ async fn objects_as_they_were_backed_up_are_not_taken_for_what_is_wanted() {
         ["default/web(failed)"]
     );
 }
+
+#[tokio::test]
+async fn a_pod_that_was_restored_with_its_volumes_does_not_wait_for_them_again() {
+    let server = ApiServer::new();
+    let mut pod = object("v1", "Pod", "default", "web");
+    pod["spec"] = json!({"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "data", "emptyDir": {}}],
+        "initContainers": [{"name": "restore-wait", "image": "velero", "args": ["an earlier restore"],
+            "volumeMounts": [{"name": "data", "mountPath": "/restores/data"}]}]});
+    let pod = ApiServer::new().store().seed_value(pod).unwrap();
+    let spec = json!({"hooks": {"resources": [{"name": "h", "postHooks": [
+        {"init": {"initContainers": [{"name": "first", "image": "i", "command": ["true"]}]}}]}]}});
+    assert_clean(&restore(&server, std::slice::from_ref(&pod), spec).await);
+    let live = server.store().get("v1", "Pod", Some("default"), "web");
+    let containers = live.unwrap()["spec"]["initContainers"].clone();
+    assert_eq!(containers.as_array().map(Vec::len), Some(1), "{containers}");
+    assert_eq!(containers[0]["name"], json!("first"));
+    // The pod that is there, and still has it, is no other one.
+    let other = ApiServer::new();
+    other.store().seed_value(pod.clone()).unwrap();
+    let result = restore(&other, &[pod], json!({})).await;
+    assert_clean(&result);
+    assert_eq!(entries(&result, "v1/Pod"), ["default/web(skipped)"]);
+}

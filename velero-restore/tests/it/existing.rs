@@ -1,7 +1,7 @@
 //! Objects that are in the cluster already.
 
 use serde_json::{Value, json};
-use velero_testkit::ApiServer;
+use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
 
@@ -87,6 +87,70 @@ async fn accounts_are_merged() {
         entries(&again, "v1/ServiceAccount"),
         ["default/runner(skipped)"]
     );
+}
+
+#[tokio::test]
+async fn an_equal_account_is_skipped_and_gets_no_labels() {
+    let server = ApiServer::new();
+    let mut account = object("v1", "ServiceAccount", "default", "runner");
+    account["imagePullSecrets"] = json!([{"name": "pull"}]);
+    let account = server.store().seed_value(account).unwrap();
+    let version = server.store().resource_version();
+    let result = restore(&server, &[account], json!({})).await;
+    assert_clean(&result);
+    assert_eq!(
+        entries(&result, "v1/ServiceAccount"),
+        ["default/runner(skipped)"]
+    );
+    assert_eq!(server.store().resource_version(), version);
+}
+
+#[tokio::test]
+async fn what_can_be_read_is_there_whatever_its_creation_was_refused_for() {
+    let answer = |code: u16, reason: &str, message: &str| FaultAction::Status {
+        code,
+        body: json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code,
+            "message": message}),
+    };
+    for refusal in [
+        FaultAction::Forbidden,
+        answer(403, "Forbidden", "exceeded quota: full"),
+        answer(422, "Invalid", "data: not with us"),
+    ] {
+        let server = ApiServer::new();
+        let equal = config_map("default", "equal");
+        let mut differs = config_map("default", "differs");
+        for seed in [&equal, &differs] {
+            server.store().seed_value(seed.clone()).unwrap();
+        }
+        differs["data"] = json!({"key": "ours"});
+        let fault = Fault::new(refusal)
+            .verb("create")
+            .resource("configmaps")
+            .times(u64::MAX);
+        server.faults().add(fault);
+        let items = [equal, differs, config_map("default", "absent")];
+        let result = restore(&server, &items, json!({})).await;
+        assert_eq!(
+            entries(&result, "v1/ConfigMap"),
+            [
+                "default/absent(failed)",
+                "default/differs(failed)",
+                "default/equal(skipped)"
+            ]
+        );
+        let (errors, warnings) = (errors(&result), warnings(&result));
+        assert!(
+            errors.len() == 1 && errors[0].contains("name: /absent"),
+            "{errors:?}"
+        );
+        assert!(
+            warnings.len() == 1
+                && warnings[0].contains("name: /differs")
+                && warnings[0].contains("creating it was refused"),
+            "{warnings:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 use std::io::Cursor;
 
 use serde_json::{Value, json};
+use velero_core::GroupResource;
+use velero_core::archive::{ArchiveWriter, ArchiveWriterOptions, ItemPath};
 use velero_core::plan::{ExclusionReason, RestorePlan};
 use velero_core::result::{About, Severity};
-use velero_restore::{ArchiveIndex, RestoreOptions, plan};
+use velero_restore::{ArchiveIndex, NEVER_RESTORED, RestoreOptions, plan};
 
 use crate::common::*;
 
@@ -184,6 +186,42 @@ async fn what_is_left_out_has_a_reason() {
         + plan.excluded.values().sum::<u64>()
         + plan.unserved.values().sum::<u64>();
     assert_eq!(total, world().len() as u64, "every item is accounted for");
+}
+
+#[tokio::test]
+async fn no_work_order_and_nothing_of_a_server_is_ever_restored() {
+    let never = NEVER_RESTORED.iter().copied().chain([
+        "deletebackuprequests.velero.io",
+        "downloadrequests.velero.io",
+        "serverstatusrequests.velero.io",
+        "podvolumebackups.velero.io",
+        "podvolumerestores.velero.io",
+        "datadownloads.velero.io",
+    ]);
+    let catalog = catalog().await;
+    for kind in never {
+        let mut writer = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default()).unwrap();
+        let resource = GroupResource::from(kind);
+        let version = format!("{}/v1", resource.group);
+        let item = object(version.trim_start_matches('/'), "Thing", "shop", "x");
+        let path = ItemPath::new(resource.clone(), "shop", "x");
+        add(&mut writer, &path, item.to_string().as_bytes());
+        let bytes = writer.finish().unwrap();
+        // Nor where the spec asks for all kinds.
+        for spec in [json!({}), json!({"includedResources": ["*"]})] {
+            let request = request(spec);
+            let (index, _) = ArchiveIndex::read(
+                Cursor::new(bytes.clone()),
+                request.selectors(),
+                &RestoreOptions::default(),
+            )
+            .unwrap();
+            let plan = plan(&index, &request, &catalog);
+            let key = (resource.clone(), ExclusionReason::NeverRestored);
+            assert_eq!(plan.excluded.get(&key), Some(&1), "{kind}: {plan:?}");
+            assert!(plan.is_empty(), "{kind}: {plan:?}");
+        }
+    }
 }
 
 /// The lines of records about the run.

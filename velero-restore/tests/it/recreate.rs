@@ -226,3 +226,51 @@ async fn what_lists_have_shown_is_asked_for_before_it_is_deleted() {
             .any(|call| call.verb == "create" && call.dry_run)
     );
 }
+
+#[tokio::test]
+async fn services_get_and_lose_their_address_by_being_created_anew_alone() {
+    let service = |spec: Value| {
+        let mut service = object("v1", "Service", "default", "web");
+        service["spec"] = spec;
+        service["spec"]["ports"] =
+            json!([{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 80}]);
+        service
+    };
+    let headless = || service(json!({"clusterIP": "None", "clusterIPs": ["None"]}));
+    let addressed = || service(json!({}));
+    for (live, wanted, why) in [
+        (
+            addressed(),
+            headless(),
+            "a service that has an address cannot become headless",
+        ),
+        (
+            headless(),
+            addressed(),
+            "a headless service cannot be given an address",
+        ),
+    ] {
+        let server = ApiServer::new();
+        server.store().seed_value(live).unwrap();
+        let items = std::slice::from_ref(&wanted);
+        let update = json!({"existingResourcePolicy": "update"});
+        let result = restore(&server, items, update).await;
+        let warnings = warnings(&result);
+        assert!(
+            warnings.len() == 1 && warnings[0].contains(why),
+            "{warnings:?}"
+        );
+        let address = |server: &ApiServer| {
+            let live = server.store().get("v1", "Service", Some("default"), "web");
+            live.unwrap()["spec"]["clusterIP"].clone()
+        };
+        let is_headless = wanted["spec"]["clusterIP"] == "None";
+        assert_ne!(address(&server) == "None", is_headless);
+
+        let result = recreated(&server, items).await;
+        assert_clean(&result);
+        assert_eq!(entries(&result, "v1/Service"), ["default/web(created)"]);
+        assert_eq!(writes(&server), ["create", "delete", "create"]);
+        assert_eq!(address(&server) == "None", is_headless);
+    }
+}

@@ -464,6 +464,32 @@ async fn a_plan_is_carried_out_while_the_world_stands_still() {
 }
 
 #[tokio::test]
+async fn a_plan_in_which_two_namespaces_become_one_is_carried_out() {
+    let server = ApiServer::new();
+    let items = [
+        namespace("a"),
+        namespace("b"),
+        config_map("a", "same"),
+        config_map("b", "same"),
+        config_map("b", "other"),
+    ];
+    let spec = json!({"namespaceMapping": {"a": "one", "b": "one"}});
+    let found = look_at(&server, &items, spec.clone()).await;
+    assert_eq!(found.verified.verdicts[&Verdict::Excluded], 2);
+    let run = RestoreRun::default().expecting(found.expected());
+    let bytes = Cursor::new(archive(&items));
+    let result = engine(&server)
+        .await
+        .run(&request(spec), bytes, run)
+        .await
+        .unwrap();
+    assert_eq!(
+        entries(&result, "v1/ConfigMap"),
+        ["one/other(created)", "one/same(created)"]
+    );
+}
+
+#[tokio::test]
 async fn a_plan_is_refused_by_name_when_the_world_has_moved() {
     let server = ApiServer::new();
     seed(&server);

@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
+/// How reasons begin where an object is to be deleted and created anew.
+const RECREATE: &str = "recreate:";
+
 fn text<'a>(item: &'a Value, field: &str) -> &'a str {
     item[field].as_str().unwrap_or_default()
 }
@@ -119,6 +122,8 @@ pub(super) fn disagreements(plan: &[Value], outcomes: &Outcomes) -> Vec<String> 
             "create" => action == "created",
             // Namespaces that are there are not listed.
             "skip-identical" => action == "skipped" || (is_space && action.is_empty()),
+            // What no patch can change is deleted and created, and listed so.
+            "update" if text(item, "reason").starts_with(RECREATE) => action == "created",
             "update" => action == "updated",
             "conflict" => action == "failed" && warnings && !errors,
             "blocked" => (action == "failed" || action.is_empty()) && errors,

@@ -70,11 +70,12 @@ pub(super) fn claim(class: &str) -> Value {
     )
 }
 
+/// A volume that no [`claim`] gets by itself: it would hold the volume.
 pub(super) fn volume(path: &str) -> Value {
     object(
         "v1",
         "PersistentVolume",
-        json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "nobody",
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "storageClassName": "nowhere",
             "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": path}}}),
     )
 }

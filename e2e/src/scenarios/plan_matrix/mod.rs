@@ -5,8 +5,14 @@ mod cluster;
 mod kinds;
 mod round;
 mod rounds;
+mod score;
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -15,6 +21,7 @@ use self::{
     agreement::{Outcomes, disagreements},
     cluster::{Cluster, key_of, namespace_of},
     round::{Change, LABEL, Round},
+    score::{Played, Score},
 };
 use crate::{AuditEvent, AuditFilter, Context, ControlPlane, Options, Outcome, Velero};
 
@@ -24,8 +31,6 @@ const USER: &str = "matrix-user";
 const CLERK: &str = "clerk";
 /// How long a restore waits for what is being deleted; no part of a plan.
 const LIMIT: &str = "--terminating-resource-timeout";
-/// How many situations there are at least.
-const LEAST: usize = 150;
 /// How long single steps may take.
 const SOON: Duration = Duration::from_secs(90);
 
@@ -36,25 +41,30 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         scheduler: false,
         ..Options::default()
     };
+    let rounds = chosen(cx)?;
     let plane = cx.control_plane(options).await?;
     let matrix = Matrix::new(cx, &plane).await?;
-    let (mut situations, mut faults) = (0, Vec::new());
-    for round in rounds::all() {
-        situations += round.situations.len();
-        let name = round.name;
-        let found = matrix.play(round).await.context(name)?;
-        faults.extend(found.into_iter().map(|fault| format!("{name}: {fault}")));
+    let mut score = Score::default();
+    for round in rounds {
+        let (name, began) = (round.name, Instant::now());
+        let played = matrix.play(round).await.unwrap_or_else(Played::cut_short);
+        score.add(name, played, began.elapsed());
     }
-    ensure!(
-        faults.is_empty(),
-        "{} faults in {situations} situations:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
-    ensure!(situations >= LEAST, "{situations} situations");
+    score.verdict(cx.parts().is_empty())?;
     matrix.moved_world().await.context("a world that moves")?;
     plane.stop().await;
     Ok(())
+}
+
+/// The rounds that are asked for; all where none is.
+fn chosen(cx: &Context) -> Result<Vec<Round>> {
+    let (names, mut rounds) = (cx.parts(), rounds::all(cx.seed()));
+    for name in names {
+        let is_there = rounds.iter().any(|round| round.name == name);
+        ensure!(is_there, "no round is called {name:?}");
+    }
+    rounds.retain(|round| names.is_empty() || names.iter().any(|name| name == round.name));
+    Ok(rounds)
 }
 
 struct Matrix<'a> {
@@ -86,7 +96,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Backs the objects of a round up, brings them into their situations, plans, restores, and compares.
-    async fn play(&self, round: Round) -> Result<Vec<String>> {
+    async fn play(&self, round: Round) -> Result<Played> {
         self.set_up(&round).await.context("setting up")?;
         self.back_up(round.name).await?;
         self.change(&round).await.context("changing")?;
@@ -100,21 +110,9 @@ impl<'a> Matrix<'a> {
         let planned = velero
             .run(&self.words(&round, "plan", &["-o", "json"]))
             .await?;
-        let mut faults = self.untouched(&before, writes).await?;
         let plan = read_plan(&planned)?;
-        for situation in &round.situations {
-            let key = self.key(&round, &situation.object);
-            let said: Vec<&Value> = plan
-                .iter()
-                .filter(|item| agreement::key(item) == key)
-                .collect();
-            let expected = situation.expected;
-            if !said.iter().any(|item| agreement::summary(item) == expected) {
-                faults.push(format!(
-                    "{key} should be {expected:?}, and the plan says {said:?}"
-                ));
-            }
-        }
+        let mut played = self.expected(&round, &plan);
+        played.faults.extend(self.untouched(&before, writes).await?);
 
         let file = self.plans.join(format!("{}.jsonl", round.name));
         fs::write(&file, &planned.stdout)?;
@@ -123,17 +121,40 @@ impl<'a> Matrix<'a> {
             .run(&["direct", "restore", "--plan-file", &file, LIMIT, "2s"])
             .await?;
         if restored.code != planned.code {
-            faults.push(format!(
+            played.faults.push(format!(
                 "the plan ends with {:?}, the restore with {:?}: {}{}",
                 planned.code, restored.code, restored.stdout, restored.stderr
             ));
         }
         if restored.code == Some(1) {
-            return Ok(faults);
+            return Ok(played);
         }
         let outcomes = Outcomes::read(&self.bucket, &format!("r-{}", round.name))?;
-        faults.extend(disagreements(&plan, &outcomes));
-        Ok(faults)
+        played.faults.extend(disagreements(&plan, &outcomes));
+        Ok(played)
+    }
+
+    /// Counts the situations, and tells where the plan says something else than it should.
+    fn expected(&self, round: &Round, plan: &[Value]) -> Played {
+        let mut played = Played::default();
+        for situation in &round.situations {
+            let key = self.key(round, &situation.object);
+            let of_key = plan.iter().filter(|item| agreement::key(item) == key);
+            let expected = situation.expected;
+            *played.situations.entry(expected.to_owned()).or_default() += 1;
+            if !of_key
+                .clone()
+                .any(|item| agreement::summary(item) == expected)
+            {
+                let said: Vec<String> = of_key.map(Value::to_string).collect();
+                played.faults.push(format!(
+                    "{key} should be {expected:?}, and the plan says [{}]",
+                    said.join(", ")
+                ));
+            }
+        }
+        played.others = plan.len().saturating_sub(round.situations.len());
+        played
     }
 
     /// The words of a command over the backup of a round.
@@ -182,7 +203,14 @@ impl<'a> Matrix<'a> {
 
     async fn back_up(&self, round: &str) -> Result<()> {
         let selector = format!("{LABEL}={round}");
-        let words = ["direct", "backup", round, "--selector", &selector];
+        let words = [
+            "direct",
+            "backup",
+            round,
+            "--selector",
+            &selector,
+            "--include-cluster-resources=true",
+        ];
         self.velero.ok(&words).await.map(drop)
     }
 
