@@ -15,8 +15,8 @@ use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
 use crate::journal::Ledger;
 use crate::{
-    Error, ExpectedPlan, Journal, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions,
-    plan, versions,
+    Error, ExpectedPlan, Journal, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks,
+    actions, plan, versions,
 };
 
 /// What belongs to one run.

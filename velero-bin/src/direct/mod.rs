@@ -4,6 +4,7 @@ mod backup;
 mod cat;
 mod dry_run;
 mod inputs;
+mod interrupted;
 mod logs;
 mod ls;
 mod names;

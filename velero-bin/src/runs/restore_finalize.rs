@@ -2,14 +2,13 @@
 //!
 //! Mirrors `pkg/controller/restore_operations_controller.go` and `restore_finalizer_controller.go` without their
 //! controllers: the caller says when it is time for the next look and tells the cluster what came of it. How hooks stand
-//! lies in the restore's folder meanwhile, so that the next server goes on with them.
+//! is in the restore's journal meanwhile, so that the next server goes on with them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
 use tracing::Instrument as _;
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
@@ -17,24 +16,18 @@ use velero_core::action::RestoreItemAction;
 use velero_core::api::{Restore, RestorePhase, RestoreStatus, Time};
 use velero_core::artifact::RestoreItemOperation;
 use velero_core::operation::OperationCounts;
-use velero_core::result::{Record, ResultsFile, Severity, chain, count};
-use velero_persistence::{BackupStore, RestoreFile, layout};
+use velero_core::result::{Record, ResultsFile, Severity, count};
+use velero_persistence::{BackupStore, RestoreFile};
 use velero_restore::{
-    HookJournal, HookKeeper, RestoreEngine, RestoreOptions, RunningHooks, artifacts,
+    Journal, RestoreEngine, RestoreOptions, RunningHooks, artifacts,
     phase_after_items, phase_at_the_end,
 };
 
-use super::{Clock, RunError};
+use super::{Clock, RestoreJournal, RunError};
 use crate::logfile::{LogFile, RunLog, RunLogs};
 
 /// Seconds after which progress of operations is stored.
 const STALE_SECONDS: i64 = 60;
-
-/// Lies in the restore's own folder while its hooks go on.
-const HOOKS: &str = "x-velero-hooks.json";
-
-/// Most bytes of that file.
-const LIMIT: u64 = 256 << 20;
 
 /// What it takes to follow a restore to its end.
 pub struct RestoreFollowRun {
@@ -63,6 +56,8 @@ pub struct RestoreFollowRun {
 pub struct RestoreLeft {
     pub(super) operations: Vec<RestoreItemOperation>,
     pub(super) hooks: RunningHooks,
+    /// Where it is kept how they stand.
+    pub(super) journal: Arc<RestoreJournal>,
     /// Takes the lines that come after those of the run.
     pub(super) log: RunLog,
     /// Whether the store has taken what the run has written.
@@ -86,22 +81,17 @@ impl RestoreFollowRun {
             let fault = "the operations that the restore waits for are not in its store".to_owned();
             return Err(RunError::Validation(vec![fault]));
         }
-        let journal = match self.store.store().get(&hooks_key(name), LIMIT).await {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                RunError::Validation(vec![format!(
-                    "how its hooks stand cannot be understood: {error}"
-                )])
-            })?,
-            Err(error) if error.is_not_found() => HookJournal::default(),
-            Err(error) => return Err(RunError::store("read how its hooks stand")(error)),
-        };
+        let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
+        let journal = Arc::new(journal);
+        let found = journal.find().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));
-        let run = engine_run(&self.cancel, &self.clock);
+        let run = engine_run(&self.cancel, &self.clock)
+            .journal(Arc::clone(&journal) as Arc<dyn Journal>);
         let hooks = log.span().in_scope(|| {
             RunningHooks::resume(
                 self.cluster.clone(),
                 &self.restore,
-                journal,
+                found.unwrap_or_default().hooks,
                 &self.options,
                 &run,
             )
@@ -109,14 +99,11 @@ impl RestoreFollowRun {
         Ok(RestoreLeft {
             operations,
             hooks,
+            journal,
             log,
             kept: true,
         })
     }
-}
-
-fn hooks_key(restore: &str) -> String {
-    layout::restore_dir(restore) + HOOKS
 }
 
 fn log_name(restore: &Restore) -> String {
@@ -148,7 +135,7 @@ pub struct RestoreFollow {
     clock: Clock,
     /// When the operations were last stored.
     stored: Timestamp,
-    keeping: Option<Keeping>,
+    journal: Arc<RestoreJournal>,
     /// What has gone wrong since the items were done.
     records: Vec<Record>,
 }
@@ -159,15 +146,6 @@ struct Pending {
     restore: Restore,
     records: Vec<Record>,
     log: Bytes,
-}
-
-/// A task that writes down how hooks stand; it ends when this is dropped.
-struct Keeping(AbortHandle);
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl std::fmt::Debug for RestoreFollow {
@@ -191,7 +169,7 @@ impl RestoreFollow {
             Some(left) => left,
             None => run.stored().await?,
         };
-        let mut follow = Self {
+        Ok(Self {
             engine: RestoreEngine::new(run.cluster)
                 .actions(run.actions)
                 .options(run.options),
@@ -205,30 +183,15 @@ impl RestoreFollow {
             cancel: run.cancel,
             stored: (run.clock)(),
             clock: run.clock,
-            keeping: None,
+            journal: left.journal,
             records: Vec::new(),
-        };
-        follow.keep_hooks();
-        Ok(follow)
+        })
     }
 
     /// Goes on with another handle on the same store, which may have other credentials by now.
     pub fn use_store(&mut self, store: BackupStore) {
+        self.journal.use_store(store.clone());
         self.store = store;
-        self.keep_hooks();
-    }
-
-    fn keep_hooks(&mut self) {
-        self.keeping = None;
-        if self.kept && self.hooks.left() > 0 {
-            let writing = keep(
-                self.hooks.keeper(),
-                self.store.clone(),
-                hooks_key(self.name()),
-            );
-            let task = tokio::spawn(writing.instrument(self.log.span().clone()));
-            self.keeping = Some(Keeping(task.abort_handle()));
-        }
     }
 
     /// The resource as it should be in the cluster now.
@@ -290,6 +253,9 @@ impl RestoreFollow {
                 }
                 self.stored = (self.clock)();
                 (self.restore, self.operations) = (news.restore, news.operations);
+            }
+            if self.restore.phase().is_terminal() {
+                self.journal.forget().await;
             }
             Ok(())
         };
@@ -405,16 +371,13 @@ impl RestoreFollow {
         if news.operations != self.operations {
             self.put_operations(&news.operations).await?;
         }
-        if news.restore.phase().is_terminal() {
-            self.forget_hooks().await;
-        }
         Ok(())
     }
 
     /// Ends the restore as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Restore {
-        self.keeping = None;
         self.hooks.give_up(reason);
+        self.journal.forget().await;
         let mut records = vec![Record::run(Severity::Error, reason)];
         records.extend(self.hooks.take_records());
         let mut restore = self.restore.clone();
@@ -474,41 +437,6 @@ impl RestoreFollow {
             .map_err(RunError::store("store the results of the restore"))?;
         let counts = (as_int(results.errors.len()), as_int(results.warnings.len()));
         Ok(were_there.then_some(counts))
-    }
-
-    /// Removes the file about hooks; there is no need for it any more.
-    async fn forget_hooks(&self) {
-        if self.hooks.journal().is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.store().delete(&hooks_key(self.name())).await {
-            tracing::warn!(
-                restore = self.name(),
-                error = chain(&error),
-                "a file about hooks stays in the store; it does no harm"
-            );
-        }
-    }
-}
-
-/// Writes down how hooks stand. Where the store does not take it, hooks do not wait for that.
-async fn keep(mut keeper: HookKeeper, store: BackupStore, key: String) {
-    loop {
-        let journal = keeper.next().await;
-        let written = match serde_json::to_vec(&journal) {
-            Ok(bytes) => store.store().put(&key, bytes.into()).await,
-            Err(source) => Err(velero_persistence::Error::Encode {
-                what: key.clone(),
-                source,
-            }),
-        };
-        if let Err(error) = written {
-            tracing::warn!(
-                error = chain(&error),
-                "how the hooks of the restore stand is not in the store"
-            );
-        }
-        keeper.kept();
     }
 }
 

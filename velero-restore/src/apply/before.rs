@@ -69,7 +69,10 @@ impl Run {
         let Ok(tree) = live.tree() else {
             return;
         };
-        let has_status = tree.array_at("/metadata/managedFields").iter().any(is_status);
+        let has_status = tree
+            .array_at("/metadata/managedFields")
+            .iter()
+            .any(is_status);
         entries.retain(|entry| has_status || !is_status(entry));
         let entries = after_conflict(&tree, &entries);
         self.patch_managed_fields(work, resource, live, entries)
@@ -95,7 +98,10 @@ impl Run {
             return false;
         };
         let (labels, annotations) = (tree.labels(), tree.annotations());
-        let has_all = wanted.labels().iter().all(|(k, v)| labels.get(k) == Some(v))
+        let has_all = wanted
+            .labels()
+            .iter()
+            .all(|(k, v)| labels.get(k) == Some(v))
             && wanted
                 .annotations()
                 .iter()
@@ -136,8 +142,7 @@ mod tests {
     use serde_json::json;
 
     fn entry(manager: &str, subresource: &str, fields: Value) -> Value {
-        let mut entry =
-            json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsV1": fields});
+        let mut entry = json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsV1": fields});
         if !subresource.is_empty() {
             entry["subresource"] = json!(subresource);
         }
@@ -146,17 +151,28 @@ mod tests {
 
     #[test]
     fn our_own_entry_stays_until_others_take_its_place() {
-        let (data, all) = (json!({"f:data": {}}), json!({"f:data": {}, "f:metadata": {}}));
+        let (data, all) = (
+            json!({"f:data": {}}),
+            json!({"f:data": {}, "f:metadata": {}}),
+        );
         let own = || entry(OWN_MANAGER, "", all.clone());
         let status = || entry(OWN_MANAGER, "status", json!({"f:status": {}}));
         let kubectl = || entry("kubectl", "", data.clone());
         for (live, archived, expected) in [
             (vec![own()], vec![kubectl()], true),
-            (vec![own(), entry("other", "", data.clone())], vec![kubectl()], true),
+            (
+                vec![own(), entry("other", "", data.clone())],
+                vec![kubectl()],
+                true,
+            ),
             (vec![kubectl()], vec![kubectl()], false),
             (vec![status()], vec![kubectl()], false),
             (vec![own()], vec![own()], false),
-            (vec![own()], vec![entry(OWN_MANAGER, "", data.clone())], true),
+            (
+                vec![own()],
+                vec![entry(OWN_MANAGER, "", data.clone())],
+                true,
+            ),
             (vec![], vec![kubectl()], false),
         ] {
             let object = json!({"metadata": {"managedFields": live}});

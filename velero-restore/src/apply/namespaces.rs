@@ -55,7 +55,8 @@ impl Namespaces {
 }
 
 /// Namespaces that every cluster has: looking first spares a call.
-pub(super) const ALWAYS_THERE: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+pub(super) const ALWAYS_THERE: [&str; 4] =
+    ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Run {
     /// Makes sure that a namespace exists, once in a run; later callers get the first one's answer.
@@ -198,7 +199,12 @@ impl Run {
     }
 
     /// Sets who owns the fields of a new namespace; it can be used whether that works or not.
-    pub(super) async fn give_namespace_to(&self, resource: &ApiResource, live: RawItem, owners: Vec<Value>) {
+    pub(super) async fn give_namespace_to(
+        &self,
+        resource: &ApiResource,
+        live: RawItem,
+        owners: Vec<Value>,
+    ) {
         let name = live.head().name.clone();
         let set = self.set_managed_fields(resource, "", live, owners);
         if let Err((severity, message)) = set.await {

@@ -135,11 +135,7 @@ impl Ledger {
             wanted = *version;
         });
         // The sender is here. Whoever keeps the ledger ends with the run.
-        let _ = self
-            .kept
-            .subscribe()
-            .wait_for(|kept| *kept >= wanted)
-            .await;
+        let _ = self.kept.subscribe().wait_for(|kept| *kept >= wanted).await;
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
@@ -162,8 +158,7 @@ impl Ledger {
                 );
             }
         }
-        self.kept
-            .send_modify(|kept| *kept = version.max(*kept));
+        self.kept.send_modify(|kept| *kept = version.max(*kept));
         version
     }
 
@@ -204,11 +199,14 @@ mod tests {
 
     #[tokio::test]
     async fn only_objects_with_its_labels_that_are_not_older_are_of_an_earlier_attempt() {
-        let restore = serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": {"backupName": "b"}}));
+        let restore =
+            serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": {"backupName": "b"}}));
         let request = RestoreRequest::resolve(restore.unwrap()).unwrap();
         let object = |restore: &str, backup: &str, created: &str| {
-            let labels = json!({"velero.io/restore-name": restore, "velero.io/backup-name": backup});
-            ItemTree::new(json!({"metadata": {"labels": labels, "creationTimestamp": created}})).unwrap()
+            let labels =
+                json!({"velero.io/restore-name": restore, "velero.io/backup-name": backup});
+            ItemTree::new(json!({"metadata": {"labels": labels, "creationTimestamp": created}}))
+                .unwrap()
         };
         let entries = JournalEntries {
             since: Some(at("2026-01-01T12:00:00Z")),
@@ -242,7 +240,10 @@ mod tests {
             tokio::task::yield_now().await;
             ledger.keep(HookJournal::default()).await
         });
-        assert_eq!((version, ledger.volume("pv").as_deref()), (1, Some("vol-1")));
+        assert_eq!(
+            (version, ledger.volume("pv").as_deref()),
+            (1, Some("vol-1"))
+        );
     }
 
     #[test]
@@ -255,6 +256,9 @@ mod tests {
         };
         entries.volumes.insert("pv".into(), "vol-1".into());
         let text = serde_json::to_string(&entries).unwrap();
-        assert_eq!(serde_json::from_str::<JournalEntries>(&text).unwrap(), entries);
+        assert_eq!(
+            serde_json::from_str::<JournalEntries>(&text).unwrap(),
+            entries
+        );
     }
 }
