@@ -47,7 +47,10 @@ impl Between<'_> {
             "more": more,
         });
         let hash = Sha256::digest(command.to_string().as_bytes());
-        hash.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
+        hash.iter()
+            .take(20)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The restore that the same command has begun and not ended, unless it is to begin anew.
@@ -83,7 +86,9 @@ impl Between<'_> {
             }
             return Ok(None);
         }
-        Ok(same.into_iter().max_by_key(|found| found.document.entries.since))
+        Ok(same
+            .into_iter()
+            .max_by_key(|found| found.document.entries.since))
     }
 
     /// Journals that may be the command's: of the name that it gives, or all.
@@ -140,8 +145,7 @@ impl Between<'_> {
         let started = Timestamp::from_second(now.as_second()).unwrap_or(now);
         restore.status.start_timestamp = Some(Time(started));
         let (known, cancel) = ((identity, own_mark(now)), self.cancel.clone());
-        let journal =
-            RestoreJournal::of_command(self.cluster, self.store, &restore, known, cancel);
+        let journal = RestoreJournal::of_command(self.cluster, self.store, &restore, known, cancel);
         (restore, Arc::new(journal))
     }
 }
@@ -159,7 +163,9 @@ fn under_way(found: &FoundJournal, claim: &Mark, given: &str) -> String {
     let name = found.restore.metadata.name.as_deref().unwrap_or_default();
     let process = claim.process.as_ref();
     let who = process.map_or_else(|| "another process".to_owned(), ToString::to_string);
-    let renewed = claim.renewed.map(|at| format!("; last sign of life at {at}"));
+    let renewed = claim
+        .renewed
+        .map(|at| format!("; last sign of life at {at}"));
     let renewed = renewed.unwrap_or_default();
     let instead = match given {
         "" => "--restart begins another one beside it",

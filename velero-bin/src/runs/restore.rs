@@ -10,8 +10,8 @@ use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, Progress, Timestamp};
 use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
 use velero_restore::{
-    ExpectedPlan, Journal, Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult,
-    RunningHooks, artifacts, phase_after_items,
+    ExpectedPlan, Journal, Priorities, RestoreEngine, RestoreOptions, RestoreRequest,
+    RestoreResult, RunningHooks, artifacts, phase_after_items,
 };
 
 use super::restore_failure::{RestoreFailure, keep};

@@ -19,8 +19,8 @@ use velero_core::operation::OperationCounts;
 use velero_core::result::{Record, ResultsFile, Severity, count};
 use velero_persistence::{BackupStore, RestoreFile};
 use velero_restore::{
-    Journal, RestoreEngine, RestoreOptions, RunningHooks, artifacts,
-    phase_after_items, phase_at_the_end,
+    Journal, RestoreEngine, RestoreOptions, RunningHooks, artifacts, phase_after_items,
+    phase_at_the_end,
 };
 
 use super::{Clock, RestoreJournal, RunError};
@@ -85,8 +85,8 @@ impl RestoreFollowRun {
         let journal = Arc::new(journal);
         let found = journal.find().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));
-        let run = engine_run(&self.cancel, &self.clock)
-            .journal(Arc::clone(&journal) as Arc<dyn Journal>);
+        let run =
+            engine_run(&self.cancel, &self.clock).journal(Arc::clone(&journal) as Arc<dyn Journal>);
         let hooks = log.span().in_scope(|| {
             RunningHooks::resume(
                 self.cluster.clone(),

@@ -9,9 +9,7 @@ use flate2::write::GzEncoder;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use velero_cluster::{
-    Cluster, DeleteOptions, ErrorKind, ListOptions, ListScope, WriteOptions,
-};
+use velero_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, ListScope, WriteOptions};
 use velero_core::api::Restore;
 use velero_core::names::valid_label_name;
 use velero_core::result::chain;
@@ -66,7 +64,12 @@ impl Maps {
         hash.update(identity.as_bytes());
         hash.update([0]);
         hash.update(name.as_bytes());
-        let end: String = hash.finalize().iter().take(10).map(|b| format!("{b:02x}")).collect();
+        let end: String = hash
+            .finalize()
+            .iter()
+            .take(10)
+            .map(|b| format!("{b:02x}"))
+            .collect();
         Self {
             cluster,
             namespaces: places(restore.metadata.namespace.as_deref().unwrap_or_default()),
@@ -84,7 +87,8 @@ impl Maps {
         for namespace in &self.namespaces {
             match self.cluster.get(&maps, namespace, &self.name).await {
                 Ok(Some(found)) => {
-                    let bytes = content(&found).map_err(|fault| RunError::Validation(vec![fault]))?;
+                    let bytes =
+                        content(&found).map_err(|fault| RunError::Validation(vec![fault]))?;
                     return Ok(Some((bytes, Map::of(&found))));
                 }
                 Ok(None) => {}
@@ -188,11 +192,7 @@ impl Maps {
 }
 
 /// The journals with an identity in a namespace, and in the one that every cluster has. What cannot be listed holds none.
-pub(super) async fn find(
-    cluster: &Cluster,
-    namespace: &str,
-    identity: &str,
-) -> Vec<(Bytes, Map)> {
+pub(super) async fn find(cluster: &Cluster, namespace: &str, identity: &str) -> Vec<(Bytes, Map)> {
     let mut all = Vec::new();
     let Some(maps) = config_maps(cluster) else {
         return all;
@@ -237,9 +237,8 @@ fn owner(restore: &Restore) -> Option<Value> {
 fn content(item: &RawItem) -> Result<Bytes, String> {
     let object: Value = serde_json::from_slice(item.json()).map_err(|error| error.to_string())?;
     let packed = object["binaryData"][CONTENT].clone();
-    let packed: ByteString = serde_json::from_value(packed).map_err(|error| {
-        format!("ConfigMap {} holds no journal: {error}", item.head().name)
-    })?;
+    let packed: ByteString = serde_json::from_value(packed)
+        .map_err(|error| format!("ConfigMap {} holds no journal: {error}", item.head().name))?;
     let mut bytes = Vec::new();
     GzDecoder::new(packed.0.as_slice())
         .take(LIMIT)

@@ -21,8 +21,8 @@ use velero_restore::{Journal, JournalEntries, JournalError};
 
 pub(crate) use document::Document;
 use map::Maps;
-use place::{Place, Written};
 pub(crate) use place::{KEY_END, key, read};
+use place::{Place, Written};
 
 use super::{Clock, Mark, RunError};
 
@@ -108,12 +108,7 @@ impl RestoreJournal {
         journal
     }
 
-    fn new(
-        cluster: &Cluster,
-        store: &BackupStore,
-        restore: &Restore,
-        document: Document,
-    ) -> Self {
+    fn new(cluster: &Cluster, store: &BackupStore, restore: &Restore, document: Document) -> Self {
         Self {
             name: restore.metadata.name.clone().unwrap_or_default(),
             maps: Maps::new(cluster.clone(), restore, &document.identity),

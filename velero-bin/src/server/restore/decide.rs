@@ -189,7 +189,11 @@ mod tests {
                 annotations.insert("x.velero.io/attempt".to_owned(), said.to_owned());
             }
             let all = std::slice::from_ref(&subject);
-            assert_eq!(next(&subject, all, false, false, false), expected, "{said:?}");
+            assert_eq!(
+                next(&subject, all, false, false, false),
+                expected,
+                "{said:?}"
+            );
         }
     }
 
