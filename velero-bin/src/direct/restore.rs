@@ -22,7 +22,8 @@ use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    RestoreDone, RestoreFollowRun, RestoreRun, RunError, follow_restore, run_restore, system_clock,
+    RestoreDone, RestoreFollowRun, RestoreRun, RunError, follow_restore, read_journal, run_restore,
+    system_clock,
 };
 
 /// Flags of `direct restore`.
@@ -241,7 +242,12 @@ async fn free_name(store: &BackupStore, restore: &Restore) -> Result<String> {
         "" => RestoreFile::Results,
         _ => RestoreFile::ResourceList,
     };
-    while store.exists(&file.of(&name)).await? {
+    loop {
+        // One that was killed has a journal alone.
+        let is_left = given.is_empty() && read_journal(store, &name).await?.is_some();
+        if !is_left && !store.exists(&file.of(&name)).await? {
+            break;
+        }
         if !given.is_empty() {
             let store = store.store().describe();
             return Err(RunError::AlreadyExists {
