@@ -4,107 +4,35 @@
 //! controllers: the caller says when it is time for the next look and tells the cluster what came of it. How hooks stand
 //! is in the restore's journal meanwhile, so that the next server goes on with them.
 
+mod follow;
+mod left;
+mod news;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use tracing::Instrument as _;
-use velero_cluster::Cluster;
 use velero_core::CancellationToken;
-use velero_core::action::RestoreItemAction;
 use velero_core::api::{Restore, RestorePhase, RestoreStatus, Time};
 use velero_core::artifact::RestoreItemOperation;
 use velero_core::operation::OperationCounts;
-use velero_core::result::{Record, ResultsFile, Severity, count};
-use velero_persistence::{BackupStore, RestoreFile};
+use velero_core::result::{Record, Severity, count};
+use velero_persistence::BackupStore;
 use velero_restore::{
-    Journal, RestoreEngine, RestoreOptions, RunningHooks, artifacts, phase_after_items,
-    phase_at_the_end,
+    NewVolumes, RestoreEngine, RunningHooks, phase_after_items, phase_at_the_end,
 };
 
 use super::{Clock, RestoreJournal, RunError};
-use crate::logfile::{LogFile, RunLog, RunLogs};
+use crate::logfile::{LogFile, RunLog};
+use news::{Pending, put_operations};
+
+pub use follow::{RestoreFollowed, follow_restore};
+pub use left::{RestoreFollowRun, RestoreLeft};
 
 /// Seconds after which progress of operations is stored.
 const STALE_SECONDS: i64 = 60;
-
-/// What it takes to follow a restore to its end.
-pub struct RestoreFollowRun {
-    /// The cluster that is restored into.
-    pub cluster: Cluster,
-    /// Where the restore's artifacts lie.
-    pub store: BackupStore,
-    /// The resource, waiting or finalizing.
-    pub restore: Restore,
-    /// Actions beyond the built-in ones: those that have started the operations must be among them.
-    pub actions: Vec<Arc<dyn RestoreItemAction>>,
-    /// How the engine runs.
-    pub options: RestoreOptions,
-    /// What the run has left, if this process has made it; otherwise the store says it.
-    pub left: Option<RestoreLeft>,
-    /// Where run logs are made; what happens is added to the restore's log in the store.
-    pub logs: RunLogs,
-    /// Ends the work; the restore stays as it is and can be followed again.
-    pub cancel: CancellationToken,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-/// What a run leaves to whoever follows the restore in the same process.
-#[derive(Debug)]
-pub struct RestoreLeft {
-    pub(super) operations: Vec<RestoreItemOperation>,
-    pub(super) hooks: RunningHooks,
-    /// Where it is kept how they stand.
-    pub(super) journal: Arc<RestoreJournal>,
-    /// Takes the lines that come after those of the run.
-    pub(super) log: RunLog,
-    /// Whether the store has taken what the run has written.
-    pub(super) kept: bool,
-}
-
-impl RestoreFollowRun {
-    fn name(&self) -> &str {
-        self.restore.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// What another process has left, as the store has it.
-    async fn stored(&self) -> Result<RestoreLeft, RunError> {
-        let name = self.name();
-        let operations: Vec<RestoreItemOperation> = self
-            .store
-            .get_list(&RestoreFile::ItemOperations.of(name))
-            .await
-            .map_err(RunError::store("read the operations of the restore"))?;
-        if operations.is_empty() && self.restore.status.restore_item_operations_attempted > 0 {
-            let fault = "the operations that the restore waits for are not in its store".to_owned();
-            return Err(RunError::Validation(vec![fault]));
-        }
-        let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
-        let journal = Arc::new(journal);
-        let found = journal.find().await?;
-        let log = self.logs.begin("restore", &log_name(&self.restore));
-        let run =
-            engine_run(&self.cancel, &self.clock).journal(Arc::clone(&journal) as Arc<dyn Journal>);
-        let hooks = log.span().in_scope(|| {
-            RunningHooks::resume(
-                self.cluster.clone(),
-                &self.restore,
-                found.unwrap_or_default().hooks,
-                &self.options,
-                &run,
-            )
-        })?;
-        Ok(RestoreLeft {
-            operations,
-            hooks,
-            journal,
-            log,
-            kept: true,
-        })
-    }
-}
 
 fn log_name(restore: &Restore) -> String {
     let namespace = restore.metadata.namespace.as_deref().unwrap_or_default();
@@ -126,6 +54,7 @@ pub struct RestoreFollow {
     restore: Restore,
     operations: Vec<RestoreItemOperation>,
     hooks: RunningHooks,
+    volumes: NewVolumes,
     /// What a look has brought and the store has not taken yet.
     pending: Option<Pending>,
     log: RunLog,
@@ -140,14 +69,6 @@ pub struct RestoreFollow {
     records: Vec<Record>,
 }
 
-/// News on their way into the store; what it has taken is empty.
-struct Pending {
-    operations: Vec<RestoreItemOperation>,
-    restore: Restore,
-    records: Vec<Record>,
-    log: Bytes,
-}
-
 impl std::fmt::Debug for RestoreFollow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RestoreFollow")
@@ -155,6 +76,7 @@ impl std::fmt::Debug for RestoreFollow {
             .field("phase", self.restore.phase())
             .field("operations", &self.operations.len())
             .field("hooks", &self.hooks)
+            .field("volumes", &self.volumes)
             .finish_non_exhaustive()
     }
 }
@@ -169,6 +91,8 @@ impl RestoreFollow {
             Some(left) => left,
             None => run.stored().await?,
         };
+        let engine_run = engine_run(&run.cancel, &run.clock);
+        let volumes = NewVolumes::new(run.cluster.clone(), left.volumes, &run.options, &engine_run);
         Ok(Self {
             engine: RestoreEngine::new(run.cluster)
                 .actions(run.actions)
@@ -177,6 +101,7 @@ impl RestoreFollow {
             restore: run.restore,
             operations: left.operations,
             hooks: left.hooks,
+            volumes,
             pending: None,
             log: left.log,
             kept: left.kept,
@@ -228,11 +153,20 @@ impl RestoreFollow {
                 namespaces.join(", ")
             ));
         }
+        let volumes = self.volumes.left();
+        if volumes > 0 {
+            let waiting = self.volumes.waiting();
+            let namespaces: Vec<&str> = waiting.keys().map(String::as_str).collect();
+            parts.push(format!(
+                "the new volumes of {volumes} claims of {}",
+                namespaces.join(", ")
+            ));
+        }
         parts.join(" and ")
     }
 
-    /// Asks the actions about their operations, once, or waits for hooks for no longer than `patience`; brings the status
-    /// of the restore up to date.
+    /// Asks the actions about their operations, once, or looks at new volumes, once, and waits for hooks and for what is
+    /// left of them for no longer than `patience`; brings the status of the restore up to date.
     ///
     /// The store is written when something has failed or a phase has ended; mere progress of operations gets there once a
     /// minute.
@@ -270,10 +204,16 @@ impl RestoreFollow {
     /// Finds out what has happened; gives what must be stored.
     async fn news(&mut self, patience: Duration) -> Result<Option<Pending>, RunError> {
         let mut operations = self.operations.clone();
-        let mut records = Vec::new();
+        let mut records;
         if self.is_finalizing() {
-            // Those that go on are told of at the next look.
-            let _ = tokio::time::timeout(patience, self.hooks.ended()).await;
+            records = self
+                .volumes
+                .look(&operations)
+                .instrument(self.log.span().clone())
+                .await;
+            if records.is_empty() {
+                self.wait_for_hooks(patience).await;
+            }
         } else {
             let run = engine_run(&self.cancel, &self.clock);
             records = self
@@ -282,11 +222,11 @@ impl RestoreFollow {
                 .instrument(self.log.span().clone())
                 .await;
         }
-        let hooks_left = self.hooks.left();
+        let left = self.hooks.left() + self.volumes.left();
         records.extend(self.hooks.take_records());
         self.records.extend_from_slice(&records);
         let mut restore = self.restore.clone();
-        restore.status = self.status(&operations, hooks_left, &records);
+        restore.status = self.status(&operations, left, &records);
         if restore.phase().is_terminal() {
             self.log.span().in_scope(|| {
                 tracing::info!(
@@ -311,18 +251,27 @@ impl RestoreFollow {
             }));
         }
         if operations != self.operations && self.is_stale() && self.kept {
-            self.put_operations(&operations).await?;
+            put_operations(&self.store, self.name(), &operations).await?;
             self.stored = (self.clock)();
         }
         (self.restore, self.operations) = (restore, operations);
         Ok(None)
     }
 
-    /// The status with what is known now.
+    /// Those that go on are told of at the next look, and volumes are looked at again.
+    async fn wait_for_hooks(&self, patience: Duration) {
+        if self.volumes.left() > 0 {
+            tokio::time::sleep(patience).await;
+        } else {
+            let _ = tokio::time::timeout(patience, self.hooks.ended()).await;
+        }
+    }
+
+    /// The status with what is known now; `left` is how many hooks and volumes have not ended.
     fn status(
         &self,
         operations: &[RestoreItemOperation],
-        hooks_left: usize,
+        left: usize,
         records: &[Record],
     ) -> RestoreStatus {
         let mut status = self.restore.status.clone();
@@ -336,10 +285,10 @@ impl RestoreFollow {
         }
         let has_errors = status.errors > 0 || is_partial(self.restore.phase());
         let phase = if self.is_finalizing() {
-            phase_after_items(operations, hooks_left, has_errors)
+            phase_after_items(operations, left, has_errors)
         } else {
             // Finalizing is gone through, even if there is nothing left to wait for.
-            phase_after_items(operations, hooks_left.max(1), has_errors)
+            phase_after_items(operations, left.max(1), has_errors)
         };
         if phase.is_terminal() {
             status.completion_timestamp = Some(whole_seconds((self.clock)()));
@@ -349,28 +298,12 @@ impl RestoreFollow {
     }
 
     /// Stores news, and what is stored is news no more.
-    async fn write(&self, news: &mut Pending) -> Result<(), RunError> {
+    async fn write(&mut self, news: &mut Pending) -> Result<(), RunError> {
         if !self.kept {
             return Ok(());
         }
-        // The records come first: of an operation that is known to have failed nobody asks again why.
-        if !news.records.is_empty() {
-            // Another process may have stored some of them before it could write them into the resource.
-            if let Some((errors, warnings)) = self.add_results(&news.records).await? {
-                news.restore.status.errors = errors;
-                news.restore.status.warnings = warnings;
-            }
-            news.records.clear();
-        }
-        if !news.log.is_empty() {
-            let log = RestoreFile::Logs.of(self.name());
-            let written = self.store.append_packed(&log, news.log.clone()).await;
-            written.map_err(RunError::store("add to the log of the restore"))?;
-            news.log.clear();
-        }
-        if news.operations != self.operations {
-            self.put_operations(&news.operations).await?;
-        }
+        news.write(&self.store, self.name(), &self.operations)
+            .await?;
         Ok(())
     }
 
@@ -380,6 +313,7 @@ impl RestoreFollow {
         self.journal.forget().await;
         let mut records = vec![Record::run(Severity::Error, reason)];
         records.extend(self.hooks.take_records());
+        records.extend(self.volumes.give_up(reason));
         let mut restore = self.restore.clone();
         restore.status = self.status(&self.operations, 0, &records);
         restore.status.phase = Some(phase_at_the_end(true));
@@ -410,33 +344,9 @@ impl RestoreFollow {
         self.restore.metadata.name.as_deref().unwrap_or_default()
     }
 
-    async fn put_operations(&self, operations: &[RestoreItemOperation]) -> Result<(), RunError> {
-        let bytes = artifacts::item_operations(operations).map_err(RunError::Log)?;
-        self.store
-            .put_packed(&RestoreFile::ItemOperations.of(self.name()), bytes.into())
-            .await
-            .map_err(RunError::store("store the operations of the restore"))
-    }
-
-    /// Adds records to the results in the store, but for those that are there already; gives how many errors and warnings
-    /// there are then, if there were results.
-    async fn add_results(&self, records: &[Record]) -> Result<Option<(i64, i64)>, RunError> {
-        let file = RestoreFile::Results.of(self.name());
-        let results: Option<ResultsFile> = self
-            .store
-            .get_json(&file)
-            .await
-            .map_err(RunError::store("read the results of the restore"))?;
-        let were_there = results.is_some();
-        let mut results = results.unwrap_or_default();
-        results.add_new(ResultsFile::from_records(records));
-        let bytes = artifacts::results_file(&results).map_err(RunError::Log)?;
-        self.store
-            .put_packed(&file, bytes.into())
-            .await
-            .map_err(RunError::store("store the results of the restore"))?;
-        let counts = (as_int(results.errors.len()), as_int(results.warnings.len()));
-        Ok(were_there.then_some(counts))
+    /// The restore and what has gone wrong since its items were done.
+    fn into_parts(self) -> (Restore, Vec<Record>) {
+        (self.restore, self.records)
     }
 }
 
@@ -463,49 +373,4 @@ fn as_int(count: usize) -> i64 {
 
 fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
-}
-
-/// A restore that was followed to its end.
-#[derive(Debug)]
-pub struct RestoreFollowed {
-    /// The resource with its final status.
-    pub restore: Restore,
-    /// What has gone wrong since its items were done.
-    pub records: Vec<Record>,
-}
-
-/// Follows a restore to its end with nothing in between but a pause; `tell` is told what is waited for whenever that
-/// changes.
-///
-/// # Errors
-/// As [`RestoreFollow::look`].
-pub async fn follow_restore(
-    run: RestoreFollowRun,
-    period: Duration,
-    tell: impl Fn(&str),
-) -> Result<RestoreFollowed, RunError> {
-    let cancel = run.cancel.clone();
-    let mut follow = RestoreFollow::open(run).await?;
-    let mut told = String::new();
-    while !follow.restore().phase().is_terminal() {
-        let waits = follow.waits_for();
-        if waits != told && !waits.is_empty() {
-            tell(&waits);
-            told = waits;
-        }
-        let before = follow.restore().phase().clone();
-        follow.look(period).await?;
-        if follow.is_finalizing() || *follow.restore().phase() != before {
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(RunError::Cancelled),
-            () = tokio::time::sleep(period) => {}
-        }
-    }
-    Ok(RestoreFollowed {
-        restore: follow.restore,
-        records: follow.records,
-    })
 }

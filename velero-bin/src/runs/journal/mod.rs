@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use tracing::Instrument as _;
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
 use velero_core::api::Restore;
@@ -31,8 +33,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_secs(60);
 
-/// The journal of one restore.
-pub struct RestoreJournal {
+/// The journal of one restore. Whatever is being written is written to its end, even if nobody waits for it.
+pub struct RestoreJournal(Arc<Inner>);
+
+struct Inner {
     /// Name of the restore.
     name: String,
     store: Mutex<BackupStore>,
@@ -56,7 +60,7 @@ struct State {
 impl std::fmt::Debug for RestoreJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RestoreJournal")
-            .field("restore", &self.name)
+            .field("restore", &self.0.name)
             .finish_non_exhaustive()
     }
 }
@@ -67,7 +71,7 @@ impl RestoreJournal {
     pub fn of(cluster: &Cluster, store: &BackupStore, restore: &Restore) -> Self {
         let identity = restore.metadata.uid.clone().unwrap_or_default();
         let document = Document::new(identity);
-        Self::new(cluster, store, restore, document)
+        Self(Arc::new(Inner::new(cluster, store, restore, document)))
     }
 
     /// The journal of a restore that no cluster knows: with the restore as it was begun, and a claim.
@@ -81,9 +85,9 @@ impl RestoreJournal {
         let mut document = Document::new(identity);
         document.restore = Some(Box::new(restore.clone()));
         document.claim = Some(mark);
-        let mut journal = Self::new(cluster, store, restore, document);
-        journal.lost = Some(lost);
-        journal
+        let mut inner = Inner::new(cluster, store, restore, document);
+        inner.lost = Some(lost);
+        Self(Arc::new(inner))
     }
 
     /// Goes on with what was found of an interrupted command, which `mark` takes over.
@@ -100,14 +104,43 @@ impl RestoreJournal {
             written,
         } = found;
         document.claim = Some(mark);
-        let mut journal = Self::new(cluster, store, &restore, document);
-        journal.lost = Some(lost);
-        let state = journal.state.get_mut();
+        let mut inner = Inner::new(cluster, store, &restore, document);
+        inner.lost = Some(lost);
+        let state = inner.state.get_mut();
         state.place = Place::of(written);
         state.is_found = true;
-        journal
+        Self(Arc::new(inner))
     }
 
+    /// Says that the store is not to be written.
+    #[must_use]
+    pub(crate) fn read_only(mut self, is_read_only: bool) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.is_read_only = is_read_only;
+        }
+        self
+    }
+
+    /// Goes on with another handle on the same store.
+    pub(crate) fn use_store(&self, store: BackupStore) {
+        *self.0.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+
+    /// Removes it: the restore has ended, or goes on without it. What is kept from now on is not written.
+    pub async fn forget(&self) {
+        self.0.forget().await;
+    }
+
+    /// Gives signs of life until the task is ended.
+    pub(crate) async fn beat(self: Arc<Self>, clock: Clock) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            self.0.renew(clock()).await;
+        }
+    }
+}
+
+impl Inner {
     fn new(cluster: &Cluster, store: &BackupStore, restore: &Restore, document: Document) -> Self {
         Self {
             name: restore.metadata.name.clone().unwrap_or_default(),
@@ -124,25 +157,12 @@ impl RestoreJournal {
         }
     }
 
-    /// Says that the store is not to be written.
-    #[must_use]
-    pub(crate) fn read_only(mut self, is_read_only: bool) -> Self {
-        self.is_read_only = is_read_only;
-        self
-    }
-
-    /// Goes on with another handle on the same store.
-    pub(crate) fn use_store(&self, store: BackupStore) {
-        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
-    }
-
     fn store(&self) -> BackupStore {
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.clone()
     }
 
-    /// Removes it: the restore has ended, or goes on without it. What is kept from now on is not written.
-    pub async fn forget(&self) {
+    async fn forget(&self) {
         let mut state = self.state.lock().await;
         state.is_closed = true;
         let place = std::mem::replace(&mut state.place, Place::Untried);
@@ -165,26 +185,32 @@ impl RestoreJournal {
         }
     }
 
-    /// Gives signs of life until the task is ended.
-    pub(crate) async fn beat(self: Arc<Self>, clock: Clock) {
-        loop {
-            tokio::time::sleep(BEAT).await;
-            let mut state = self.state.lock().await;
-            if let Some(mark) = &mut state.document.claim {
-                mark.renewed = Some(clock());
-            }
-            let is_written = !matches!(state.place, Place::Untried);
-            if is_written
-                && !state.is_closed
-                && let Err(error) = self.write(&mut state).await
-            {
-                tracing::warn!(
-                    restore = self.name,
-                    error,
-                    "no sign of life could be given for the restore"
-                );
-            }
+    /// Gives a sign of life.
+    async fn renew(&self, now: Timestamp) {
+        let mut state = self.state.lock().await;
+        if let Some(mark) = &mut state.document.claim {
+            mark.renewed = Some(now);
         }
+        let is_written = !matches!(state.place, Place::Untried);
+        if is_written
+            && !state.is_closed
+            && let Err(error) = self.write(&mut state).await
+        {
+            tracing::warn!(
+                restore = self.name,
+                error,
+                "no sign of life could be given for the restore"
+            );
+        }
+    }
+
+    async fn keep(&self, entries: JournalEntries) -> Result<(), String> {
+        let mut state = self.state.lock().await;
+        if state.is_closed {
+            return Ok(());
+        }
+        state.document.entries = entries;
+        self.write(&mut state).await
     }
 
     /// Writes the document where it lies, or where it can be.
@@ -283,12 +309,9 @@ impl Journal for RestoreJournal {
     }
 
     async fn keep(&self, entries: &JournalEntries) -> Result<(), JournalError> {
-        let mut state = self.state.lock().await;
-        if state.is_closed {
-            return Ok(());
-        }
-        state.document.entries = entries.clone();
-        Ok(self.write(&mut state).await?)
+        let (inner, entries) = (Arc::clone(&self.0), entries.clone());
+        let kept = tokio::spawn(async move { inner.keep(entries).await }.in_current_span());
+        Ok(kept.await??)
     }
 }
 
@@ -299,7 +322,7 @@ impl RestoreJournal {
     /// When the store or the API server fails, or what is there is damaged.
     pub(super) async fn find(&self) -> Result<Option<JournalEntries>, RunError> {
         let damaged = |fault| RunError::Validation(vec![fault]);
-        let mut state = self.state.lock().await;
+        let mut state = self.0.state.lock().await;
         if state.is_found {
             return Ok(Some(state.document.entries.clone()));
         }
@@ -307,7 +330,7 @@ impl RestoreJournal {
             // Whoever has begun the command has looked before.
             return Ok(None);
         }
-        let in_store = read(&self.store(), &self.name).await;
+        let in_store = read(&self.0.store(), &self.0.name).await;
         let in_store = in_store.map_err(RunError::store("read the journal of the restore"))?;
         if let Some(bytes) = in_store {
             let found = Document::parse(&bytes).map_err(damaged)?;
@@ -317,7 +340,7 @@ impl RestoreJournal {
                 return Ok(Some(found.entries));
             }
         }
-        let Some((bytes, map)) = self.maps.read().await? else {
+        let Some((bytes, map)) = self.0.maps.read().await? else {
             return Ok(None);
         };
         let found = Document::parse(&bytes).map_err(damaged)?;
