@@ -13,9 +13,10 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
 use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
+use crate::journal::Ledger;
 use crate::{
-    Error, ExpectedPlan, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions,
-    plan, versions,
+    Error, ExpectedPlan, Journal, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks,
+    actions, plan, versions,
 };
 
 /// What belongs to one run.
@@ -29,6 +30,9 @@ pub struct RestoreRun {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// What a plan has found: the run restores nothing where the world has moved since. Without it nobody looks.
     pub expected: Option<Arc<ExpectedPlan>>,
+    /// Where the run keeps what the cluster cannot tell, and finds what an earlier attempt of the same restore has left: it
+    /// goes on from there then. Without it a run begins anew, whatever was before.
+    pub journal: Option<Arc<dyn Journal>>,
 }
 
 impl Default for RestoreRun {
@@ -39,6 +43,7 @@ impl Default for RestoreRun {
             cancel: CancellationToken::new(),
             clock: Arc::new(Timestamp::now),
             expected: None,
+            journal: None,
         }
     }
 }
@@ -70,6 +75,13 @@ impl RestoreRun {
     #[must_use]
     pub fn expecting(mut self, expected: Arc<ExpectedPlan>) -> Self {
         self.expected = Some(expected);
+        self
+    }
+
+    /// Sets where the run keeps what the cluster cannot tell.
+    #[must_use]
+    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = Some(journal);
         self
     }
 
@@ -243,7 +255,8 @@ impl RestoreEngine {
     ///
     /// The archive is read on a blocking thread; bytes that come asynchronously go through
     /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. Dropping the
-    /// future stops at once.
+    /// future stops at once; a run with the same [`Journal`](crate::Journal) goes on then. What the earlier one has created
+    /// counts as created, without a second write; hooks that have ended are not run again.
     ///
     /// # Errors
     /// As [`RestoreEngine::plan`], when discovery fails, and when the world is not as the expected plan has it.
@@ -284,7 +297,9 @@ impl RestoreEngine {
         run: RestoreRun,
     ) -> Result<(RestoreResult, RunningHooks), Error> {
         let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
-        if let Some(expected) = run.expected.clone() {
+        let (ledger, earlier) = Ledger::load(run.journal.clone(), (run.clock)()).await?;
+        // What an earlier attempt has written has moved the world, and it has looked before it did.
+        if let Some(expected) = run.expected.clone().filter(|_| !ledger.resumes()) {
             let read = (index, spool);
             (index, spool) = self
                 .check_expected(request, &plan, read, &run, &expected)
@@ -298,6 +313,8 @@ impl RestoreEngine {
             &self.options,
             &run,
         );
+        let ledger = Arc::new(ledger);
+        hooks.write_down(&ledger, earlier).await;
         let parts = Parts {
             cluster: self.cluster.clone(),
             request: request.clone(),
@@ -307,6 +324,7 @@ impl RestoreEngine {
             restorers: self.restorers.clone(),
             run,
             hooks: hooks.clone(),
+            ledger,
         };
         let run = Arc::new(Run::new(parts, &mut plan));
         if is_empty {

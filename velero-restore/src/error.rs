@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Cluster,
     /// The world is not as a plan has found it.
     Moved,
+    /// What an earlier attempt of the restore has left cannot be read.
+    Journal,
     /// A part of the run ended in a way it should not.
     Internal,
 }
@@ -63,6 +65,15 @@ pub enum Error {
         /// The objects, each with what has changed; the first ones where there are many.
         objects: Vec<String>,
     },
+    /// What an earlier attempt of the restore has left cannot be read: hooks could be run a second time.
+    #[error("cannot {operation}")]
+    Journal {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        #[source]
+        source: crate::JournalError,
+    },
     /// A part of the run ended in a way it should not.
     #[error("{what} ended unexpectedly")]
     Internal {
@@ -89,6 +100,7 @@ impl Error {
             Self::Spool { .. } => ErrorKind::Spool,
             Self::Cluster { .. } => ErrorKind::Cluster,
             Self::Moved { .. } => ErrorKind::Moved,
+            Self::Journal { .. } => ErrorKind::Journal,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }

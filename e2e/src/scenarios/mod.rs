@@ -14,6 +14,7 @@ mod peer_reads_ours;
 mod plan_matrix;
 mod restore_existing;
 mod restore_faults;
+mod restore_kill;
 mod restore_waves;
 mod sandbox_kubectl;
 mod writes_audited;
@@ -110,6 +111,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 10,
         restore_waves::run
+    ),
+    scenario!(
+        "restore-kill",
+        "restores killed at random points, and the same command after each: as if nobody had disturbed them",
+        smoke: true,
+        minutes: 25,
+        restore_kill::run
     ),
     scenario!(
         "writes-audited",

@@ -5,6 +5,7 @@ mod cat;
 mod dry_run;
 mod engine_args;
 mod inputs;
+mod interrupted;
 mod logs;
 mod ls;
 mod names;

@@ -14,6 +14,7 @@ use velero_restore::RestoreOptions;
 use super::backup::OPERATIONS_PERIOD;
 use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
+use super::interrupted::Between;
 use super::plan_file::PlanFile;
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
@@ -22,8 +23,8 @@ use crate::cli::{self, Environment, Exit, console, names};
 use crate::logfile::{LogOptions, RunLogs};
 use crate::report::{self, ProgressLine, Summary};
 use crate::runs::{
-    RestoreDone, RestoreFollowRun, RestoreRun, RunError, follow_restore, prepare_direct_restore,
-    run_restore, system_clock,
+    RestoreDone, RestoreFollowRun, RestoreRun, RunError, follow_restore, read_journal, run_restore,
+    system_clock,
 };
 
 /// Flags of `direct restore`.
@@ -48,6 +49,9 @@ pub(crate) struct DirectRestore {
         conflicts_with_all = ["restore_name", "RestoreFilterArgs", "FilterArgs", "RestoreDataArgs", "MetadataArgs"]
     )]
     plan_file: Option<PathBuf>,
+    /// Begin a new restore, although one with the same flags was interrupted and could go on
+    #[arg(long)]
+    restart: bool,
     #[command(flatten)]
     engine: RestoreEngineArgs,
     #[command(flatten)]
@@ -66,14 +70,10 @@ impl DirectRestore {
             None => self.restore(environment)?,
         };
         let store = self.store.open_for_reading().await?;
-        let name = free_name(&store, &restore).await?;
-        restore.metadata.name = Some(name.clone());
         let cluster = cli::cluster(&environment.global).await?;
         if let Some(plan) = &planned {
             plan.check_cluster(&cluster).await?;
         }
-        prepare_direct_restore(&mut restore, jiff::Timestamp::now());
-
         let inputs = self.inputs.read(&cluster, &restore).await?;
         let all_versions = environment.features().all_api_versions();
         let options = RestoreOptions::default().api_group_versions(all_versions);
@@ -81,6 +81,25 @@ impl DirectRestore {
         if let Some(timeout) = self.terminating_resource_timeout {
             options = options.terminating_timeout(timeout.to_std());
         }
+
+        let cancel = stop_on_interrupt();
+        let between = Between {
+            store: &store,
+            cluster: &cluster,
+            cancel: &cancel,
+        };
+        let priorities = self.inputs.priorities();
+        let more = format!("{inputs:?} {priorities:?} {options:?}");
+        let identity = between.identity(&restore, &more).await;
+        let (restore, journal) = match between.find(&restore, &identity, self.restart).await? {
+            Some(found) => between.resume(found),
+            None => {
+                restore.metadata.name = Some(free_name(&store, &restore).await?);
+                between.begin(restore, identity)
+            }
+        };
+        let name = restore.metadata.name.clone().unwrap_or_default();
+        let life = tokio::spawn(Arc::clone(&journal).beat(system_clock()));
 
         let logs = RunLogs::install(&LogOptions::default());
         let progress = Arc::new(ProgressLine::new("restored"));
@@ -93,10 +112,11 @@ impl DirectRestore {
             actions: Vec::new(),
             inputs,
             options,
-            priorities: self.inputs.priorities(),
+            priorities,
             progress: progress.clone(),
             expected: planned.map(|plan| Arc::new(plan.expected)),
-            cancel: stop_on_interrupt(),
+            journal: Some(Arc::clone(&journal)),
+            cancel,
             clock: system_clock(),
         };
         let follow = RestoreFollowRun {
@@ -112,6 +132,9 @@ impl DirectRestore {
         };
         let outcome = run_restore(run).await;
         progress.clear();
+        if !outcome.as_ref().is_ok_and(|done| done.left.is_some()) {
+            journal.forget().await;
+        }
         let mut done = outcome.with_context(|| format!("restore {name:?} failed"))?;
         if let Some(left) = done.left.take() {
             let restore = done.restore.clone();
@@ -129,6 +152,7 @@ impl DirectRestore {
             done.restore = followed.restore;
             done.result.records.extend(followed.records);
         }
+        life.abort();
         self.summary(&name, &done, started.elapsed());
         Ok(done.restore.phase().into())
     }
@@ -222,7 +246,12 @@ async fn free_name(store: &BackupStore, restore: &Restore) -> Result<String> {
         "" => RestoreFile::Results,
         _ => RestoreFile::ResourceList,
     };
-    while store.exists(&file.of(&name)).await? {
+    loop {
+        // One that was killed has a journal alone.
+        let is_left = given.is_empty() && read_journal(store, &name).await?.is_some();
+        if !is_left && !store.exists(&file.of(&name)).await? {
+            break;
+        }
         if !given.is_empty() {
             let store = store.store().describe();
             return Err(RunError::AlreadyExists {

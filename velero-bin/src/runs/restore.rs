@@ -10,14 +10,14 @@ use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, Progress, Timestamp};
 use velero_persistence::{Artifact, BackupFile, BackupStore, RestoreFile, layout};
 use velero_restore::{
-    ExpectedPlan, Priorities, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult,
-    RunningHooks, artifacts, phase_after_items,
+    ExpectedPlan, Journal, Priorities, RestoreEngine, RestoreOptions, RestoreRequest,
+    RestoreResult, RunningHooks, artifacts, phase_after_items,
 };
 
 use super::restore_failure::{RestoreFailure, keep};
 use super::restore_finalize::{RestoreLeft, count_operations};
 use super::restore_inputs::{RestoreInputs, read_versions};
-use super::{Clock, RunError, WithoutData, logs, volumes};
+use super::{Clock, RestoreJournal, RunError, WithoutData, logs, volumes};
 use crate::logfile::RunLog;
 
 /// What the results say of a restore that was cancelled.
@@ -46,6 +46,9 @@ pub struct RestoreRun {
     pub progress: Arc<dyn Progress>,
     /// What a plan has found, which must still be so; `None` where there was no plan.
     pub expected: Option<Arc<ExpectedPlan>>,
+    /// Where it is kept what another process needs to go on, and found what an earlier one has left. Whoever gives it
+    /// removes it when the restore has ended. Without it the run has one of its own, and removes it.
+    pub journal: Option<Arc<RestoreJournal>>,
     /// Ends the run. What has been created stays.
     pub cancel: CancellationToken,
     /// Tells the time.
@@ -77,14 +80,24 @@ pub struct RestoreDone {
 /// take them, such as a read-only medium, is a warning of the run: what was restored is to be told.
 pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure> {
     let span = run.log.span().clone();
+    let given = run.journal.clone();
+    let journal = given.clone().unwrap_or_else(|| {
+        let journal = RestoreJournal::of(&run.cluster, &run.store, &run.restore);
+        Arc::new(journal)
+    });
     async {
-        match items(&run).await {
-            Ok(items) => end(run, items).await,
+        let outcome = match items(&run, &journal).await {
+            Ok(items) => end(run, items, &journal).await,
             Err(error) => {
                 let now = (run.clock)();
                 Err(keep(&run.store, &run.restore, &run.log, error, now).await)
             }
+        };
+        let goes_on = outcome.as_ref().is_ok_and(|done| done.left.is_some());
+        if given.is_none() && !goes_on {
+            journal.forget().await;
         }
+        outcome
     }
     .instrument(span)
     .await
@@ -100,7 +113,7 @@ struct Items {
 }
 
 /// Restores the items.
-async fn items(run: &RestoreRun) -> Result<Items, RunError> {
+async fn items(run: &RestoreRun, journal: &Arc<RestoreJournal>) -> Result<Items, RunError> {
     let (store, spec) = (&run.store, &run.restore.spec);
     let backup = find_backup(store, &spec.backup_name).await?;
     let started = run.restore.status.start_timestamp.clone();
@@ -129,6 +142,7 @@ async fn items(run: &RestoreRun) -> Result<Items, RunError> {
     let mut engine_run = velero_restore::RestoreRun::default()
         .progress(Arc::clone(&run.progress))
         .cancel(run.cancel.clone())
+        .journal(Arc::clone(journal) as Arc<dyn Journal>)
         .clock(move || now());
     engine_run.expected = run.expected.clone();
     let (mut result, hooks) = engine
@@ -154,7 +168,11 @@ async fn items(run: &RestoreRun) -> Result<Items, RunError> {
 }
 
 /// Stores what there is to say about the items.
-async fn end(run: RestoreRun, items: Items) -> Result<RestoreDone, RestoreFailure> {
+async fn end(
+    run: RestoreRun,
+    items: Items,
+    journal: &Arc<RestoreJournal>,
+) -> Result<RestoreDone, RestoreFailure> {
     let RestoreRun {
         store,
         mut restore,
@@ -187,6 +205,7 @@ async fn end(run: RestoreRun, items: Items) -> Result<RestoreDone, RestoreFailur
     let left = (!restore.phase().is_terminal()).then(|| RestoreLeft {
         operations: result.operations.clone(),
         hooks,
+        journal: Arc::clone(journal),
         volumes: result.new_volumes.clone(),
         log,
         kept,

@@ -2,13 +2,13 @@
 //!
 //! Mirrors `pkg/controller/restore_operations_controller.go` and `restore_finalizer_controller.go` without their
 //! controllers: the caller says when it is time for the next look and tells the cluster what came of it. How hooks stand
-//! lies in the restore's folder meanwhile, so that the next server goes on with them.
+//! is in the restore's journal meanwhile, so that the next server goes on with them.
 
 mod follow;
-mod hooks;
 mod left;
 mod news;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,9 +24,8 @@ use velero_restore::{
     NewVolumes, RestoreEngine, RunningHooks, phase_after_items, phase_at_the_end,
 };
 
-use super::{Clock, RunError};
+use super::{Clock, RestoreJournal, RunError};
 use crate::logfile::{LogFile, RunLog};
-use hooks::Keeping;
 use news::{Pending, put_operations};
 
 pub use follow::{RestoreFollowed, follow_restore};
@@ -65,7 +64,7 @@ pub struct RestoreFollow {
     clock: Clock,
     /// When the operations were last stored.
     stored: Timestamp,
-    keeping: Option<Keeping>,
+    journal: Arc<RestoreJournal>,
     /// What has gone wrong since the items were done.
     records: Vec<Record>,
 }
@@ -94,7 +93,7 @@ impl RestoreFollow {
         };
         let engine_run = engine_run(&run.cancel, &run.clock);
         let volumes = NewVolumes::new(run.cluster.clone(), left.volumes, &run.options, &engine_run);
-        let mut follow = Self {
+        Ok(Self {
             engine: RestoreEngine::new(run.cluster)
                 .actions(run.actions)
                 .options(run.options),
@@ -109,26 +108,15 @@ impl RestoreFollow {
             cancel: run.cancel,
             stored: (run.clock)(),
             clock: run.clock,
-            keeping: None,
+            journal: left.journal,
             records: Vec::new(),
-        };
-        follow.keep_hooks();
-        Ok(follow)
+        })
     }
 
     /// Goes on with another handle on the same store, which may have other credentials by now.
     pub fn use_store(&mut self, store: BackupStore) {
+        self.journal.use_store(store.clone());
         self.store = store;
-        self.keep_hooks();
-    }
-
-    fn keep_hooks(&mut self) {
-        // The last one has to end before another begins.
-        self.keeping = None;
-        if self.kept {
-            let (hooks, span) = (&self.hooks, self.log.span());
-            self.keeping = Keeping::start(hooks, &self.store, self.name(), span);
-        }
     }
 
     /// The resource as it should be in the cluster now.
@@ -199,6 +187,9 @@ impl RestoreFollow {
                 }
                 self.stored = (self.clock)();
                 (self.restore, self.operations) = (news.restore, news.operations);
+            }
+            if self.restore.phase().is_terminal() {
+                self.journal.forget().await;
             }
             Ok(())
         };
@@ -313,18 +304,13 @@ impl RestoreFollow {
         }
         news.write(&self.store, self.name(), &self.operations)
             .await?;
-        if news.restore.phase().is_terminal() {
-            if let Some(keeping) = self.keeping.take() {
-                keeping.end().await;
-            }
-            hooks::forget(&self.hooks, &self.store, self.name()).await;
-        }
         Ok(())
     }
 
     /// Ends the restore as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Restore {
         self.hooks.give_up(reason);
+        self.journal.forget().await;
         let mut records = vec![Record::run(Severity::Error, reason)];
         records.extend(self.hooks.take_records());
         records.extend(self.volumes.give_up(reason));

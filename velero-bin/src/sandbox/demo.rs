@@ -250,6 +250,7 @@ impl World {
                 .logs
                 .begin("restore", &format!("{}/{NAME}", self.namespace)),
             expected: None,
+            journal: None,
             progress: Arc::new(NoProgress),
             cancel: stop_on_interrupt(),
             clock: system_clock(),

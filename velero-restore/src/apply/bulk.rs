@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use velero_cluster::{ListOptions, ListScope};
 use velero_core::plan::ItemId;
 use velero_core::result::chain;
-use velero_core::{ApiResource, GroupResource, ItemTree, RawItem};
+use velero_core::{ApiResource, GroupResource, ItemTree, RawItem, Selector};
 
 use super::run::Run;
 use super::waves::Crew;
@@ -89,8 +89,12 @@ impl Bulk {
 }
 
 impl Run {
-    /// Whether the rest of a wave, so many items, is to be compared with a list.
-    pub(super) fn lists_rest(&self, resource: &GroupResource, left: usize) -> bool {
+    /// Whether the rest of a wave, so many items, is to be compared with a list. A wave that an earlier attempt may have
+    /// begun is compared as a whole, with a list of what this restore has created.
+    pub(super) fn lists_rest(&self, resource: &GroupResource, all: usize, left: usize) -> bool {
+        if self.ledger.resumes() {
+            return left == all && !resource.is("", "namespaces");
+        }
         let after = self.options.list_existing_after;
         after > 0 && left >= after && self.bulk.row(resource) >= after
     }
@@ -106,18 +110,24 @@ impl Run {
             // Most archives have this order, so that nothing moves.
             rest.sort_by(|a, b| self.in_list_order(*a, *b));
             let spread = self.target_of(&rest, 0) != self.target_of(&rest, rest.len() - 1);
-            tracing::info!(
-                resource = %resource.group_resource(),
-                items = rest.len(),
-                "objects are in the cluster already, the rest is compared with a list"
-            );
+            let ours = match self.ledger.resumes() {
+                true => self.own_objects(),
+                false => Selector::default(),
+            };
+            if !self.ledger.resumes() {
+                tracing::info!(
+                    resource = %resource.group_resource(),
+                    items = rest.len(),
+                    "objects are in the cluster already, the rest is compared with a list"
+                );
+            }
             if spread || !resource.namespaced {
                 let most = MANY.saturating_mul(rest.len() as u64);
-                let scope = ListScope::all();
+                let scope = ListScope::all().labels(ours.clone());
                 rest = self.join(crew, &resource, scope, rest, most).await?;
             }
             if resource.namespaced {
-                rest = self.join_namespaces(crew, &resource, rest).await?;
+                rest = self.join_namespaces(crew, &resource, &ours, rest).await?;
             }
         }
         for id in rest {
@@ -141,8 +151,13 @@ impl Run {
         self: &Arc<Self>,
         crew: &mut Crew<'_>,
         resource: &ApiResource,
+        ours: &Selector,
         items: Vec<ItemId>,
     ) -> Result<Vec<ItemId>, Error> {
+        let least = match self.ledger.resumes() {
+            true => 1,
+            false => self.options.list_existing_after,
+        };
         let mut left = Vec::new();
         let mut at = 0;
         while at < items.len() {
@@ -150,10 +165,10 @@ impl Run {
             let same = |id: &&ItemId| self.target_of(std::slice::from_ref(*id), 0) == namespace;
             let end = at + items[at..].iter().take_while(same).count().max(1);
             let part = items[at..end].to_vec();
-            if part.len() < self.options.list_existing_after {
+            if part.len() < least {
                 left.extend(part);
             } else {
-                let scope = ListScope::namespace(namespace);
+                let scope = ListScope::namespace(namespace).labels(ours.clone());
                 left.extend(self.join(crew, resource, scope, part, u64::MAX).await?);
             }
             at = end;

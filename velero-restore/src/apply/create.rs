@@ -20,8 +20,8 @@ const GONE: &str = "was deleted before its managed fields were set";
 
 /// What is to be done about an object once it is created.
 pub(super) struct Rest {
-    ownership: Ownership,
-    status: Option<StatusWrite>,
+    pub(super) ownership: Ownership,
+    pub(super) status: Option<StatusWrite>,
 }
 
 impl Rest {
@@ -60,6 +60,9 @@ impl Run {
         }
         let rest = rest_of(work, resource, &mut item);
         if let Some(live) = listed {
+            if self.is_made_before(&live) {
+                return self.created_before(work, resource, live, rest).await;
+            }
             match self.existing(work, resource, &item, live, None).await {
                 After::Done => return,
                 After::Replace(live, is_valid) => {
@@ -161,6 +164,9 @@ impl Run {
             // The first try was carried out, only its answer was lost.
             return self.created(work, resource, live, rest).await;
         }
+        if self.is_made_before(&live) {
+            return self.created_before(work, resource, live, rest).await;
+        }
         let after = self
             .existing(work, resource, wanted, live, Some(error))
             .await;
@@ -170,7 +176,7 @@ impl Run {
         }
     }
 
-    async fn patch_managed_fields(
+    pub(super) async fn patch_managed_fields(
         &self,
         work: &mut Work<'_>,
         resource: &ApiResource,

@@ -372,6 +372,7 @@ impl Run {
             self.request.backup_label(),
             self.request.restore_label(),
         );
+        self.settle_name(work, &mut item);
         if !owners.is_empty() {
             self.link_owners(work, &mut item, &owners).await;
         }

@@ -1,5 +1,6 @@
 //! Carrying out a plan.
 
+mod before;
 mod bulk;
 mod create;
 mod existing;
@@ -7,6 +8,7 @@ mod going;
 mod item;
 mod later;
 mod modify;
+mod named;
 mod namespaces;
 mod owners;
 mod rehearse;

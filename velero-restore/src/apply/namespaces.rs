@@ -55,7 +55,8 @@ impl Namespaces {
 }
 
 /// Namespaces that every cluster has: looking first spares a call.
-const ALWAYS_THERE: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+pub(super) const ALWAYS_THERE: [&str; 4] =
+    ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 impl Run {
     /// Makes sure that a namespace exists, once in a run; later callers get the first one's answer.
@@ -125,11 +126,12 @@ impl Run {
             Ownership::Create(manager) => (WriteOptions::default().field_manager(manager), None),
             Ownership::CreateThenPatch(owners) => (WriteOptions::default(), Some(owners)),
         };
-        let body = Bytes::from(body.as_value().to_string());
+        let wanted = body;
+        let body = Bytes::from(wanted.as_value().to_string());
         let mut look = ALWAYS_THERE.contains(&target);
         loop {
             if look && self.is_usable(resource, target, deadline).await? {
-                return Ok(false);
+                return Ok(self.namespace_made_before(resource, &wanted, owners).await);
             }
             match self
                 .cluster
@@ -197,7 +199,12 @@ impl Run {
     }
 
     /// Sets who owns the fields of a new namespace; it can be used whether that works or not.
-    async fn give_namespace_to(&self, resource: &ApiResource, live: RawItem, owners: Vec<Value>) {
+    pub(super) async fn give_namespace_to(
+        &self,
+        resource: &ApiResource,
+        live: RawItem,
+        owners: Vec<Value>,
+    ) {
         let name = live.head().name.clone();
         let set = self.set_managed_fields(resource, "", live, owners);
         if let Err((severity, message)) = set.await {

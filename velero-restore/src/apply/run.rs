@@ -28,6 +28,7 @@ use super::volumes::{Restorers, Volumes};
 use crate::filters::Filters;
 use crate::hooks::RunningHooks;
 use crate::index::{ArchiveIndex, Location, Spool};
+use crate::journal::Ledger;
 use crate::result::ItemAction;
 use crate::volumes::{NewVolume, with_created_claims};
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
@@ -50,6 +51,7 @@ pub(crate) struct Run {
     pub(super) bulk: Bulk,
     pub(super) owners: Owners,
     pub(super) hooks: RunningHooks,
+    pub(super) ledger: Arc<Ledger>,
     /// What makes this a run that only looks.
     pub(super) rehearsal: Option<Rehearsal>,
     progress: Arc<dyn Progress>,
@@ -129,6 +131,7 @@ pub(crate) struct Parts {
     pub(crate) restorers: Restorers,
     pub(crate) run: RestoreRun,
     pub(crate) hooks: RunningHooks,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl Run {
@@ -150,6 +153,7 @@ impl Run {
             bulk: Bulk::default(),
             owners: Owners::default(),
             hooks: parts.hooks,
+            ledger: parts.ledger,
             rehearsal: None,
             cluster: parts.cluster,
             request: parts.request,

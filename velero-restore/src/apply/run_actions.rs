@@ -13,6 +13,7 @@ use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 use super::item::Work;
 use super::run::{Run, Stage};
 use crate::actions::only_resets;
+use crate::journal::Started;
 use crate::operations::begun;
 
 impl Run {
@@ -46,16 +47,13 @@ impl Run {
                 work.delay.rule_out();
             }
             let input = RestoreInput { item, archived };
-            let outcome = match self.call(stage, &bound.action, input).await {
+            let outcome = match self.outcome_of(stage, work, &bound.action, input).await {
                 Ok(outcome) => outcome,
                 Err(message) => {
                     work.fail(format!("action {} failed: {message}", bound.action.name()));
                     return None;
                 }
             };
-            if let Some(id) = &outcome.operation {
-                self.note_operation(work, bound.action.name(), id);
-            }
             if outcome.skip {
                 work.skip("an action leaves it out");
                 return None;
@@ -83,25 +81,54 @@ impl Run {
         Some(item)
     }
 
-    /// Notes what an action has started; it counts even if the item is not restored, and is not started a second time.
-    fn note_operation(&self, work: &mut Work<'_>, action: &str, id: &str) {
-        if id.is_empty() {
-            return;
-        }
-        work.delay.rule_out();
+    /// What an action makes of an item. One that an earlier attempt has had start something is not called again.
+    async fn outcome_of(
+        self: &Arc<Self>,
+        stage: &Arc<Stage>,
+        work: &mut Work<'_>,
+        action: &Arc<dyn RestoreItemAction>,
+        input: RestoreInput,
+    ) -> Result<RestoreOutcome, String> {
         let (namespace, name) = (work.namespace, work.item.name);
         let resource = work.item.resource.clone();
+        let item = ResourceIdentifier::namespaced(resource, namespace, name);
+        if let Some(started) = self.ledger.started(action.name(), &item) {
+            work.delay.rule_out();
+            let operation = started.operation.clone();
+            let outcome = started.outcome();
+            let outcome = outcome.ok_or("what it has made of the item before was not kept")?;
+            self.add_operation(operation);
+            return Ok(outcome);
+        }
+        let outcome = self.call(stage, action, input).await?;
+        if let Some(id) = outcome.operation.as_ref().filter(|id| !id.is_empty()) {
+            work.delay.rule_out();
+            self.note_operation(item, action.name(), id, &outcome).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Notes what an action has started; it counts even if the item is not restored, and is not started a second time.
+    async fn note_operation(
+        &self,
+        item: ResourceIdentifier,
+        action: &str,
+        id: &str,
+        outcome: &RestoreOutcome,
+    ) {
         tracing::info!(
-            %resource,
-            namespace,
-            name,
+            resource = %item.group_resource,
+            namespace = item.namespace,
+            name = item.name,
             action,
             operation = id,
             "the action has started an operation"
         );
-        let item = ResourceIdentifier::namespaced(resource, namespace, name);
         let (restore, now) = (self.request.restore(), (self.clock)());
-        self.add_operation(begun(restore, action, id, item, now));
+        let operation = begun(restore, action, id, item, now);
+        self.add_operation(operation.clone());
+        let started = Started::new(operation, outcome);
+        self.ledger.note_started(started).await;
     }
 
     /// Calls an action in a task of its own, so that a panic or a hang is an error like any other.

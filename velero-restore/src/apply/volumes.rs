@@ -15,6 +15,7 @@ use velero_core::{GroupResource, ItemTree, RawItem};
 use super::going::place;
 use super::item::{RESTORE_LABELS, Work};
 use super::run::Run;
+use crate::result::ItemAction;
 use crate::volumes::{
     ClaimVolume, Decision, Loss, VolumeFate, clone_name, decide, has_own_source, of_snapshot,
     prepare_claim, prepare_volume, rename,
@@ -184,7 +185,10 @@ impl Run {
             Err(message) => work.fail(message),
             Ok(Standing::Absent) => return self.make_volume(work, item, new).await,
             Ok(Standing::Ours) => {
-                work.keep("this restore has made it before");
+                match self.ledger.resumes() {
+                    true => work.set(ItemAction::Created),
+                    false => work.keep("this restore has made it before"),
+                }
                 if let Some(name) = new {
                     self.volumes.turn(old, ClaimVolume::Renamed(name.clone()));
                     work.name = Some(name);
@@ -359,13 +363,22 @@ impl Run {
         let snapshot = record.status.provider_snapshot_id.clone();
         let location = record.spec.location.clone();
         let (first, second) = (Arc::clone(&restorer), restorer);
-        let made = self.guard(async move {
-            let made = first.create_volume(&record).await;
-            made.map_err(|e| chain(&e))
-        });
-        let id = made.await.map_err(|reason| {
-            format!("no volume could be made of snapshot {snapshot:?} in location {location:?}: {reason}")
-        })?;
+        let old = item.name().to_owned();
+        // An earlier attempt may have made it, and not the object that stands for it.
+        let id = match self.ledger.volume(&old) {
+            Some(id) => id,
+            None => {
+                let made = self.guard(async move {
+                    let made = first.create_volume(&record).await;
+                    made.map_err(|e| chain(&e))
+                });
+                let id = made.await.map_err(|reason| {
+                    format!("no volume could be made of snapshot {snapshot:?} in location {location:?}: {reason}")
+                })?;
+                self.ledger.note_volume(&old, &id).await;
+                id
+            }
+        };
         let volume = id.clone();
         let set = self.guard(async move {
             let set = second.set_volume_id(item, &volume).await;

@@ -85,7 +85,7 @@ pub(super) async fn apply_wave(
         if run.is_cancelled() {
             break;
         }
-        if run.lists_rest(&wave.resource, wave.items.len() - at) {
+        if run.lists_rest(&wave.resource, wave.items.len(), wave.items.len() - at) {
             run.apply_listed(&mut crew, &wave.items[at..]).await?;
             break;
         }

@@ -4,6 +4,7 @@
 //! for each namespace. Tasks go on while other items are restored, and after that; every wait has a deadline. Mirrors
 //! `internal/hook/wait_exec_hook_handler.go` of upstream, but that an error of one pod's hook is no matter for other pods.
 
+mod kept;
 mod next;
 mod observe;
 mod pod;
@@ -26,7 +27,8 @@ use velero_core::operation::DEFAULT_OPERATION_TIMEOUT;
 use velero_core::result::{Record, Severity};
 use velero_core::{CancellationToken, ItemTree, RawItem, Timestamp};
 
-use crate::{Error, RestoreOptions, RestoreRun};
+use crate::journal::Ledger;
+use crate::{Error, JournalEntries, RestoreOptions, RestoreRun};
 use observe::Spaces;
 use tally::{HookStanding, HookedPod, Standing, Tally};
 
@@ -73,7 +75,8 @@ impl fmt::Debug for RunningHooks {
 impl RunningHooks {
     /// Goes on with the hooks that another process has left.
     ///
-    /// One that had begun has failed: whether it has done its work is not known, and it is not run again.
+    /// One that had begun has failed: whether it has done its work is not known, and it is not run again. Where the run has a
+    /// [`Journal`](crate::Journal), it is kept how they stand from now on.
     ///
     /// # Errors
     /// When the spec of the restore has faults.
@@ -87,18 +90,29 @@ impl RunningHooks {
         let rules = RestoreHookRules::compile(&restore.spec.hooks)
             .map_err(|messages| Error::Invalid { messages })?;
         let hooks = Self::new(cluster, restore, rules, options, run);
+        let entries = JournalEntries::default();
+        let ledger = Arc::new(Ledger::of(run.journal.clone(), entries));
+        if ledger.is_kept() {
+            hooks.shared.tally.hold(true);
+        }
+        hooks.take_up(journal);
+        hooks.keep_in(ledger, None);
+        Ok(hooks)
+    }
+
+    /// Takes up the hooks of an earlier attempt.
+    fn take_up(&self, journal: HookJournal) {
         for pod in journal.pods {
             let running: Vec<usize> = (0..pod.hooks.len())
                 .filter(|at| pod.hooks[*at].state == Standing::Running)
                 .collect();
-            let place = hooks.shared.tally.add(pod);
+            let place = self.shared.tally.add(pod);
             for at in running {
                 let reason = "the restore was interrupted while it ran; whether it has done its work is not known, and it is not run again";
-                hooks.shared.tally.fail(place, at, reason);
+                self.shared.tally.fail(place, at, reason);
             }
-            hooks.shared.follow(place);
+            self.shared.follow(place);
         }
-        Ok(hooks)
     }
 
     pub(crate) fn new(
@@ -134,6 +148,10 @@ impl RunningHooks {
     /// Takes up the hooks of a pod that was just created, if it has any.
     pub(crate) fn pod_created(&self, pod: &RawItem) {
         let head = pod.head();
+        if self.shared.tally.knows(&head.uid) {
+            // An earlier attempt has created it.
+            return;
+        }
         let annotations = pod.annotations();
         let found = self
             .shared

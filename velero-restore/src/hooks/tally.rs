@@ -1,6 +1,6 @@
 //! The hooks of a run, and how each stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,8 @@ struct State {
     pods: Vec<HookedPod>,
     records: Vec<Record>,
     open: usize,
+    /// The uids of the pods.
+    uids: HashSet<String>,
 }
 
 impl Default for Tally {
@@ -137,9 +139,15 @@ impl Tally {
             let failed: Vec<Record> = failed.map(|h| pod.failure(h)).collect();
             state.records.extend(failed);
             state.open += pod.hooks.iter().filter(|h| h.is_open()).count();
+            state.uids.insert(pod.uid.clone());
             state.pods.push(pod);
             state.pods.len() - 1
         })
+    }
+
+    /// Whether a pod was added before.
+    pub(super) fn knows(&self, uid: &str) -> bool {
+        self.lock().uids.contains(uid)
     }
 
     /// Notes something about a pod that is no failure of a hook.

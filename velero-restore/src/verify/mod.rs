@@ -195,9 +195,11 @@ impl RestoreEngine {
             options,
             restorers: self.restorers.clone(),
             hooks,
+            ledger: Arc::default(),
             run: RestoreRun {
                 progress: Arc::new(Quiet(Arc::clone(&run.progress))),
                 expected: None,
+                journal: None,
                 ..run.clone()
             },
         };

@@ -30,6 +30,7 @@ mod planning;
 mod recreate;
 mod rehearsed;
 mod relinked;
+mod resumed;
 mod snapshots;
 mod status;
 mod update;

@@ -9,13 +9,12 @@ use velero_core::artifact::RestoreItemOperation;
 use velero_core::result::ResourceList;
 use velero_core::{CancellationToken, GroupResource, ResourceIdentifier};
 use velero_persistence::{BackupStore, RestoreFile};
-use velero_restore::{HookJournal, NewVolume, RestoreOptions, RunningHooks};
+use velero_restore::{Journal, NewVolume, RestoreOptions, RunningHooks};
 
-use super::hooks::{LIMIT, hooks_key};
 use super::{engine_run, log_name};
 use crate::logfile::{RunLog, RunLogs};
 use crate::runs::volumes::{self, CLAIMS};
-use crate::runs::{Clock, RunError};
+use crate::runs::{Clock, RestoreJournal, RunError};
 
 /// What it takes to follow a restore to its end.
 pub struct RestoreFollowRun {
@@ -44,6 +43,8 @@ pub struct RestoreFollowRun {
 pub struct RestoreLeft {
     pub(in crate::runs) operations: Vec<RestoreItemOperation>,
     pub(in crate::runs) hooks: RunningHooks,
+    /// Where it is kept how they stand.
+    pub(in crate::runs) journal: Arc<RestoreJournal>,
     /// Volumes that are made anew for claims that it has created.
     pub(in crate::runs) volumes: Vec<NewVolume>,
     /// Takes the lines that come after those of the run.
@@ -60,15 +61,18 @@ impl RestoreFollowRun {
     /// What another process has left, as the store has it.
     pub(super) async fn stored(&self) -> Result<RestoreLeft, RunError> {
         let operations = self.operations().await?;
-        let journal = self.hook_journal().await?;
+        let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
+        let journal = Arc::new(journal);
+        let found = journal.find().await?;
         let volumes = self.volumes().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));
-        let run = engine_run(&self.cancel, &self.clock);
+        let run =
+            engine_run(&self.cancel, &self.clock).journal(Arc::clone(&journal) as Arc<dyn Journal>);
         let hooks = log.span().in_scope(|| {
             RunningHooks::resume(
                 self.cluster.clone(),
                 &self.restore,
-                journal,
+                found.unwrap_or_default().hooks,
                 &self.options,
                 &run,
             )
@@ -76,6 +80,7 @@ impl RestoreFollowRun {
         Ok(RestoreLeft {
             operations,
             hooks,
+            journal,
             volumes,
             log,
             kept: true,
@@ -93,18 +98,6 @@ impl RestoreFollowRun {
             return Err(RunError::Validation(vec![fault]));
         }
         Ok(operations)
-    }
-
-    async fn hook_journal(&self) -> Result<HookJournal, RunError> {
-        match self.store.store().get(&hooks_key(self.name()), LIMIT).await {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                RunError::Validation(vec![format!(
-                    "how its hooks stand cannot be understood: {error}"
-                )])
-            }),
-            Err(error) if error.is_not_found() => Ok(HookJournal::default()),
-            Err(error) => Err(RunError::store("read how its hooks stand")(error)),
-        }
     }
 
     /// The new volumes of the claims that the list of the restore's items has as created.

@@ -6,43 +6,25 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use velero_core::CancellationToken;
 use velero_core::api::Restore;
 use velero_persistence::ProcessId;
 
+use crate::runs::Mark;
 use crate::server::context::{Context, whole_seconds};
 use crate::server::objects::{ApiError, Lock};
 
 /// Who works on a Restore.
 const CLAIM: &str = "x.velero.io/claim";
+/// How many times the work on a Restore has begun; absent for once.
+const ATTEMPT: &str = "x.velero.io/attempt";
+/// Most times that it begins.
+pub(super) const ATTEMPTS: u32 = 3;
 /// Signs of life in each lease.
 const BEATS: u32 = 4;
 /// Least time between two of them.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
-
-/// What the annotation holds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Mark {
-    holder: String,
-    renewed: Option<Timestamp>,
-    lease_seconds: u64,
-    process: Option<ProcessId>,
-}
-
-impl Mark {
-    /// Whether somebody may be behind it.
-    fn may_live(&self, now: Timestamp) -> bool {
-        if self.process.as_ref().is_some_and(ProcessId::has_ended) {
-            return false;
-        }
-        let lease = Duration::from_secs(self.lease_seconds.min(24 * 3600));
-        let expires = self.renewed.map(|renewed| renewed.saturating_add(lease));
-        expires.is_some_and(|expires| expires.is_ok_and(|expires| now <= expires))
-    }
-}
 
 /// Whether a server other than `writer` works on a restore, as far as the restore tells. A mark that cannot be understood
 /// is none.
@@ -51,6 +33,20 @@ pub(super) fn is_held_by_another(restore: &Restore, writer: &str, now: Timestamp
     let mark = annotations.and_then(|annotations| annotations.get(CLAIM));
     mark.and_then(|mark| serde_json::from_str::<Mark>(mark).ok())
         .is_some_and(|mark| mark.holder != writer && mark.may_live(now))
+}
+
+/// How many times the work on a restore has begun.
+pub(super) fn attempt(restore: &Restore) -> u32 {
+    let annotations = restore.metadata.annotations.as_ref();
+    let said = annotations.and_then(|annotations| annotations.get(ATTEMPT));
+    said.and_then(|said| said.parse().ok()).unwrap_or(1)
+}
+
+/// Notes that the work on a restore begins once more.
+pub(super) fn count_attempt(restore: &mut Restore) {
+    let next = attempt(restore).saturating_add(1);
+    let annotations = restore.metadata.annotations.get_or_insert_default();
+    annotations.insert(ATTEMPT.to_owned(), next.to_string());
 }
 
 /// Puts this server's mark on a restore that is about to be written.

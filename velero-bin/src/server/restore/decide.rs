@@ -3,6 +3,8 @@
 use velero_core::api::{Restore, RestorePhase};
 use velero_core::names::finalizers;
 
+use super::claim::{ATTEMPTS, attempt};
+
 /// What to do about one restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -16,7 +18,9 @@ pub(super) enum Step {
     Start,
     /// Another one is to go first.
     Wait,
-    /// Nobody works on it any more.
+    /// Nobody works on it any more: go on with it.
+    Resume,
+    /// Nobody works on it any more, and it was gone on with often enough: end it.
     Recover,
     /// Look after its operations and hooks, to its end.
     Follow,
@@ -62,7 +66,9 @@ pub(super) fn next(
             Step::Wait
         }
         RestorePhase::New => Step::Start,
-        RestorePhase::InProgress => Step::Recover,
+        RestorePhase::InProgress if attempt(restore) >= ATTEMPTS => Step::Recover,
+        RestorePhase::InProgress if busy => Step::Wait,
+        RestorePhase::InProgress => Step::Resume,
         RestorePhase::WaitingForPluginOperations
         | RestorePhase::WaitingForPluginOperationsPartiallyFailed
         | RestorePhase::Finalizing
@@ -128,7 +134,8 @@ mod tests {
             (None, true, false, false, Step::Start),
             (Some(New), true, false, true, Step::Wait),
             (Some(InProgress), true, true, true, Step::Rest),
-            (Some(InProgress), true, false, false, Step::Recover),
+            (Some(InProgress), true, false, false, Step::Resume),
+            (Some(InProgress), true, false, true, Step::Wait),
             (Some(Finalizing), true, false, true, Step::Follow),
             (Some(Finalizing), true, true, false, Step::Rest),
             (
@@ -164,6 +171,29 @@ mod tests {
                 busy,
             );
             assert_eq!(found, expected, "{phase:?} {protected} {tracked} {busy}");
+        }
+    }
+
+    #[test]
+    fn the_work_begins_three_times_at_most() {
+        for (said, expected) in [
+            (None, Step::Resume),
+            (Some("what?"), Step::Resume),
+            (Some("2"), Step::Resume),
+            (Some("3"), Step::Recover),
+            (Some("7"), Step::Recover),
+        ] {
+            let mut subject = restore("r", Some(RestorePhase::InProgress), 0, true);
+            if let Some(said) = said {
+                let annotations = subject.metadata.annotations.get_or_insert_default();
+                annotations.insert("x.velero.io/attempt".to_owned(), said.to_owned());
+            }
+            let all = std::slice::from_ref(&subject);
+            assert_eq!(
+                next(&subject, all, false, false, false),
+                expected,
+                "{said:?}"
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use super::check::{Surroundings, check};
 use super::claim::{self, is_held_by_another};
 use super::decide::{Step, is_settled, next};
 use super::finalize::follow;
-use super::recover::recover;
+use super::recover::{recover, resume};
 use super::run::start;
 use crate::runs::{RestoreInputs, RunError};
 use crate::server::context::Context;
@@ -78,6 +78,7 @@ impl Reconciler for RestoreReconciler {
             }
             Step::Protect => protect(context, restore).await,
             Step::Start => begin(context, restore).await,
+            Step::Resume => resume(context, restore).await,
             Step::Recover => {
                 // A store may take long to answer.
                 drop(turn);
@@ -168,7 +169,7 @@ async fn begin(context: &Context, restore: &Restore) -> Result<(), Retry> {
 }
 
 /// What a restore goes by beside its spec, or what is wrong with it.
-async fn inputs(
+pub(super) async fn inputs(
     context: &Context,
     restore: &Restore,
 ) -> Result<(RestoreInputs, Vec<String>), Retry> {

@@ -2,23 +2,63 @@
 
 use velero_core::api::{Restore, RestorePhase};
 use velero_core::result::{Record, Severity};
+use velero_restore::Journal as _;
 
 use super::claim;
-use super::reconcile::location_of;
+use super::reconcile::{inputs, location_of};
+use super::run::start;
 use crate::logfile::LogFile;
-use crate::runs::add_restore_failure;
+use crate::runs::{RestoreJournal, add_restore_failure};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
 use crate::server::stores;
+use crate::server::tracker::RunKind;
 
-/// Ends a restore that nobody works on any more. What it has created stays; restoring again goes on from there.
-pub(super) async fn recover(context: &Context, restore: &Restore) -> Result<(), Retry> {
+/// Goes on with a restore that nobody works on any more, from where its objects and its journal are.
+pub(super) async fn resume(context: &Context, restore: &Restore) -> Result<(), Retry> {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
-    let reason = format!(
-        "the server stopped while the restore was {}",
-        restore.phase()
+    let (inputs, faults) = inputs(context, restore).await?;
+    if !faults.is_empty() {
+        let reason = format!(
+            "the server stopped while the restore was {}, and it cannot go on: {}",
+            restore.phase(),
+            faults.join("; ")
+        );
+        return end(context, restore, reason).await;
+    }
+    let cancel = context.stopping.child_token();
+    let kind = RunKind::Restore;
+    let Some(running) = context.tracker.begin(kind, name, cancel.clone()) else {
+        return Ok(());
+    };
+    let mut claimed = restore.clone();
+    claim::put(context, &mut claimed);
+    claim::count_attempt(&mut claimed);
+    let attempt = claim::attempt(&claimed);
+    let objects = &context.objects;
+    let begun = objects.patch(restore, &claimed, Lock::Unchanged).await?;
+    tracing::warn!(
+        restore = name,
+        attempt,
+        "the restore was left behind by a server that has stopped, and goes on"
     );
+    start(context, running, begun, inputs, cancel);
+    Ok(())
+}
+
+/// Ends a restore that was gone on with often enough. What it has created stays.
+pub(super) async fn recover(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let reason = format!(
+        "the server stopped while the restore was {}, {} times",
+        restore.phase(),
+        claim::attempt(restore)
+    );
+    end(context, restore, reason).await
+}
+
+async fn end(context: &Context, restore: &Restore, reason: String) -> Result<(), Retry> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
     // Nobody else ends it meanwhile.
     let claimed = claim::claim(context, restore).await?;
     let counts = match leave_record(context, restore, name, &reason).await {
@@ -64,6 +104,10 @@ async fn leave_record(
     let store = stores::open(&context.objects, &location).await;
     let store = store.map_err(|error| velero_core::result::chain(&error))?;
     let key = format!("{}/{name}", context.objects.namespace());
+    let journal = RestoreJournal::of(&context.cluster, &store, restore);
+    if journal.load().await.is_ok() {
+        journal.forget().await;
+    }
     let log = context.logs.begin("restore", &key);
     log.span()
         .in_scope(|| tracing::error!("the restore has failed: {reason}"));

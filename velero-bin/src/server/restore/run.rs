@@ -1,7 +1,7 @@
 //! A restore from `InProgress` to its end.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt as _;
 use velero_core::api::{
@@ -13,7 +13,9 @@ use velero_restore::RestoreOptions;
 
 use super::claim::{SignsOfLife, take_off};
 use super::finalize::follow;
-use crate::runs::{RestoreDone, RestoreInputs, RestoreLeft, RestoreRun, RunErrorKind, run_restore};
+use crate::runs::{
+    RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, run_restore,
+};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::Count;
@@ -33,7 +35,9 @@ pub(super) fn start(
     tokio::spawn(async move {
         let life = SignsOfLife::start(&context, &restore);
         let writer = ProgressWriter::start(&context, &restore, cancel.clone(), write_progress);
-        let run = execute(&context, &restore, inputs, writer.progress(), cancel);
+        let journal = OnceLock::new();
+        let parts = (inputs, &journal);
+        let run = execute(&context, &restore, parts, writer.progress(), cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref())).into()),
@@ -53,7 +57,12 @@ pub(super) fn start(
         }
         match context.patch_surely(&restore, &ended).await {
             Ok(written) if left.is_some() => follow(&context, &written, left),
-            Ok(_) => {}
+            // Until its end is written another server may have to go on with it.
+            Ok(_) => {
+                if let Some(journal) = journal.get() {
+                    journal.forget().await;
+                }
+            }
             Err(error) => {
                 tracing::error!(restore = name, %phase, %error, "the end of the restore could not be written");
             }
@@ -111,7 +120,7 @@ impl From<String> for Failed {
 async fn execute(
     context: &Context,
     restore: &Restore,
-    inputs: RestoreInputs,
+    (inputs, journal): (RestoreInputs, &OnceLock<Arc<RestoreJournal>>),
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
 ) -> Result<RestoreDone, Failed> {
@@ -141,6 +150,9 @@ async fn execute(
         .refresh()
         .await
         .map_err(|error| chain(&error))?;
+    let own = RestoreJournal::of(&context.cluster, &store, restore);
+    let own = Arc::new(own.read_only(location.is_read_only()));
+    let journal = Arc::clone(journal.get_or_init(|| own));
     let log = context.logs.begin(
         "restore",
         &format!("{}/{name}", context.objects.namespace()),
@@ -155,6 +167,7 @@ async fn execute(
         priorities: context.settings.restore_priorities.clone(),
         log,
         expected: None,
+        journal: Some(journal),
         progress,
         cancel,
         clock: context.settings.clock.clone(),

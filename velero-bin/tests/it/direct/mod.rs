@@ -3,6 +3,7 @@
 mod coverage;
 mod faults;
 mod inputs;
+mod killed;
 mod peer;
 mod plan;
 mod policies;

@@ -15,6 +15,7 @@ mod policies;
 mod restore_inputs;
 mod restore_operations;
 mod restores;
+mod resumed;
 mod s3;
 mod snapshot_locations;
 mod spool;

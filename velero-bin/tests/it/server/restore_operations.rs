@@ -272,7 +272,7 @@ async fn a_restore_is_finalizing_until_its_hooks_have_ended() {
     let kept = eventually(async || {
         files(&dir)
             .iter()
-            .any(|f| f == "x-velero-hooks.json")
+            .any(|f| f == "x-velero-journal.json")
             .then_some(())
     });
     assert!(kept.await.is_some(), "{:?}", files(&dir));
@@ -450,6 +450,7 @@ async fn a_restore_is_followed_without_an_operator() {
             log: logs.begin("restore", &format!("elsewhere/{name}")),
             progress: Arc::new(velero_core::NoProgress),
             expected: None,
+            journal: None,
             cancel: Default::default(),
             clock: system_clock(),
         })

@@ -276,25 +276,6 @@ async fn a_backup_without_its_archive_fails_the_restore() {
 }
 
 #[tokio::test]
-async fn what_a_killed_server_left_is_failed() {
-    let folder = folder();
-    let mut world = World::with_folder(folder.path()).await;
-    assert!(world.stop().await);
-    world
-        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": {"backupName": "b"}, "status": {"phase": "InProgress"}}))
-        .await;
-    world.start(settings()).await;
-    let restore = world.restore_ended("r").await;
-    assert_eq!(*restore.phase(), RestorePhase::Failed);
-    assert!(
-        restore
-            .status
-            .failure_reason
-            .contains("stopped while the restore was InProgress")
-    );
-}
-
-#[tokio::test]
 async fn a_restore_that_is_deleted_is_cancelled_first() {
     let folder = folder();
     let world = World::with_folder(folder.path()).await;

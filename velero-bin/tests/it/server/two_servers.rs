@@ -178,6 +178,7 @@ async fn operations_are_followed_by_one_of_them() {
 
 /// As an annotation of the Restore: its store may be one that nothing can be written to.
 const CLAIM: &str = "x.velero.io/claim";
+const ATTEMPT: &str = "x.velero.io/attempt";
 
 fn claim_of(restore: &Restore) -> Option<Value> {
     let claim = restore.metadata.annotations.as_ref()?.get(CLAIM)?;
@@ -250,7 +251,7 @@ async fn a_restore_without_signs_of_life_is_ended() {
         let finalizers = ["restores.velero.io/external-resources-finalizer"];
         world
             .create::<Restore>(json!({
-                "metadata": {"name": name, "finalizers": finalizers, "annotations": {CLAIM: claim, "of": "somebody"}},
+                "metadata": {"name": name, "finalizers": finalizers, "annotations": {CLAIM: claim, "of": "somebody", ATTEMPT: "3"}},
                 "spec": {"backupName": "b"}, "status": {"phase": "InProgress", "startTimestamp": now},
             }))
             .await;
@@ -258,11 +259,11 @@ async fn a_restore_without_signs_of_life_is_ended() {
     world.start(settings()).await;
     let left = world.restore_ended("left").await;
     assert_eq!(*left.phase(), RestorePhase::Failed);
-    let reason = "the server stopped while the restore was InProgress";
+    let reason = "the server stopped while the restore was InProgress, 3 times";
     assert_eq!(left.status.failure_reason, reason);
     assert_eq!(left.status.errors, 1);
     let annotations = left.metadata.annotations.unwrap();
-    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["of"]);
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["of", ATTEMPT]);
     // The next server keeps what there is to know of it.
     let dir = folder.path().join("bucket/restores/left");
     let log = gunzip(&dir.join("restore-left-logs.gz"));

@@ -1,0 +1,241 @@
+//! Restores of direct mode that are killed: the same command goes on with them.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use velero_testkit::{Fault, FaultAction};
+
+use crate::program::{Cluster, Ran, files};
+
+/// A backup of `shop`, and the command that restores it as `copy`.
+struct Bench {
+    cluster: Cluster,
+    folder: TempDir,
+    args: Vec<String>,
+}
+
+impl Bench {
+    async fn new(flags: &[&str]) -> Self {
+        let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+        let store = format!("file://{}", folder.path().display());
+        let backup = [
+            "direct",
+            "backup",
+            "first",
+            "--include-namespaces",
+            "shop",
+            "--store",
+            &store,
+        ];
+        cluster.run(backup).await.exits(0);
+        let restore = [
+            "direct",
+            "restore",
+            "first",
+            "--namespace-mappings",
+            "shop:copy",
+            "--store",
+            &store,
+        ];
+        let args = restore.iter().chain(flags).map(|word| (*word).to_owned());
+        Self {
+            args: args.collect(),
+            cluster,
+            folder,
+        }
+    }
+
+    /// Begins the restore, which gets stuck with its second ConfigMap.
+    async fn begin(&self) -> Child {
+        self.cluster.server.faults().add(
+            Fault::new(FaultAction::Slow(Duration::from_secs(60)))
+                .verb("create")
+                .resource("configmaps")
+                .namespace("copy")
+                .skip(1),
+        );
+        let mut command = self.cluster.command(&self.args);
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..600 {
+            if self.of_copy().len() == 2 {
+                return child;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!(
+            "the restore never got so far: {:?}",
+            self.cluster.server.calls().counts()
+        );
+    }
+
+    /// The answers to what was asked to be created in `copy` of ConfigMaps.
+    fn of_copy(&self) -> Vec<u16> {
+        let calls = self.cluster.server.calls().log().into_iter();
+        let own = calls.filter(|call| {
+            call.verb == "create"
+                && call.resource == "configmaps"
+                && call.namespace.as_deref() == Some("copy")
+        });
+        own.map(|call| call.code).collect()
+    }
+
+    /// Begins the restore and kills it in the middle.
+    async fn kill(&self) {
+        let mut child = self.begin().await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.cluster.server.faults().clear();
+    }
+
+    async fn again(&self, flags: &[&str]) -> Ran {
+        let flags = flags.iter().map(|word| (*word).to_owned());
+        self.cluster
+            .run(self.args.iter().cloned().chain(flags))
+            .await
+    }
+
+    /// Files of restores that are under way or were.
+    fn left(&self) -> Vec<String> {
+        let mut files = files(&self.folder.path().join("restores"));
+        files.retain(|file| file.contains("x-velero"));
+        files
+    }
+
+    fn uid(&self, name: &str) -> Option<String> {
+        let found = self
+            .cluster
+            .server
+            .store()
+            .get("v1", "ConfigMap", Some("copy"), name)?;
+        found["metadata"]["uid"].as_str().map(str::to_owned)
+    }
+}
+
+/// The name of the restore that a command tells of.
+fn name(text: &str) -> &str {
+    text.split("Restore \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or(text)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_command_goes_on_with_a_killed_restore() {
+    let bench = Bench::new(&[]).await;
+    let mut child = bench.begin().await;
+    let pid = child.id();
+    let message = bench.again(&[]).await.fails();
+    assert!(
+        message.contains("is under way in process")
+            && message.contains(&pid.to_string())
+            && message.contains("--restart"),
+        "{message}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.cluster.server.faults().clear();
+    let before: Vec<_> = ["settings", "other"]
+        .map(|n| bench.uid(n))
+        .into_iter()
+        .flatten()
+        .collect();
+    assert_eq!(
+        (before.len(), bench.left().len()),
+        (1, 1),
+        "{:?}",
+        bench.left()
+    );
+    let killed = bench.left()[0].split('/').next().unwrap().to_owned();
+
+    let again = bench.again(&[]).await;
+    assert!(
+        again.stderr.contains("was interrupted and goes on"),
+        "{}",
+        again.stderr
+    );
+    let text = again.exits(0);
+    assert_eq!(name(&text), killed);
+    assert!(
+        text.contains("Completed") && !text.contains("differs"),
+        "{text}"
+    );
+    let now = ["settings", "other"].map(|n| bench.uid(n).unwrap());
+    assert!(now.contains(&before[0]), "an object was created anew");
+    // The one that got stuck was dropped with its process.
+    assert_eq!(
+        bench.of_copy().iter().filter(|code| **code == 201).count(),
+        2,
+        "{:?}",
+        bench.of_copy()
+    );
+    assert_eq!(bench.left(), Vec::<String>::new());
+    let created = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("Created"))
+        .unwrap();
+    assert!(created.ends_with(" 4"), "{text}");
+
+    // It has ended: the same command begins a new one.
+    let third = bench.again(&[]).await;
+    assert!(!third.stderr.contains("goes on"), "{}", third.stderr);
+    assert_ne!(name(&third.exits(0)), killed);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn other_flags_or_a_restart_begin_anew() {
+    let bench = Bench::new(&[]).await;
+    bench.kill().await;
+    let killed = bench.left();
+    let other = bench.again(&["--include-resources", "secrets"]).await;
+    assert!(!other.stderr.contains("goes on"), "{}", other.stderr);
+    other.exits(0);
+    assert_eq!(bench.left(), killed);
+    let anew = bench.again(&["--restart"]).await;
+    assert!(!anew.stderr.contains("goes on"), "{}", anew.stderr);
+    let text = anew.exits(0);
+    assert!(!killed[0].starts_with(name(&text)), "{text}");
+    // What has begun anew is not gone on with.
+    assert_eq!(bench.left(), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_store_takes_nothing_a_config_map_holds_the_journal() {
+    let bench = Bench::new(&["--restore-name", "r"]).await;
+    // Nothing can lie below a file, whoever writes.
+    std::fs::write(bench.folder.path().join("restores"), "").unwrap();
+    bench.kill().await;
+    let maps = |namespace: &str| {
+        let mut all = bench
+            .cluster
+            .server
+            .store()
+            .list("v1", "ConfigMap", Some(namespace));
+        all.retain(|map| map["metadata"]["labels"]["x.velero.io/restore-journal"].is_string());
+        all.len()
+    };
+    assert_eq!(maps("default"), 1);
+    let again = bench.again(&[]).await;
+    assert!(
+        again.stderr.contains("was interrupted and goes on"),
+        "{}",
+        again.stderr
+    );
+    let text = again.exits(0);
+    assert!(
+        text.contains("Restore \"r\"") && !text.contains("differs"),
+        "{text}"
+    );
+    assert_eq!(
+        bench.of_copy().iter().filter(|code| **code == 201).count(),
+        2
+    );
+    assert_eq!(maps("default"), 0);
+}
