@@ -11,7 +11,7 @@ use super::item::Work;
 use super::run::Run;
 
 /// Time before the second look; it doubles up to the poll interval.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Run {
     /// Waits until a CustomResourceDefinition is served.
