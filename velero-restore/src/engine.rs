@@ -13,7 +13,7 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 
 use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
-use crate::mirror::{self, NEEDS_PLAN};
+use crate::mirror::{self, MIRROR_NEEDS_PLAN};
 use crate::{
     Error, ExpectedPlan, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks, actions,
     plan, versions,
@@ -287,7 +287,7 @@ impl RestoreEngine {
     ) -> Result<(RestoreResult, RunningHooks), Error> {
         if request.mirrors() && run.expected.is_none() {
             return Err(Error::Invalid {
-                messages: vec![NEEDS_PLAN.to_owned()],
+                messages: vec![MIRROR_NEEDS_PLAN.to_owned()],
             });
         }
         let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;

@@ -39,7 +39,7 @@ pub use error::{Error, ErrorKind};
 pub use filters::NEVER_RESTORED;
 pub use hooks::{HookJournal, HookKeeper, RunningHooks};
 pub use index::{ArchiveIndex, Facts, Fault, IndexedItem, Location, Spool};
-pub use mirror::{BackedUp, KindRead};
+pub use mirror::{BackedUp, KindRead, MIRROR_NEEDS_PLAN};
 pub use operations::{phase_after_items, phase_at_the_end};
 pub use options::RestoreOptions;
 pub use plan::plan;

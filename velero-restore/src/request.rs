@@ -258,7 +258,9 @@ impl RestoreRequest {
                 "existing resource policy \"mirror\": what the backup has looked at has not been given to the restore".to_owned(),
             ));
         };
-        backed_up.fault().map_or(Ok(backed_up), |fault| Err(invalid(fault)))
+        backed_up
+            .fault()
+            .map_or(Ok(backed_up), |fault| Err(invalid(fault)))
     }
 
     /// Whether objects get the owners again that they had.

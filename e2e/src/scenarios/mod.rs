@@ -14,6 +14,7 @@ mod peer_reads_ours;
 mod plan_matrix;
 mod restore_existing;
 mod restore_faults;
+mod restore_mirror;
 mod sandbox_kubectl;
 mod writes_audited;
 
@@ -102,6 +103,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 10,
         restore_existing::run
+    ),
+    scenario!(
+        "restore-mirror",
+        "a cluster changed at random is what it was after a mirror, and nothing outside of the scope is touched",
+        smoke: false,
+        minutes: 15,
+        restore_mirror::run
     ),
     scenario!(
         "writes-audited",

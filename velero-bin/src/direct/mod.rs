@@ -5,6 +5,7 @@ mod cat;
 mod dry_run;
 mod inputs;
 mod logs;
+mod look;
 mod ls;
 mod names;
 mod plan;
@@ -17,6 +18,7 @@ use anyhow::Result;
 
 use crate::cli::{Environment, Exit};
 
+pub(crate) use look::{Look, look};
 pub(crate) use stop::stop_on_interrupt;
 
 /// `velero direct ...`

@@ -105,7 +105,9 @@ mod tests {
             (&[("pods", Whole), ("pods", Not)], Some(Whole)),
             (&[("*", Partly)], Some(Partly)),
         ] {
-            let told = told.iter().map(|(name, read)| (GroupResource::core(*name), *read));
+            let told = told
+                .iter()
+                .map(|(name, read)| (GroupResource::core(*name), *read));
             let found = backup("Completed", 0).kinds(told.clone());
             assert_eq!(found.kind(&GroupResource::core("pods")), expected);
             assert_eq!(found.kind(&GroupResource::new("apps", "pods")), None);

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use velero_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, ListScope};
 use velero_core::plan::{ItemVerdict, LiveObject, Verdict};
@@ -194,7 +196,12 @@ impl Finder<'_> {
         let mut all_go = true;
         let mut candidates = Vec::new();
         for raw in items {
-            let is_known = restarted && self.found.unwanted.iter().any(|one| *one.uid == *raw.head().uid);
+            let is_known = restarted
+                && self
+                    .found
+                    .unwanted
+                    .iter()
+                    .any(|one| *one.uid == *raw.head().uid);
             if is_known {
                 continue;
             }
@@ -253,7 +260,9 @@ impl Finder<'_> {
     fn is_held(&self, gr: &GroupResource, tree: &ItemTree) -> Option<String> {
         let (namespace, name) = (tree.namespace(), tree.name());
         if gr.is("", "endpoints")
-            && self.scope.has(&GroupResource::core("services"), namespace, name)
+            && self
+                .scope
+                .has(&GroupResource::core("services"), namespace, name)
         {
             return Some("its Service decides about it".to_owned());
         }
@@ -280,15 +289,18 @@ impl Finder<'_> {
         candidates: Vec<Candidate>,
     ) -> Vec<bool> {
         let cluster = self.search.cluster;
-        let try_one = |candidate: Candidate| async move {
-            let head = candidate.raw.head();
-            let options = DeleteOptions::default().uid(head.uid.as_str()).propagation("Background");
-            let tried = cluster.delete(resource, &head.namespace, &head.name, &options).await;
-            (candidate, tried)
-        };
-        let mut tried = futures::stream::iter(candidates).map(try_one).buffered(AT_ONCE);
+        let mut left = candidates.into_iter();
+        let mut under_way = FuturesOrdered::new();
         let mut refused = Vec::new();
-        while let Some((candidate, tried)) = tried.next().await {
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(candidate) = left.next()
+            {
+                under_way.push_back(trial(cluster, resource, candidate));
+            }
+            let Some((candidate, tried)) = under_way.next().await else {
+                break;
+            };
             let is_refused = match tried {
                 Ok(false) => continue,
                 Ok(true) => None,
@@ -301,7 +313,11 @@ impl Finder<'_> {
             };
             refused.push(is_refused.is_some());
             let item = self.unwanted(resource, candidate, is_refused);
-            let _ = self.search.findings.send(Finding::Item(Box::new(item))).await;
+            let _ = self
+                .search
+                .findings
+                .send(Finding::Item(Box::new(item)))
+                .await;
         }
         refused
     }
@@ -378,7 +394,11 @@ impl Finder<'_> {
                 Ok(Some(live)) if live.head().phase != "Terminating" => live,
                 Ok(_) => continue,
                 Err(error) => {
-                    self.note(format!("namespace {name} cannot be read: {}", chain(&error))).await;
+                    self.note(format!(
+                        "namespace {name} cannot be read: {}",
+                        chain(&error)
+                    ))
+                    .await;
                     continue;
                 }
             };
@@ -397,7 +417,12 @@ impl Finder<'_> {
             }
             let scope = ListScope::namespace(namespace);
             let options = ListOptions::default().page_size(1).metadata_only();
-            let page = self.search.cluster.pages(resource, scope, options).next().await;
+            let page = self
+                .search
+                .cluster
+                .pages(resource, scope, options)
+                .next()
+                .await;
             if !matches!(page, Ok(Some(page)) if page.items.is_empty()) {
                 return true;
             }
@@ -423,7 +448,12 @@ impl Finder<'_> {
 
     async fn tell_unknown(&mut self) {
         let more = self.unknown.len().saturating_sub(NAMED);
-        let names: Vec<&str> = self.unknown.iter().take(NAMED).map(String::as_str).collect();
+        let names: Vec<&str> = self
+            .unknown
+            .iter()
+            .take(NAMED)
+            .map(String::as_str)
+            .collect();
         if names.is_empty() {
             return;
         }
@@ -447,13 +477,38 @@ impl Finder<'_> {
 
     /// Tells a finding; nobody taking it any more ends the run elsewhere.
     async fn tell(&self, item: ItemVerdict) {
-        let _ = self.search.findings.send(Finding::Item(Box::new(item))).await;
+        let _ = self
+            .search
+            .findings
+            .send(Finding::Item(Box::new(item)))
+            .await;
     }
+}
+
+/// Asks the API server whether it would delete an object.
+fn trial<'a>(
+    cluster: &'a Cluster,
+    resource: &'a ApiResource,
+    candidate: Candidate,
+) -> BoxFuture<'a, (Candidate, Result<bool, velero_cluster::Error>)> {
+    async move {
+        let head = candidate.raw.head();
+        let options = DeleteOptions::default()
+            .uid(head.uid.as_str())
+            .propagation("Background");
+        let tried = cluster
+            .delete(resource, &head.namespace, &head.name, &options)
+            .await;
+        (candidate, tried)
+    }
+    .boxed()
 }
 
 /// A digest of what an object says; its status and its bookkeeping aside.
 pub(super) fn digest_of(tree: ItemTree) -> String {
-    content(tree).map(|value| digest(&value)).unwrap_or_default()
+    content(tree)
+        .map(|value| digest(&value))
+        .unwrap_or_default()
 }
 
 fn named(resource: &ApiResource, namespace: &str, name: &str) -> ItemVerdict {

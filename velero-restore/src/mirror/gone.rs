@@ -47,7 +47,10 @@ pub(super) async fn await_gone(run: &Run, mut waiting: Vec<&Unwanted>) {
             true => "was deleted; cancelled while waiting for it to be gone".to_owned(),
             false => {
                 let held = held(run, one).await;
-                format!("was deleted, and is still there after {}s{held}", limit.as_secs())
+                format!(
+                    "was deleted, and is still there after {}s{held}",
+                    limit.as_secs()
+                )
             }
         };
         fail(run, one, &message);
@@ -60,7 +63,10 @@ async fn still_there<'a>(run: &Run, waiting: Vec<&'a Unwanted>) -> Vec<&'a Unwan
         match kind.len() <= FEW {
             true => {
                 for one in kind {
-                    if read(run, one).await.is_none_or(|live| is_it(one, live.as_ref())) {
+                    if read(run, one)
+                        .await
+                        .is_none_or(|live| is_it(one, live.as_ref()))
+                    {
                         left.push(*one);
                     }
                 }
@@ -77,10 +83,11 @@ async fn listed<'a>(run: &Run, kind: &[&'a Unwanted]) -> Vec<&'a Unwanted> {
         return Vec::new();
     };
     let mut namespaces = kind.iter().map(|one| &*one.namespace);
-    let scope = match !first.namespace.is_empty() && namespaces.all(|other| *other == *first.namespace) {
-        true => ListScope::namespace(&*first.namespace),
-        false => ListScope::all(),
-    };
+    let scope =
+        match !first.namespace.is_empty() && namespaces.all(|other| *other == *first.namespace) {
+            true => ListScope::namespace(&*first.namespace),
+            false => ListScope::all(),
+        };
     let options = ListOptions::default().metadata_only();
     let mut pages = run.cluster().pages(&first.resource, scope, options);
     let mut there: HashSet<String> = HashSet::new();
@@ -94,7 +101,10 @@ async fn listed<'a>(run: &Run, kind: &[&'a Unwanted]) -> Vec<&'a Unwanted> {
             Ok(None) => break,
             Err(error) => {
                 let error = chain(&error);
-                tracing::info!(error, "deleted objects cannot be listed, they may be there still");
+                tracing::info!(
+                    error,
+                    "deleted objects cannot be listed, they may be there still"
+                );
                 return kind.to_vec();
             }
         }

@@ -16,5 +16,5 @@ pub(crate) use delete::delete;
 pub(crate) use find::{Found, Search, Unwanted, find};
 
 /// What is said where a restore is to delete objects and no plan lists them.
-pub(crate) const NEEDS_PLAN: &str = "existing resource policy \"mirror\" deletes objects, and only those that a plan lists: \
+pub const MIRROR_NEEDS_PLAN: &str = "existing resource policy \"mirror\" deletes objects, and only those that a plan lists: \
      make a plan with \"velero direct plan -o json\", look at its deletions, and carry it out with \"velero direct restore --plan-file\"";

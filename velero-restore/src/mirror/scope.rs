@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use velero_cluster::ListScope;
 use velero_core::api::BackupSpec;
-use velero_core::filter::{IncludesExcludes, NamespaceFilter, Pattern, ResourceFilterSpec, ScopeFilter};
+use velero_core::filter::{
+    IncludesExcludes, NamespaceFilter, Pattern, ResourceFilterSpec, ScopeFilter,
+};
 use velero_core::names::{GROUP, labels};
 use velero_core::{ApiResource, Catalog, GroupResource, SelectorSet};
 
@@ -68,7 +70,9 @@ impl<'a> Scope<'a> {
         let mut scope = Self {
             filters: request.filters(catalog),
             taken: taken(spec, catalog, &selectors, backed_up.tells()),
-            named: named.map(|name| catalog.resolve_or_keep(name).to_string()).collect(),
+            named: named
+                .map(|name| catalog.resolve_or_keep(name).to_string())
+                .collect(),
             namespaces: BTreeMap::new(),
             new_namespaces: Vec::new(),
             selectors,
@@ -83,8 +87,12 @@ impl<'a> Scope<'a> {
     /// Namespaces that the archive has, and those that are included by name, as far as both select them.
     fn find_namespaces(&mut self, spec: &BackupSpec) {
         let of_backup = IncludesExcludes::new(
-            spec.included_namespaces.iter().filter(|name| !name.is_empty()),
-            spec.excluded_namespaces.iter().filter(|name| !name.is_empty()),
+            spec.included_namespaces
+                .iter()
+                .filter(|name| !name.is_empty()),
+            spec.excluded_namespaces
+                .iter()
+                .filter(|name| !name.is_empty()),
         );
         let named: BTreeSet<&str> = self
             .request
@@ -102,17 +110,27 @@ impl<'a> Scope<'a> {
             let target = self.request.target_namespace(source);
             let is_kept = target == self.request.own_namespace()
                 || OF_THE_CLUSTER.contains(&target) && !named.contains(source);
-            if is_kept || !self.filters.namespaces.should_include(source) || !of_backup.should_include(source) {
+            if is_kept
+                || !self.filters.namespaces.should_include(source)
+                || !of_backup.should_include(source)
+            {
                 continue;
             }
             let sources = self.namespaces.entry(target.to_owned()).or_default();
             sources.push((*source).to_owned());
-            if !archived.contains(source) && !OF_THE_CLUSTER.contains(&target) && target != "default" {
+            if !archived.contains(source)
+                && !OF_THE_CLUSTER.contains(&target)
+                && target != "default"
+            {
                 self.new_namespaces.push(target.to_owned());
             }
         }
         let namespaces = &self.namespaces;
-        let is_new = |target: &String| namespaces.get(target).is_some_and(|sources| sources.len() == 1);
+        let is_new = |target: &String| {
+            namespaces
+                .get(target)
+                .is_some_and(|sources| sources.len() == 1)
+        };
         self.new_namespaces.retain(is_new);
     }
 
@@ -177,9 +195,8 @@ impl<'a> Scope<'a> {
                 faults.any(|f| f.resource == *resource && f.namespace == *source && f.name == name)
             };
             let mut sources = sources.iter();
-            sources.any(|source| {
-                self.index.find(resource, source, name).is_some() || is_fault(source)
-            })
+            sources
+                .any(|source| self.index.find(resource, source, name).is_some() || is_fault(source))
         })
     }
 
@@ -196,7 +213,8 @@ impl<'a> Scope<'a> {
             && self.taken.collects(resource)
             && self.selectors.matches_everything()
             && self.request.selectors().matches_everything()
-            && [None, Some(KindRead::Whole)].contains(&self.backed_up.kind(&resource.group_resource()))
+            && [None, Some(KindRead::Whole)]
+                .contains(&self.backed_up.kind(&resource.group_resource()))
     }
 }
 
@@ -208,7 +226,12 @@ pub(super) fn is_veleros(group: &str) -> bool {
 
 /// The kinds that a backup takes. Of a backup that does not tell, only those that its filters name: the peer's takes
 /// cluster-scoped kinds without being asked only where something refers to them.
-fn taken(spec: &BackupSpec, catalog: &Catalog, selectors: &SelectorSet, tells: bool) -> ScopeFilter {
+fn taken(
+    spec: &BackupSpec,
+    catalog: &Catalog,
+    selectors: &SelectorSet,
+    tells: bool,
+) -> ScopeFilter {
     let filters = ResourceFilterSpec {
         included_resources: spec.included_resources.clone(),
         excluded_resources: spec.excluded_resources.clone(),
@@ -219,7 +242,8 @@ fn taken(spec: &BackupSpec, catalog: &Catalog, selectors: &SelectorSet, tells: b
         excluded_namespace_scoped: spec.excluded_namespace_scoped_resources.clone(),
     };
     let is_all = |name: &String| name.is_empty() || name == "*";
-    let everywhere = spec.included_namespaces.iter().all(is_all) && spec.excluded_namespaces.is_empty();
+    let everywhere =
+        spec.included_namespaces.iter().all(is_all) && spec.excluded_namespaces.is_empty();
     let namespaces = match everywhere {
         true => NamespaceFilter::resolve(&[], &[], &[]),
         false => NamespaceFilter::default(),
@@ -231,7 +255,10 @@ fn taken(spec: &BackupSpec, catalog: &Catalog, selectors: &SelectorSet, tells: b
 /// The kinds of a cluster in the order in which their objects are deleted, the reverse of that of a restore; without
 /// namespaces, and with definitions last.
 pub(super) fn order(request: &RestoreRequest, catalog: &Catalog) -> Vec<ApiResource> {
-    let served: Vec<GroupResource> = catalog.preferred().map(ApiResource::group_resource).collect();
+    let served: Vec<GroupResource> = catalog
+        .preferred()
+        .map(ApiResource::group_resource)
+        .collect();
     let sequence = request.sequence().sequence(&served, catalog);
     let (first, rest): (Vec<_>, Vec<_>) = sequence.into_iter().partition(is_crd);
     let reversed = rest.into_iter().rev().chain(first);

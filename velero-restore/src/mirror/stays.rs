@@ -45,14 +45,26 @@ pub(super) fn stays(live: &ItemTree, own: &str) -> Option<Stay> {
         && live.str_at("/type") == "kubernetes.io/service-account-token";
     let is_owned = !live.array_at("/metadata/ownerReferences").is_empty();
     let reasons = [
-        (live.at("/metadata/deletionTimestamp").is_some(), Stay::Going),
+        (
+            live.at("/metadata/deletionTimestamp").is_some(),
+            Stay::Going,
+        ),
         (is_provided(live), Stay::Provided),
-        (belongs_to_velero(live, own) || live.namespace() == own, Stay::Veleros),
+        (
+            belongs_to_velero(live, own) || live.namespace() == own,
+            Stay::Veleros,
+        ),
         (is_owned, Stay::Owned),
-        (live.annotation("kubernetes.io/config.mirror").is_some(), Stay::OfKubelet),
+        (
+            live.annotation("kubernetes.io/config.mirror").is_some(),
+            Stay::OfKubelet,
+        ),
         (is_token, Stay::Token),
     ];
-    reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+    reasons
+        .into_iter()
+        .find(|(holds, _)| *holds)
+        .map(|(_, why)| why)
 }
 
 /// The claim that a volume is bound to.
@@ -85,7 +97,10 @@ pub(super) fn goes_with_it(live: &ItemTree) -> &'static str {
 
 /// The resource that a definition defines.
 pub(super) fn defines(live: &ItemTree) -> GroupResource {
-    GroupResource::new(live.str_at("/spec/group"), live.str_at("/spec/names/plural"))
+    GroupResource::new(
+        live.str_at("/spec/group"),
+        live.str_at("/spec/names/plural"),
+    )
 }
 
 #[cfg(test)]
@@ -116,7 +131,10 @@ mod tests {
                 json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "velero"}}),
                 "Velero",
             ),
-            (json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"ownerReferences": [{"uid": "u"}]}}), "owner"),
+            (
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"ownerReferences": [{"uid": "u"}]}}),
+                "owner",
+            ),
             (
                 json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"kubernetes.io/config.mirror": "h"}}}),
                 "kubelet",
@@ -125,23 +143,41 @@ mod tests {
                 json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token"}),
                 "ServiceAccount",
             ),
-            (json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}), ""),
-            (json!({"apiVersion": "example.com/v1", "kind": "Schedule"}), ""),
-            (json!({"apiVersion": "velero.io/v1", "kind": "Schedule"}), "Velero"),
+            (
+                json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}),
+                "",
+            ),
+            (
+                json!({"apiVersion": "example.com/v1", "kind": "Schedule"}),
+                "",
+            ),
+            (
+                json!({"apiVersion": "velero.io/v1", "kind": "Schedule"}),
+                "Velero",
+            ),
         ] {
             let why = stays(&tree(object.clone()), "velero").map(|why| why.to_string());
             match expected {
                 "" => assert_eq!(why, None, "{object}"),
-                part => assert!(why.as_ref().is_some_and(|why| why.contains(part)), "{object} {why:?}"),
+                part => assert!(
+                    why.as_ref().is_some_and(|why| why.contains(part)),
+                    "{object} {why:?}"
+                ),
             }
         }
     }
 
     #[test]
     fn bound_volumes_have_a_holder() {
-        for (phase, expected) in [("Bound", Some(("shop", "data"))), ("Released", None), ("Available", None)] {
-            let volume = tree(json!({"apiVersion": "v1", "kind": "PersistentVolume", "status": {"phase": phase},
-                "spec": {"claimRef": {"namespace": "shop", "name": "data"}}}));
+        for (phase, expected) in [
+            ("Bound", Some(("shop", "data"))),
+            ("Released", None),
+            ("Available", None),
+        ] {
+            let volume = tree(
+                json!({"apiVersion": "v1", "kind": "PersistentVolume", "status": {"phase": phase},
+                "spec": {"claimRef": {"namespace": "shop", "name": "data"}}}),
+            );
             assert_eq!(holder(&volume), expected);
         }
     }

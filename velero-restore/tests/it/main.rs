@@ -19,6 +19,8 @@ mod faults;
 mod flow;
 mod going;
 mod listing;
+mod mirror;
+mod mirror_scope;
 mod modifiers;
 mod namespaces;
 mod operations;

@@ -3,10 +3,15 @@
 use jiff::Timestamp;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Restore, RestorePhase};
 use velero_core::names::labels;
-use velero_restore::NEVER_RESTORED;
+use velero_restore::{ExistingPolicy, NEVER_RESTORED};
 
 use crate::server::context::stamp;
 use crate::server::settings::Settings;
+
+/// What is said of a restore that is to delete objects.
+const MIRRORS: &str = "annotation x.velero.io/existing-resource-policy: \"mirror\" deletes objects, and only those that a plan \
+     lists, and the restore names no plan: \"velero restore plan -o json\" makes one, \"velero direct restore --plan-file\" \
+     carries it out";
 
 /// What the cluster says at the time of the check.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +54,9 @@ pub(super) fn check(
         Err(fault) => errors.push(fault),
     }
     errors.extend(around.faults.iter().cloned());
+    if ExistingPolicy::of(&checked) == ExistingPolicy::Mirror {
+        errors.push(MIRRORS.to_owned());
+    }
     if errors.is_empty() {
         fill_schedule(&mut checked, around);
         checked.status.phase = Some(RestorePhase::InProgress);
