@@ -299,6 +299,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn objects_are_deleted_by_a_plan_alone() {
+        for (policy, expected) in [("mirror", 1), ("recreate", 0)] {
+            let restore = json!({"metadata": {"name": "r", "annotations": {"x.velero.io/existing-resource-policy": policy}},
+                "spec": {"backupName": "old", "existingResourcePolicy": "update"}});
+            let restore: Restore = serde_json::from_value(restore).unwrap();
+            let now = "2026-02-01T00:00:00Z".parse().unwrap();
+            let restore = check(&restore, &around(), &Settings::default(), now);
+            let errors = &restore.status.validation_errors;
+            assert_eq!(errors.len(), expected, "{errors:?}");
+            assert!(
+                errors.iter().all(|error| error.contains("names no plan")),
+                "{errors:?}"
+            );
+        }
+    }
+
     /// The checks of upstream's `validateAndComplete`, one after another.
     #[test]
     fn faults_come_in_the_order_of_the_checks() {

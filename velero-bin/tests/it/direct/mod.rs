@@ -3,6 +3,7 @@
 mod coverage;
 mod faults;
 mod inputs;
+mod mirror;
 mod peer;
 mod plan;
 mod policies;
