@@ -291,5 +291,9 @@ async fn act(kubectl: &Kubectl, verb: &str, objects: &[Value]) -> Result<()> {
         return Ok(());
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    kubectl.ok_with(&[verb, "-f", "-"], &list).await.map(drop)
+    let mut args = vec![verb, "-f", "-"];
+    if verb == "delete" {
+        args.push("--ignore-not-found");
+    }
+    kubectl.ok_with(&args, &list).await.map(drop)
 }
