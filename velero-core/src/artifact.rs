@@ -1,5 +1,7 @@
 //! The JSON documents that lie beside an archive: volume information, item operations, native snapshots.
 
+mod restored_volume;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,6 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::ResourceIdentifier;
 use crate::api::open_enum::open_enum;
+
+pub use restored_volume::{NativeSnapshotInfo, RestoreVolumeInfo};
 
 /// One entry of `<backup>-volumeinfo.json.gz`: how a volume was backed up, or why it was not.
 ///

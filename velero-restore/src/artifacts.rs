@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use flate2::{Compression, write::GzEncoder};
 use serde::Serialize;
-use velero_core::artifact::{RestoreItemOperation, VolumeInfo};
+use velero_core::artifact::{RestoreItemOperation, RestoreVolumeInfo};
 use velero_core::result::ResultsFile;
 
 use crate::RestoreResult;
@@ -38,7 +38,7 @@ pub fn all(restore: &str, result: &RestoreResult) -> io::Result<Vec<Artifact>> {
         },
         Artifact {
             name: format!("{restore}-volumeinfo.json.gz"),
-            bytes: volume_info(&[])?,
+            bytes: volume_info(&result.volumes)?,
         },
     ])
 }
@@ -79,7 +79,7 @@ pub fn item_operations(operations: &[RestoreItemOperation]) -> io::Result<Vec<u8
 ///
 /// # Errors
 /// As [`all`].
-pub fn volume_info(infos: &[VolumeInfo]) -> io::Result<Vec<u8>> {
+pub fn volume_info(infos: &[RestoreVolumeInfo]) -> io::Result<Vec<u8>> {
     gzip(&infos)
 }
 

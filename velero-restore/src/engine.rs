@@ -242,7 +242,8 @@ impl RestoreEngine {
         Ok((plan, index, spool))
     }
 
-    /// Restores an archive, and waits for the hooks of its pods.
+    /// Restores an archive, and waits for the hooks of its pods and for the new volumes of its claims. With operations of
+    /// actions that go on, the volumes are left to whoever follows these: [`NewVolumes`](crate::NewVolumes).
     ///
     /// The archive is read on a blocking thread; bytes that come asynchronously go through
     /// [`archive_channel`](crate::archive_channel). What goes wrong with single items is in the result. Dropping the
@@ -258,6 +259,7 @@ impl RestoreEngine {
         run: RestoreRun,
     ) -> Result<RestoreResult, Error> {
         let (progress, cancel) = (Arc::clone(&run.progress), run.cancel.clone());
+        let after = run.clone();
         let (mut result, hooks) = self.start(request, archive, run).await?;
         let pods: usize = hooks.waiting().into_values().sum();
         if pods > 0 {
@@ -269,8 +271,9 @@ impl RestoreEngine {
             () = hooks.ended() => {}
             () = cancel.cancelled() => hooks.give_up("the restore was cancelled"),
         }
-        result.cancelled |= cancel.is_cancelled();
         result.take_hooks(&hooks);
+        self.finish_volumes(&mut result, &after).await;
+        result.cancelled |= cancel.is_cancelled();
         Ok(result)
     }
 

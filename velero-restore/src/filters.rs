@@ -18,20 +18,25 @@ pub const NEVER_RESTORED: [&str; 9] = [
 ];
 
 /// Work orders and their traces: restored, they would be carried out a second time.
-const WORK_ORDERS: [&str; 7] = [
+const WORK_ORDERS: [&str; 6] = [
     "deletebackuprequests.velero.io",
     "downloadrequests.velero.io",
     "serverstatusrequests.velero.io",
     "podvolumebackups.velero.io",
     "podvolumerestores.velero.io",
     "datadownloads.velero.io",
-    "datauploads.velero.io",
 ];
 
 /// Whether objects of a resource are never restored.
 pub(crate) fn is_never_restored(resource: &GroupResource) -> bool {
     let name = resource.to_string();
     NEVER_RESTORED.contains(&name.as_str()) || WORK_ORDERS.contains(&name.as_str())
+}
+
+/// Whether objects of a resource are only handed to actions: DataUploads, whose snapshots actions bring back. Filters do
+/// not stop them, and they are never created.
+pub(crate) fn is_data_upload(resource: &GroupResource) -> bool {
+    resource.is("velero.io", "datauploads")
 }
 
 /// The filters of a restore, bound to what a cluster serves.
@@ -75,8 +80,9 @@ impl Filters {
 
     /// Whether an item is kept that an action or another item asks for.
     pub(crate) fn keeps_related(&self, resource: &GroupResource, namespace: &str) -> bool {
-        self.in_scope(namespace)
-            && self.resources.should_include(&resource.to_string())
-            && !is_never_restored(resource)
+        is_data_upload(resource)
+            || self.in_scope(namespace)
+                && self.resources.should_include(&resource.to_string())
+                && !is_never_restored(resource)
     }
 }

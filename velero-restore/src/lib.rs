@@ -50,7 +50,7 @@ pub use result::{Counts, ItemAction, OwnerCounts, RestoreResult};
 pub use validate::{BRING_DEFINITIONS, BRING_SERVICE_ACCOUNTS, modifier_config_map, validate};
 pub use verify::{ExpectedPlan, Finding, Verified};
 pub use versions::VersionPriorities;
-pub use volumes::BackupVolumes;
+pub use volumes::{BackupVolumes, NewVolume, NewVolumes};
 
 pub use velero_cluster::{self, Cluster};
 pub use velero_core::{self, kube};

@@ -8,7 +8,7 @@ use velero_core::plan::{ExclusionReason, ItemId, RestorePlan, Wave};
 use velero_core::result::{Record, Severity};
 use velero_core::{Catalog, GroupResource};
 
-use crate::filters::{Filters, is_never_restored};
+use crate::filters::{Filters, is_data_upload, is_never_restored};
 use crate::index::{ArchiveIndex, Facts, IndexedItem, is_crd};
 use crate::request::RestoreRequest;
 use crate::unmatched;
@@ -185,6 +185,12 @@ impl Planner<'_> {
                 if served.by_kind(item.api_version, item.kind).is_some() {
                     return true;
                 }
+                if is_data_upload(resource) {
+                    // No action can be there that wants it.
+                    let slot = (resource.clone(), ExclusionReason::NeverRestored);
+                    *self.out.excluded.entry(slot).or_default() += 1;
+                    return false;
+                }
                 let message = unserved::message(&item, served);
                 self.note(Severity::Error, &item, &message);
                 *self.out.unserved.entry(resource.clone()).or_default() += 1;
@@ -266,7 +272,7 @@ impl Planner<'_> {
                 .items
                 .iter()
                 .filter_map(|id| self.index.item(*id))
-                .filter(|item| !item.namespace.is_empty())
+                .filter(|item| !item.namespace.is_empty() && !is_data_upload(item.resource))
             {
                 let target = self.request.target_namespace(item.namespace);
                 match sources.get_mut(target) {
@@ -300,6 +306,9 @@ impl Planner<'_> {
 fn exclusion(filters: &Filters, item: &IndexedItem<'_>) -> Option<ExclusionReason> {
     if is_never_restored(item.resource) {
         return Some(ExclusionReason::NeverRestored);
+    }
+    if is_data_upload(item.resource) {
+        return None;
     }
     if let Some(reason) = filtered(filters, item) {
         return Some(reason);

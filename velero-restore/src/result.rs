@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use velero_core::api::{HookStatus, RestorePhase};
-use velero_core::artifact::RestoreItemOperation;
+use velero_core::artifact::{RestoreItemOperation, RestoreVolumeInfo};
 use velero_core::plan::ExclusionReason;
 use velero_core::result::{Record, ResourceList, Severity, count};
 use velero_core::{GroupResource, ResourceIdentifier};
 
-use crate::RunningHooks;
 use crate::operations::phase_after_items;
+use crate::{NewVolume, RunningHooks};
 
 /// What happened to an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +105,10 @@ pub struct RestoreResult {
     pub excluded: BTreeMap<(GroupResource, ExclusionReason), u64>,
     /// Claims that this restore created, in the target namespaces.
     pub created_claims: Vec<ResourceIdentifier>,
+    /// Volumes whose data came back, sorted by name: the content of `<restore>-volumeinfo.json.gz`.
+    pub volumes: Vec<RestoreVolumeInfo>,
+    /// What volumes are to have that were made anew for those claims; [`NewVolumes`](crate::NewVolumes) gives it to them.
+    pub new_volumes: Vec<NewVolume>,
     /// What actions have started and left running, in the order it was started.
     pub operations: Vec<RestoreItemOperation>,
     /// How many commands of hooks there are in restored pods, and how many of them have failed.

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod dry_run;
+mod engine_args;
 mod inputs;
 mod logs;
 mod look;

@@ -6,6 +6,7 @@ use velero_core::GoDuration;
 use velero_core::api::Restore;
 use velero_restore::RestoreOptions;
 
+use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
 use super::look::{Look, look};
 use super::store::StoreArgs;
@@ -27,6 +28,8 @@ pub(crate) struct DirectPlan {
     /// How long the restore would wait for namespaces and volumes that are being deleted; 10m without it
     #[arg(long, value_name = "DURATION")]
     terminating_resource_timeout: Option<GoDuration>,
+    #[command(flatten)]
+    engine: RestoreEngineArgs,
     #[command(flatten)]
     inputs: RestoreInputArgs,
     #[command(flatten)]
@@ -57,7 +60,8 @@ impl DirectPlan {
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
         let inputs = self.inputs.read(&cluster, &restore).await?;
         let all_versions = environment.features().all_api_versions();
-        let mut options = RestoreOptions::default().api_group_versions(all_versions);
+        let options = RestoreOptions::default().api_group_versions(all_versions);
+        let mut options = self.engine.apply(options)?;
         if let Some(timeout) = self.terminating_resource_timeout {
             options = options.terminating_timeout(timeout.to_std());
         }

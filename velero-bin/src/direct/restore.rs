@@ -12,6 +12,7 @@ use velero_persistence::{BackupStore, RestoreFile};
 use velero_restore::RestoreOptions;
 
 use super::backup::OPERATIONS_PERIOD;
+use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
 use super::plan_file::PlanFile;
 use super::stop_on_interrupt;
@@ -48,6 +49,8 @@ pub(crate) struct DirectRestore {
     )]
     plan_file: Option<PathBuf>,
     #[command(flatten)]
+    engine: RestoreEngineArgs,
+    #[command(flatten)]
     inputs: RestoreInputArgs,
     #[command(flatten)]
     filters: RestoreFilterArgs,
@@ -73,7 +76,8 @@ impl DirectRestore {
 
         let inputs = self.inputs.read(&cluster, &restore).await?;
         let all_versions = environment.features().all_api_versions();
-        let mut options = RestoreOptions::default().api_group_versions(all_versions);
+        let options = RestoreOptions::default().api_group_versions(all_versions);
+        let mut options = self.engine.apply(options)?;
         if let Some(timeout) = self.terminating_resource_timeout {
             options = options.terminating_timeout(timeout.to_std());
         }

@@ -169,9 +169,9 @@ async fn end(run: RestoreRun, items: Items) -> Result<RestoreDone, RestoreFailur
         without_data,
         started,
     } = items;
-    let hooks_left = hooks.left();
+    let left = hooks.left() + result.new_volumes.len();
     result.take_hooks(&hooks);
-    let mut status = final_status(&restore.status, &result, hooks_left, started);
+    let mut status = final_status(&restore.status, &result, left, started);
     if status.phase.as_ref().is_some_and(RestorePhase::is_terminal) {
         status.completion_timestamp = Some(whole_seconds(clock()));
     }
@@ -187,6 +187,7 @@ async fn end(run: RestoreRun, items: Items) -> Result<RestoreDone, RestoreFailur
     let left = (!restore.phase().is_terminal()).then(|| RestoreLeft {
         operations: result.operations.clone(),
         hooks,
+        volumes: result.new_volumes.clone(),
         log,
         kept,
     });
@@ -268,18 +269,18 @@ pub(super) async fn find_backup(store: &BackupStore, name: &str) -> Result<Backu
     })
 }
 
-/// The status of a restore whose items are done.
+/// The status of a restore whose items are done; `left` is how many hooks and new volumes it waits for.
 fn final_status(
     status: &RestoreStatus,
     result: &RestoreResult,
-    hooks_left: usize,
+    left: usize,
     started: Time,
 ) -> RestoreStatus {
     let as_int = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let mut status = status.clone();
     status.phase = Some(match result.cancelled {
         true => RestorePhase::Failed,
-        false => phase_after_items(&result.operations, hooks_left, result.errors() > 0),
+        false => phase_after_items(&result.operations, left, result.errors() > 0),
     });
     status.start_timestamp = Some(started);
     status.warnings = as_int(result.warnings() as u64);

@@ -4,120 +4,36 @@
 //! controllers: the caller says when it is time for the next look and tells the cluster what came of it. How hooks stand
 //! lies in the restore's folder meanwhile, so that the next server goes on with them.
 
-use std::sync::Arc;
+mod follow;
+mod hooks;
+mod left;
+mod news;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
 use tracing::Instrument as _;
-use velero_cluster::Cluster;
 use velero_core::CancellationToken;
-use velero_core::action::RestoreItemAction;
 use velero_core::api::{Restore, RestorePhase, RestoreStatus, Time};
 use velero_core::artifact::RestoreItemOperation;
 use velero_core::operation::OperationCounts;
-use velero_core::result::{Record, ResultsFile, Severity, chain, count};
-use velero_persistence::{BackupStore, RestoreFile, layout};
+use velero_core::result::{Record, Severity, count};
+use velero_persistence::BackupStore;
 use velero_restore::{
-    HookJournal, HookKeeper, RestoreEngine, RestoreOptions, RunningHooks, artifacts,
-    phase_after_items, phase_at_the_end,
+    NewVolumes, RestoreEngine, RunningHooks, phase_after_items, phase_at_the_end,
 };
 
 use super::{Clock, RunError};
-use crate::logfile::{LogFile, RunLog, RunLogs};
+use crate::logfile::{LogFile, RunLog};
+use hooks::Keeping;
+use news::{Pending, put_operations};
+
+pub use follow::{RestoreFollowed, follow_restore};
+pub use left::{RestoreFollowRun, RestoreLeft};
 
 /// Seconds after which progress of operations is stored.
 const STALE_SECONDS: i64 = 60;
-
-/// Lies in the restore's own folder while its hooks go on.
-const HOOKS: &str = "x-velero-hooks.json";
-
-/// Most bytes of that file.
-const LIMIT: u64 = 256 << 20;
-
-/// What it takes to follow a restore to its end.
-pub struct RestoreFollowRun {
-    /// The cluster that is restored into.
-    pub cluster: Cluster,
-    /// Where the restore's artifacts lie.
-    pub store: BackupStore,
-    /// The resource, waiting or finalizing.
-    pub restore: Restore,
-    /// Actions beyond the built-in ones: those that have started the operations must be among them.
-    pub actions: Vec<Arc<dyn RestoreItemAction>>,
-    /// How the engine runs.
-    pub options: RestoreOptions,
-    /// What the run has left, if this process has made it; otherwise the store says it.
-    pub left: Option<RestoreLeft>,
-    /// Where run logs are made; what happens is added to the restore's log in the store.
-    pub logs: RunLogs,
-    /// Ends the work; the restore stays as it is and can be followed again.
-    pub cancel: CancellationToken,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-/// What a run leaves to whoever follows the restore in the same process.
-#[derive(Debug)]
-pub struct RestoreLeft {
-    pub(super) operations: Vec<RestoreItemOperation>,
-    pub(super) hooks: RunningHooks,
-    /// Takes the lines that come after those of the run.
-    pub(super) log: RunLog,
-    /// Whether the store has taken what the run has written.
-    pub(super) kept: bool,
-}
-
-impl RestoreFollowRun {
-    fn name(&self) -> &str {
-        self.restore.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// What another process has left, as the store has it.
-    async fn stored(&self) -> Result<RestoreLeft, RunError> {
-        let name = self.name();
-        let operations: Vec<RestoreItemOperation> = self
-            .store
-            .get_list(&RestoreFile::ItemOperations.of(name))
-            .await
-            .map_err(RunError::store("read the operations of the restore"))?;
-        if operations.is_empty() && self.restore.status.restore_item_operations_attempted > 0 {
-            let fault = "the operations that the restore waits for are not in its store".to_owned();
-            return Err(RunError::Validation(vec![fault]));
-        }
-        let journal = match self.store.store().get(&hooks_key(name), LIMIT).await {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                RunError::Validation(vec![format!(
-                    "how its hooks stand cannot be understood: {error}"
-                )])
-            })?,
-            Err(error) if error.is_not_found() => HookJournal::default(),
-            Err(error) => return Err(RunError::store("read how its hooks stand")(error)),
-        };
-        let log = self.logs.begin("restore", &log_name(&self.restore));
-        let run = engine_run(&self.cancel, &self.clock);
-        let hooks = log.span().in_scope(|| {
-            RunningHooks::resume(
-                self.cluster.clone(),
-                &self.restore,
-                journal,
-                &self.options,
-                &run,
-            )
-        })?;
-        Ok(RestoreLeft {
-            operations,
-            hooks,
-            log,
-            kept: true,
-        })
-    }
-}
-
-fn hooks_key(restore: &str) -> String {
-    layout::restore_dir(restore) + HOOKS
-}
 
 fn log_name(restore: &Restore) -> String {
     let namespace = restore.metadata.namespace.as_deref().unwrap_or_default();
@@ -139,6 +55,7 @@ pub struct RestoreFollow {
     restore: Restore,
     operations: Vec<RestoreItemOperation>,
     hooks: RunningHooks,
+    volumes: NewVolumes,
     /// What a look has brought and the store has not taken yet.
     pending: Option<Pending>,
     log: RunLog,
@@ -153,23 +70,6 @@ pub struct RestoreFollow {
     records: Vec<Record>,
 }
 
-/// News on their way into the store; what it has taken is empty.
-struct Pending {
-    operations: Vec<RestoreItemOperation>,
-    restore: Restore,
-    records: Vec<Record>,
-    log: Bytes,
-}
-
-/// A task that writes down how hooks stand; it ends when this is dropped.
-struct Keeping(AbortHandle);
-
-impl Drop for Keeping {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl std::fmt::Debug for RestoreFollow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RestoreFollow")
@@ -177,6 +77,7 @@ impl std::fmt::Debug for RestoreFollow {
             .field("phase", self.restore.phase())
             .field("operations", &self.operations.len())
             .field("hooks", &self.hooks)
+            .field("volumes", &self.volumes)
             .finish_non_exhaustive()
     }
 }
@@ -191,6 +92,8 @@ impl RestoreFollow {
             Some(left) => left,
             None => run.stored().await?,
         };
+        let engine_run = engine_run(&run.cancel, &run.clock);
+        let volumes = NewVolumes::new(run.cluster.clone(), left.volumes, &run.options, &engine_run);
         let mut follow = Self {
             engine: RestoreEngine::new(run.cluster)
                 .actions(run.actions)
@@ -199,6 +102,7 @@ impl RestoreFollow {
             restore: run.restore,
             operations: left.operations,
             hooks: left.hooks,
+            volumes,
             pending: None,
             log: left.log,
             kept: left.kept,
@@ -219,15 +123,11 @@ impl RestoreFollow {
     }
 
     fn keep_hooks(&mut self) {
+        // The last one has to end before another begins.
         self.keeping = None;
-        if self.kept && self.hooks.left() > 0 {
-            let writing = keep(
-                self.hooks.keeper(),
-                self.store.clone(),
-                hooks_key(self.name()),
-            );
-            let task = tokio::spawn(writing.instrument(self.log.span().clone()));
-            self.keeping = Some(Keeping(task.abort_handle()));
+        if self.kept {
+            let (hooks, span) = (&self.hooks, self.log.span());
+            self.keeping = Keeping::start(hooks, &self.store, self.name(), span);
         }
     }
 
@@ -265,11 +165,20 @@ impl RestoreFollow {
                 namespaces.join(", ")
             ));
         }
+        let volumes = self.volumes.left();
+        if volumes > 0 {
+            let waiting = self.volumes.waiting();
+            let namespaces: Vec<&str> = waiting.keys().map(String::as_str).collect();
+            parts.push(format!(
+                "the new volumes of {volumes} claims of {}",
+                namespaces.join(", ")
+            ));
+        }
         parts.join(" and ")
     }
 
-    /// Asks the actions about their operations, once, or waits for hooks for no longer than `patience`; brings the status
-    /// of the restore up to date.
+    /// Asks the actions about their operations, once, or looks at new volumes, once, and waits for hooks and for what is
+    /// left of them for no longer than `patience`; brings the status of the restore up to date.
     ///
     /// The store is written when something has failed or a phase has ended; mere progress of operations gets there once a
     /// minute.
@@ -304,10 +213,16 @@ impl RestoreFollow {
     /// Finds out what has happened; gives what must be stored.
     async fn news(&mut self, patience: Duration) -> Result<Option<Pending>, RunError> {
         let mut operations = self.operations.clone();
-        let mut records = Vec::new();
+        let mut records;
         if self.is_finalizing() {
-            // Those that go on are told of at the next look.
-            let _ = tokio::time::timeout(patience, self.hooks.ended()).await;
+            records = self
+                .volumes
+                .look(&operations)
+                .instrument(self.log.span().clone())
+                .await;
+            if records.is_empty() {
+                self.wait_for_hooks(patience).await;
+            }
         } else {
             let run = engine_run(&self.cancel, &self.clock);
             records = self
@@ -316,11 +231,11 @@ impl RestoreFollow {
                 .instrument(self.log.span().clone())
                 .await;
         }
-        let hooks_left = self.hooks.left();
+        let left = self.hooks.left() + self.volumes.left();
         records.extend(self.hooks.take_records());
         self.records.extend_from_slice(&records);
         let mut restore = self.restore.clone();
-        restore.status = self.status(&operations, hooks_left, &records);
+        restore.status = self.status(&operations, left, &records);
         if restore.phase().is_terminal() {
             self.log.span().in_scope(|| {
                 tracing::info!(
@@ -345,18 +260,27 @@ impl RestoreFollow {
             }));
         }
         if operations != self.operations && self.is_stale() && self.kept {
-            self.put_operations(&operations).await?;
+            put_operations(&self.store, self.name(), &operations).await?;
             self.stored = (self.clock)();
         }
         (self.restore, self.operations) = (restore, operations);
         Ok(None)
     }
 
-    /// The status with what is known now.
+    /// Those that go on are told of at the next look, and volumes are looked at again.
+    async fn wait_for_hooks(&self, patience: Duration) {
+        if self.volumes.left() > 0 {
+            tokio::time::sleep(patience).await;
+        } else {
+            let _ = tokio::time::timeout(patience, self.hooks.ended()).await;
+        }
+    }
+
+    /// The status with what is known now; `left` is how many hooks and volumes have not ended.
     fn status(
         &self,
         operations: &[RestoreItemOperation],
-        hooks_left: usize,
+        left: usize,
         records: &[Record],
     ) -> RestoreStatus {
         let mut status = self.restore.status.clone();
@@ -370,10 +294,10 @@ impl RestoreFollow {
         }
         let has_errors = status.errors > 0 || is_partial(self.restore.phase());
         let phase = if self.is_finalizing() {
-            phase_after_items(operations, hooks_left, has_errors)
+            phase_after_items(operations, left, has_errors)
         } else {
             // Finalizing is gone through, even if there is nothing left to wait for.
-            phase_after_items(operations, hooks_left.max(1), has_errors)
+            phase_after_items(operations, left.max(1), has_errors)
         };
         if phase.is_terminal() {
             status.completion_timestamp = Some(whole_seconds((self.clock)()));
@@ -383,40 +307,27 @@ impl RestoreFollow {
     }
 
     /// Stores news, and what is stored is news no more.
-    async fn write(&self, news: &mut Pending) -> Result<(), RunError> {
+    async fn write(&mut self, news: &mut Pending) -> Result<(), RunError> {
         if !self.kept {
             return Ok(());
         }
-        // The records come first: of an operation that is known to have failed nobody asks again why.
-        if !news.records.is_empty() {
-            // Another process may have stored some of them before it could write them into the resource.
-            if let Some((errors, warnings)) = self.add_results(&news.records).await? {
-                news.restore.status.errors = errors;
-                news.restore.status.warnings = warnings;
-            }
-            news.records.clear();
-        }
-        if !news.log.is_empty() {
-            let log = RestoreFile::Logs.of(self.name());
-            let written = self.store.append_packed(&log, news.log.clone()).await;
-            written.map_err(RunError::store("add to the log of the restore"))?;
-            news.log.clear();
-        }
-        if news.operations != self.operations {
-            self.put_operations(&news.operations).await?;
-        }
+        news.write(&self.store, self.name(), &self.operations)
+            .await?;
         if news.restore.phase().is_terminal() {
-            self.forget_hooks().await;
+            if let Some(keeping) = self.keeping.take() {
+                keeping.end().await;
+            }
+            hooks::forget(&self.hooks, &self.store, self.name()).await;
         }
         Ok(())
     }
 
     /// Ends the restore as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Restore {
-        self.keeping = None;
         self.hooks.give_up(reason);
         let mut records = vec![Record::run(Severity::Error, reason)];
         records.extend(self.hooks.take_records());
+        records.extend(self.volumes.give_up(reason));
         let mut restore = self.restore.clone();
         restore.status = self.status(&self.operations, 0, &records);
         restore.status.phase = Some(phase_at_the_end(true));
@@ -447,68 +358,9 @@ impl RestoreFollow {
         self.restore.metadata.name.as_deref().unwrap_or_default()
     }
 
-    async fn put_operations(&self, operations: &[RestoreItemOperation]) -> Result<(), RunError> {
-        let bytes = artifacts::item_operations(operations).map_err(RunError::Log)?;
-        self.store
-            .put_packed(&RestoreFile::ItemOperations.of(self.name()), bytes.into())
-            .await
-            .map_err(RunError::store("store the operations of the restore"))
-    }
-
-    /// Adds records to the results in the store, but for those that are there already; gives how many errors and warnings
-    /// there are then, if there were results.
-    async fn add_results(&self, records: &[Record]) -> Result<Option<(i64, i64)>, RunError> {
-        let file = RestoreFile::Results.of(self.name());
-        let results: Option<ResultsFile> = self
-            .store
-            .get_json(&file)
-            .await
-            .map_err(RunError::store("read the results of the restore"))?;
-        let were_there = results.is_some();
-        let mut results = results.unwrap_or_default();
-        results.add_new(ResultsFile::from_records(records));
-        let bytes = artifacts::results_file(&results).map_err(RunError::Log)?;
-        self.store
-            .put_packed(&file, bytes.into())
-            .await
-            .map_err(RunError::store("store the results of the restore"))?;
-        let counts = (as_int(results.errors.len()), as_int(results.warnings.len()));
-        Ok(were_there.then_some(counts))
-    }
-
-    /// Removes the file about hooks; there is no need for it any more.
-    async fn forget_hooks(&self) {
-        if self.hooks.journal().is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.store().delete(&hooks_key(self.name())).await {
-            tracing::warn!(
-                restore = self.name(),
-                error = chain(&error),
-                "a file about hooks stays in the store; it does no harm"
-            );
-        }
-    }
-}
-
-/// Writes down how hooks stand. Where the store does not take it, hooks do not wait for that.
-async fn keep(mut keeper: HookKeeper, store: BackupStore, key: String) {
-    loop {
-        let journal = keeper.next().await;
-        let written = match serde_json::to_vec(&journal) {
-            Ok(bytes) => store.store().put(&key, bytes.into()).await,
-            Err(source) => Err(velero_persistence::Error::Encode {
-                what: key.clone(),
-                source,
-            }),
-        };
-        if let Err(error) = written {
-            tracing::warn!(
-                error = chain(&error),
-                "how the hooks of the restore stand is not in the store"
-            );
-        }
-        keeper.kept();
+    /// The restore and what has gone wrong since its items were done.
+    fn into_parts(self) -> (Restore, Vec<Record>) {
+        (self.restore, self.records)
     }
 }
 
@@ -535,49 +387,4 @@ fn as_int(count: usize) -> i64 {
 
 fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
-}
-
-/// A restore that was followed to its end.
-#[derive(Debug)]
-pub struct RestoreFollowed {
-    /// The resource with its final status.
-    pub restore: Restore,
-    /// What has gone wrong since its items were done.
-    pub records: Vec<Record>,
-}
-
-/// Follows a restore to its end with nothing in between but a pause; `tell` is told what is waited for whenever that
-/// changes.
-///
-/// # Errors
-/// As [`RestoreFollow::look`].
-pub async fn follow_restore(
-    run: RestoreFollowRun,
-    period: Duration,
-    tell: impl Fn(&str),
-) -> Result<RestoreFollowed, RunError> {
-    let cancel = run.cancel.clone();
-    let mut follow = RestoreFollow::open(run).await?;
-    let mut told = String::new();
-    while !follow.restore().phase().is_terminal() {
-        let waits = follow.waits_for();
-        if waits != told && !waits.is_empty() {
-            tell(&waits);
-            told = waits;
-        }
-        let before = follow.restore().phase().clone();
-        follow.look(period).await?;
-        if follow.is_finalizing() || *follow.restore().phase() != before {
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(RunError::Cancelled),
-            () = tokio::time::sleep(period) => {}
-        }
-    }
-    Ok(RestoreFollowed {
-        restore: follow.restore,
-        records: follow.records,
-    })
 }

@@ -81,7 +81,7 @@ impl WithoutData {
 }
 
 /// Claims in a list of items.
-const CLAIMS: &str = "v1/PersistentVolumeClaim";
+pub(super) const CLAIMS: &str = "v1/PersistentVolumeClaim";
 
 fn claim_of(info: &VolumeInfo) -> String {
     format!("{}/{}", info.pvc_namespace, info.pvc_name)

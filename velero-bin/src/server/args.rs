@@ -1,6 +1,7 @@
 //! Flags of `velero server`, with the peer's names and defaults.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
@@ -50,6 +51,9 @@ pub struct ServerArgs {
     /// How long a restore waits for namespaces and volumes that are being deleted
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub terminating_resource_timeout: GoDuration,
+    /// Folder of the temporary files that hold the items of restores too large for memory; the system's without it
+    #[arg(long, value_name = "FOLDER")]
+    pub spool_dir: Option<PathBuf>,
     /// How often locations are searched for backups that the cluster does not know
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub backup_sync_period: GoDuration,
@@ -176,6 +180,7 @@ impl ServerArgs {
                 .collect(),
             max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
             restore_priorities: self.priorities()?,
+            spool_dir: self.folder()?,
             item_operation_sync_frequency: self
                 .item_operation_sync_frequency
                 .filter(|period| !period.is_zero() && !period.is_negative())
@@ -194,6 +199,18 @@ impl ServerArgs {
 }
 
 impl ServerArgs {
+    /// The folder of temporary files, which must be there.
+    fn folder(&self) -> Result<Option<PathBuf>, SettingsError> {
+        match &self.spool_dir {
+            Some(folder) if !folder.is_dir() => Err(SettingsError::new(
+                "--spool-dir",
+                folder.display(),
+                "a folder that is there",
+            )),
+            folder => Ok(folder.clone()),
+        }
+    }
+
     fn priorities(&self) -> Result<Priorities, SettingsError> {
         let Some(text) = &self.restore_resource_priorities else {
             return Ok(Priorities::default());
@@ -284,6 +301,10 @@ mod tests {
             (
                 &["--terminating-resource-timeout=-1m"],
                 "--terminating-resource-timeout \"-1m0s\"",
+            ),
+            (
+                &["--spool-dir", "/nowhere/at/all"],
+                "--spool-dir \"/nowhere/at/all\"",
             ),
             (
                 &["--metrics-address", "nowhere"],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub max_calls: Option<usize>,
     /// Which kinds restores begin and end with. Default the peer's.
     pub restore_priorities: Priorities,
+    /// Folder of the temporary files of restores that are too large for memory. Default the system's.
+    pub spool_dir: Option<PathBuf>,
     /// Objects in a page of a list. Default 500.
     pub page_size: u32,
     /// Time between two looks at operations that actions of a backup have left running. Default 10 seconds.
@@ -86,6 +89,7 @@ impl Default for Settings {
             default_snapshot_locations: BTreeMap::new(),
             max_calls: None,
             restore_priorities: Priorities::default(),
+            spool_dir: None,
             page_size: 500,
             item_operation_sync_frequency: Duration::from_secs(10),
             item_block_workers: 1,

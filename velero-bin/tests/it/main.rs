@@ -4,6 +4,8 @@
 
 mod cli;
 mod direct;
+mod lost;
 mod program;
 mod sandbox;
 mod server;
+mod spooled;

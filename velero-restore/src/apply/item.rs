@@ -13,6 +13,7 @@ use super::later::Delay;
 use super::rehearse::Draft;
 use super::run::{Run, Stage};
 use super::states::{Claim, Ticket};
+use crate::filters::is_data_upload;
 use crate::index::{IndexedItem, is_crd};
 use crate::provided::{PROVIDED, is_of_its_cluster};
 use crate::reset::{label, reset, set_namespace};
@@ -336,7 +337,8 @@ impl Run {
         work: &mut Work<'_>,
         mut item: ItemTree,
     ) {
-        if !work.enter_namespace(self, stage).await {
+        let is_upload = is_data_upload(work.item.resource);
+        if !is_upload && !work.enter_namespace(self, stage).await {
             return;
         }
         if is_of_its_cluster(&item) {
@@ -359,6 +361,9 @@ impl Run {
         let Some(mut item) = self.run_actions(stage, work, item).await else {
             return;
         };
+        if is_upload {
+            return work.skip("it is for actions alone, which bring its data back");
+        }
         let lost = self.settle_claim(work, &mut item);
         self.modify(work, &mut item);
         set_namespace(&mut item, work.namespace);

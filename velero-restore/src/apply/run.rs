@@ -29,6 +29,7 @@ use crate::filters::Filters;
 use crate::hooks::RunningHooks;
 use crate::index::{ArchiveIndex, Location, Spool};
 use crate::result::ItemAction;
+use crate::volumes::{NewVolume, with_created_claims};
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
 
 /// What all parts of one run share.
@@ -233,6 +234,12 @@ impl Run {
             .unwrap_or_else(PoisonError::into_inner);
         result.cancelled = self.cancel.is_cancelled();
         result.owners = self.owners.counts();
+        result.new_volumes = NewVolume::all_of(
+            self.request.known_volumes().infos(),
+            &result.created_claims,
+            &self.request.spec().namespace_mapping,
+        );
+        result.volumes = with_created_claims(self.volumes.into_told(), &result.created_claims);
         result
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
+use velero_core::artifact::RestoreVolumeInfo;
 use velero_core::names::annotations;
 use velero_core::result::chain;
 use velero_core::volume::{NativeSnapshot, SnapshotRestorer};
@@ -15,8 +16,8 @@ use super::going::place;
 use super::item::{RESTORE_LABELS, Work};
 use super::run::Run;
 use crate::volumes::{
-    ClaimVolume, Decision, Loss, VolumeFate, clone_name, decide, has_own_source, prepare_claim,
-    prepare_volume, rename,
+    ClaimVolume, Decision, Loss, VolumeFate, clone_name, decide, has_own_source, of_snapshot,
+    prepare_claim, prepare_volume, rename,
 };
 
 /// What makes volumes of snapshots, by the location that it reads.
@@ -49,6 +50,8 @@ impl Restorers {
 pub(super) struct Volumes {
     restorers: Restorers,
     turned: Mutex<HashMap<String, ClaimVolume>>,
+    /// Those that were made of snapshots.
+    made: Mutex<Vec<RestoreVolumeInfo>>,
 }
 
 impl Volumes {
@@ -62,6 +65,18 @@ impl Volumes {
     fn turn(&self, volume: &str, into: ClaimVolume) {
         let mut turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
         turned.insert(volume.to_owned(), into);
+    }
+
+    fn note(&self, made: RestoreVolumeInfo) {
+        let mut all = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(made);
+    }
+
+    /// What is to be told of volumes whose data came back.
+    pub(super) fn into_told(self) -> Vec<RestoreVolumeInfo> {
+        self.made
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turned(&self, volume: &str) -> Option<ClaimVolume> {
@@ -88,7 +103,8 @@ impl Run {
         let known = self.request.known_volumes();
         let locations = &self.volumes.restorers.locations;
         let wants_data = self.request.restores_volumes();
-        decide((volume, claim), &self.index, known, locations, wants_data)
+        let archive = (&self.index, self.request.backup_label());
+        decide((volume, claim), archive, known, locations, wants_data)
     }
 
     /// Prepares a PersistentVolume; `None` when it is not created, or not now.
@@ -303,13 +319,16 @@ impl Run {
         work.remade = true;
         let made = match self.rehearsal {
             Some(_) => {
-                let snapshot = record.status.provider_snapshot_id;
+                let snapshot = &record.status.provider_snapshot_id;
                 work.draft
                     .subject_to
                     .push(format!("the volume made of snapshot {snapshot}"));
                 Ok(item)
             }
-            None => self.disk_of(Arc::clone(restorer), record, item).await,
+            None => {
+                let made = self.disk_of(Arc::clone(restorer), record.clone(), item);
+                made.await
+            }
         };
         let mut item = match made {
             Ok(item) => item,
@@ -324,6 +343,9 @@ impl Run {
         if name != old {
             rename(&mut item, old, &name);
             self.volumes.turn(old, ClaimVolume::Renamed(name));
+        }
+        if self.rehearsal.is_none() {
+            self.volumes.note(of_snapshot(&item, &record));
         }
         Some(item)
     }

@@ -1,7 +1,7 @@
 //! What an index remembers of an item's content.
 
 use serde::Deserialize;
-use velero_core::names::annotations;
+use velero_core::names::{annotations, labels};
 use velero_core::{GroupResource, RawItem};
 
 /// Facts about an item, as bits.
@@ -94,6 +94,14 @@ pub(crate) fn account_of(pod: &RawItem) -> Option<String> {
     name.filter(|name| !name.is_empty() && name != "default")
 }
 
+/// The claim whose data a DataUpload has moved: namespace, name, and the label of the backup that it is of.
+pub(crate) fn moved_by(upload: &RawItem) -> Option<(String, String, String)> {
+    let spec = part::<Upload>(upload).spec;
+    let backup = upload.head().labels.get(labels::BACKUP_NAME)?.clone();
+    let claim = spec.source_pvc?;
+    (!claim.is_empty()).then_some((spec.source_namespace?, claim, backup))
+}
+
 fn part<T: Default + for<'de> Deserialize<'de>>(item: &RawItem) -> T {
     serde_json::from_slice(item.json()).unwrap_or_default()
 }
@@ -108,6 +116,20 @@ struct Pod {
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
     service_account_name: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Upload {
+    spec: UploadSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct UploadSpec {
+    source_namespace: Option<String>,
+    #[serde(rename = "sourcePVC")]
+    source_pvc: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -138,6 +160,37 @@ struct VolumeSpec {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn data_uploads_name_the_claim_and_the_backup() {
+        let own = json!({"velero.io/backup-name": "b1"});
+        for (labels, spec, expected) in [
+            (
+                own.clone(),
+                json!({"sourceNamespace": "shop", "sourcePVC": "data"}),
+                Some("shop/data of b1"),
+            ),
+            (
+                json!({}),
+                json!({"sourceNamespace": "shop", "sourcePVC": "data"}),
+                None,
+            ),
+            (
+                own.clone(),
+                json!({"sourceNamespace": "shop", "sourcePVC": ""}),
+                None,
+            ),
+            (own.clone(), json!({"sourcePVC": "data"}), None),
+            (own, json!({"csiSnapshot": {"driver": "d"}}), None),
+        ] {
+            let item = json!({"apiVersion": "velero.io/v2alpha1", "kind": "DataUpload",
+                "metadata": {"name": "d", "labels": labels}, "spec": spec});
+            let item = RawItem::parse(item.to_string().into()).unwrap();
+            let found =
+                moved_by(&item).map(|(ns, claim, backup)| format!("{ns}/{claim} of {backup}"));
+            assert_eq!(found.as_deref(), expected, "{spec}");
+        }
+    }
 
     #[test]
     fn facts() {

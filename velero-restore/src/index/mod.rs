@@ -83,6 +83,9 @@ pub struct ArchiveIndex {
     definitions: Vec<(ItemId, Vec<ApiResource>)>,
     /// ServiceAccounts, by namespace and name, that pods name which labels select and which have not run to their end.
     accounts: BTreeSet<(String, String)>,
+    /// Claims whose data was moved into a repository, by namespace, name and the label of the backup that moved it: what
+    /// the archive's DataUploads tell.
+    moved: BTreeSet<(String, String, String)>,
     /// Filled where owners are to be linked.
     owners: Owners,
     versions: Versions,
@@ -133,6 +136,12 @@ impl ArchiveIndex {
     /// ServiceAccounts, by namespace and name, that pods name which are of use.
     pub(crate) fn accounts(&self) -> &BTreeSet<(String, String)> {
         &self.accounts
+    }
+
+    /// Whether a DataUpload of the archive has moved the data of a claim; `backup` is the value of the backup's label.
+    pub(crate) fn is_moved(&self, namespace: &str, claim: &str, backup: &str) -> bool {
+        let key = (namespace.to_owned(), claim.to_owned(), backup.to_owned());
+        self.moved.contains(&key)
     }
 
     /// The items that others name as their owners.

@@ -13,10 +13,11 @@ use velero_core::result::chain;
 use velero_core::{GroupResource, RawItem, SelectorSet};
 
 use super::crd::{is_crd, resources_of};
-use super::facts::{account_of, facts_of};
+use super::facts::{account_of, facts_of, moved_by};
 use super::owners::OwnerPass;
 use super::spool::SpoolWriter;
 use super::{ArchiveIndex, Entry, Facts, Fault, Spool};
+use crate::filters::is_data_upload;
 use crate::{Error, RestoreOptions};
 
 impl ArchiveIndex {
@@ -147,6 +148,11 @@ impl<'a> Pass<'a> {
         {
             let account = (path.namespace.clone(), account);
             self.index.accounts.insert(account);
+        }
+        if is_data_upload(&path.group_resource)
+            && let Some(moved) = moved_by(&item)
+        {
+            self.index.moved.insert(moved);
         }
         let kind = self.kind(&item)?;
         let entry = Entry {

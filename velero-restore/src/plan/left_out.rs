@@ -4,7 +4,7 @@ use velero_core::plan::{ExclusionReason, RestorePlan};
 use velero_core::{ApiResource, Catalog};
 
 use super::{exclusion, target_of};
-use crate::filters::{Filters, is_never_restored};
+use crate::filters::{Filters, is_data_upload, is_never_restored};
 use crate::index::{ArchiveIndex, Fault, IndexedItem, is_crd};
 use crate::request::RestoreRequest;
 use crate::unserved;
@@ -58,6 +58,9 @@ impl<'a> LeftOuts<'a> {
     pub(crate) fn of(&self, item: &IndexedItem<'_>) -> LeftOut {
         if let Some(reason) = exclusion(&self.filters, item) {
             return LeftOut::Excluded(reason);
+        }
+        if is_data_upload(item.resource) {
+            return LeftOut::Excluded(ExclusionReason::NeverRestored);
         }
         let rules = self.request.modifier_rules();
         if rules.is_some_and(|rules| rules.changes_kind(item.resource)) {

@@ -65,12 +65,13 @@ pub(crate) struct Decision {
 }
 
 /// Decides about a PersistentVolume of the archive. `claim` is the one that it is bound to, by namespace and name in
-/// the archive; `locations` are those whose snapshots can be read; `wants_data` is `spec.restorePVs`.
+/// the archive; `backup` is the value of the backup's label; `locations` are those whose snapshots can be read;
+/// `wants_data` is `spec.restorePVs`.
 ///
 /// Mirrors the cases for PersistentVolumes in upstream's `pkg/restore/restore.go`.
 pub(crate) fn decide(
     (volume, claim): (&str, Option<(&str, &str)>),
-    index: &ArchiveIndex,
+    (index, backup): (&ArchiveIndex, &str),
     known: &Known,
     locations: &[String],
     wants_data: bool,
@@ -81,7 +82,9 @@ pub(crate) fn decide(
         item.map_or_else(Facts::default, |item| item.facts)
     };
     let claim_facts = claim.map_or_else(Facts::default, |(namespace, name)| {
-        facts("persistentvolumeclaims", namespace, name)
+        let mut facts = facts("persistentvolumeclaims", namespace, name);
+        facts.set(Facts::DATA_UPLOAD, index.is_moved(namespace, name, backup));
+        facts
     });
     let method = known.method(volume, claim, claim_facts);
     let goes_with_claim = facts("persistentvolumes", "", volume).has(Facts::RECLAIM_DELETE);

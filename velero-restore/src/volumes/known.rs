@@ -151,6 +151,11 @@ impl Known {
         }
     }
 
+    /// The volume information of all PersistentVolumes, in no order.
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &VolumeInfo> {
+        self.infos.values()
+    }
+
     /// The volume information of a PersistentVolume.
     pub(crate) fn info(&self, volume: &str) -> Option<&VolumeInfo> {
         self.infos.get(volume)

@@ -141,6 +141,67 @@ async fn a_volume_is_made_of_its_snapshot_whatever_its_policy() {
     }
 }
 
+fn told_of(result: &RestoreResult) -> Value {
+    serde_json::to_value(&result.volumes).unwrap()
+}
+
+/// As the peer tells it: the claim where the restore has made it, the volume by its new name.
+#[tokio::test]
+async fn what_was_made_of_a_snapshot_is_in_the_volume_information() {
+    let entry = |claim: Option<&str>, volume: &str| {
+        let mut entry = json!({"pvName": volume, "restoreMethod": "NativeSnapshot", "snapshotDataMoved": false,
+            "nativeSnapshotInfo": {"snapshotHandle": "snap-1", "volumeType": "gp3", "volumeAZ": "z1", "iops": "100", "Phase": ""}});
+        if let Some(namespace) = claim {
+            entry["pvcName"] = json!("data");
+            entry["pvcNamespace"] = json!(namespace);
+        }
+        entry
+    };
+    for (spec, renames, expected) in [
+        (json!({}), None, Some(entry(Some("shop"), "pv1"))),
+        (
+            json!({"namespaceMapping": {"shop": "copy"}}),
+            None,
+            Some(entry(Some("copy"), "pv1")),
+        ),
+        (json!({}), Some("vol-7"), Some(entry(Some("shop"), "vol-7"))),
+        (
+            json!({"excludedResources": ["persistentvolumeclaims"]}),
+            None,
+            Some(entry(None, "pv1")),
+        ),
+        (json!({"restorePVs": false}), None, None),
+    ] {
+        let server = ApiServer::new();
+        let disks = Disks {
+            renames,
+            ..Disks::default()
+        };
+        let result = restore_with(
+            engine(&server).await,
+            &disks,
+            volume("Delete"),
+            spec.clone(),
+        )
+        .await;
+        let expected = expected.map_or_else(|| json!([]), |entry| json!([entry]));
+        assert_eq!(told_of(&result), expected, "{spec}");
+    }
+    // What could not be made has no data.
+    let disks = Disks {
+        fails: Some(("create", Failing::Refuses)),
+        ..Disks::default()
+    };
+    let result = restore_with(
+        engine(&ApiServer::new()).await,
+        &disks,
+        volume("Delete"),
+        json!({}),
+    )
+    .await;
+    assert_eq!(told_of(&result), json!([]));
+}
+
 #[tokio::test]
 async fn a_live_volume_with_a_snapshot_is_not_touched() {
     for claimed in [true, false] {

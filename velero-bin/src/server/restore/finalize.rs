@@ -1,4 +1,4 @@
-//! A restore from the end of its items to its end: operations of actions, and hooks of pods.
+//! A restore from the end of its items to its end: operations of actions, hooks of pods, and new volumes of claims.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use crate::server::context::{Context, stamp};
 use crate::server::follow::{Followed, Stop, Task, last_moment};
 use crate::server::stores::{self, StoreError};
 use crate::server::tracker::RunKind;
+
+/// Says on a restore what it waits for.
+const WAITS_FOR: &str = "x.velero.io/waits-for";
 
 /// Follows a restore in a task of its own, unless that is done already. `left` is what its run has left, if this
 /// process has made it.
@@ -67,10 +70,13 @@ impl Followed for Hold {
 
     fn with_status(restore: &Restore, status_of: Restore) -> Restore {
         let mut restore = Restore {
-            status: status_of.status,
+            status: status_of.status.clone(),
             ..restore.clone()
         };
-        if Self::has_ended(&restore) {
+        let ended = Self::has_ended(&restore);
+        let waits_for = waits_for(&status_of).filter(|_| !ended);
+        set_waits_for(&mut restore, waits_for);
+        if ended {
             take_off(&mut restore);
         }
         restore
@@ -139,7 +145,17 @@ impl Hold {
             follow.use_store(self.store(restore).await?);
         }
         let patience = self.context.settings.item_operation_sync_frequency;
-        Ok(follow.look(patience).await?.clone())
+        let mut next = follow.look(patience).await?.clone();
+        let waits_for = follow.waits_for();
+        if !waits_for.is_empty() && self::waits_for(restore) != Some(waits_for.as_str()) {
+            let name = restore.metadata.name.as_deref().unwrap_or_default();
+            tracing::info!(restore = name, "the restore waits for {waits_for}");
+        }
+        set_waits_for(
+            &mut next,
+            Some(waits_for.as_str()).filter(|text| !text.is_empty()),
+        );
+        Ok(next)
     }
 
     async fn store(&self, restore: &Restore) -> Result<BackupStore, Stop> {
@@ -173,5 +189,47 @@ impl Hold {
             clock: settings.clock.clone(),
         })
         .await?)
+    }
+}
+
+fn waits_for(restore: &Restore) -> Option<&str> {
+    let annotations = restore.metadata.annotations.as_ref()?;
+    annotations.get(WAITS_FOR).map(String::as_str)
+}
+
+fn set_waits_for(restore: &mut Restore, what: Option<&str>) {
+    let annotations = restore.metadata.annotations.get_or_insert_default();
+    match what {
+        Some(what) => annotations.insert(WAITS_FOR.to_owned(), what.to_owned()),
+        None => annotations.remove(WAITS_FOR),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use velero_core::api::RestoreSpec;
+
+    #[test]
+    fn what_is_waited_for_is_told_until_the_end() {
+        for (phase, before, now, expected) in [
+            (RestorePhase::Finalizing, None, Some("hooks"), Some("hooks")),
+            (
+                RestorePhase::Finalizing,
+                Some("hooks"),
+                Some("volumes"),
+                Some("volumes"),
+            ),
+            (RestorePhase::Finalizing, Some("hooks"), None, None),
+            (RestorePhase::Completed, Some("hooks"), Some("hooks"), None),
+        ] {
+            let mut written = Restore::new("velero", "r", RestoreSpec::default());
+            set_waits_for(&mut written, before);
+            let mut next = written.clone();
+            next.status.phase = Some(phase.clone());
+            set_waits_for(&mut next, now);
+            let found = Hold::with_status(&written, next);
+            assert_eq!(waits_for(&found), expected, "{phase:?} {before:?} {now:?}");
+        }
     }
 }

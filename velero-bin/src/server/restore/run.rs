@@ -76,10 +76,12 @@ pub(super) fn count(context: &Context, ended: &Restore) {
 
 /// How the engine runs, by the server's flags.
 pub(super) fn restore_options(context: &Context) -> RestoreOptions {
-    RestoreOptions::default()
+    let mut options = RestoreOptions::default()
         .resource_timeout(context.settings.resource_timeout)
         .terminating_timeout(context.settings.terminating_resource_timeout)
-        .api_group_versions(context.settings.features.all_api_versions())
+        .api_group_versions(context.settings.features.all_api_versions());
+    options.spool_dir.clone_from(&context.settings.spool_dir);
+    options
 }
 
 fn write_progress(restore: &mut Restore, update: ProgressUpdate) {

@@ -11,5 +11,6 @@ mod random_points;
 mod round_trip;
 mod s3;
 mod selection;
+mod spool;
 mod store_faults;
 mod volumes;

@@ -1,9 +1,16 @@
 //! Volumes whose data is not in a backup: they are told, wherever somebody could think otherwise.
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tempfile::TempDir;
+use velero_persistence::{BackupFile, BackupStore, Location, RestoreFile};
+use velero_testkit::ApiServer;
 
+use crate::lost;
 use crate::program::Cluster;
+use crate::server::eventually;
 
 fn claim(cluster: &Cluster, name: &str) {
     let volume = format!("pv-{name}");
@@ -124,4 +131,127 @@ async fn what_cannot_be_stored_is_refused_by_its_field() {
         assert!(message.contains(field), "{flag}: {message}");
     }
     assert!(crate::program::files(folder.path()).is_empty());
+}
+
+/// Every method, named by every document that can name it.
+#[tokio::test(flavor = "multi_thread")]
+async fn data_that_cannot_come_back_is_an_error_at_its_claim() {
+    for with_infos in [true, false] {
+        let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+        lost::seed(&source.server, "b");
+        let url = format!("file://{}", folder.path().display());
+        let line = format!("direct backup b --store {url} --include-namespaces shop,velero");
+        source.velero(&line).await.exits(0);
+        let store = BackupStore::open(&Location::from_url(&url).unwrap())
+            .await
+            .unwrap();
+        lost::tell(&store, "b", with_infos).await;
+
+        let target = Cluster::start().await;
+        lost::serve_uploads(&target.server);
+        let line = format!("direct restore b --store {url} --restore-name r");
+        let text = target.velero(&line).await.exits(2);
+        assert!(text.contains("PartiallyFailed."), "{text}");
+        let results = store.get_json(&RestoreFile::Results.of("r")).await.unwrap();
+        lost::assert_told(&results.unwrap(), "shop", with_infos);
+        lost::assert_empty(&target.server, "shop", with_infos);
+
+        let without = Cluster::start().await;
+        let line =
+            format!("direct restore b --store {url} --restore-name q --restore-volumes=false");
+        let text = without.velero(&line).await.exits(0);
+        assert!(text.contains("Completed."), "{text}");
+        let results: Option<serde_json::Value> =
+            store.get_json(&RestoreFile::Results.of("q")).await.unwrap();
+        assert_eq!(results.unwrap()["errors"], json!({}));
+    }
+}
+
+/// A volume of the class has the policy of the class; the old one had another.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_volumes_are_waited_for_and_get_the_old_policy() {
+    let (source, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
+    claim(&source, "data");
+    let url = format!("file://{}", folder.path().display());
+    let line = format!("direct backup b --store {url} --include-namespaces shop");
+    source.velero(&line).await.exits(0);
+    let store = BackupStore::open(&Location::from_url(&url).unwrap())
+        .await
+        .unwrap();
+    let infos = json!([{"pvName": "pv-data", "pvcName": "data", "pvcNamespace": "shop", "backupMethod": "CSISnapshot",
+        "pvInfo": {"reclaimPolicy": "Retain", "labels": {"team": "green"}}}]);
+    store
+        .put_json(&BackupFile::VolumeInfos.of("b"), &infos)
+        .await
+        .unwrap();
+
+    let target = Cluster::start().await;
+    let line = format!("direct restore b --store {url} --restore-volumes=false --restore-name");
+    let (first, late) = (
+        format!("{line} r"),
+        format!("{line} s --namespace-mappings shop:late --resource-timeout 1s"),
+    );
+    let bind = async {
+        let server = &target.server;
+        let found = eventually(async || {
+            server
+                .store()
+                .get("v1", "PersistentVolumeClaim", Some("shop"), "data")
+        })
+        .await;
+        found.unwrap();
+        bind(server).await;
+    };
+    let (ran, ()) = tokio::join!(target.velero(&first), bind);
+    assert!(
+        ran.stderr
+            .contains("waiting for the new volumes of 1 claims of shop"),
+        "{}",
+        ran.stderr
+    );
+    ran.exits(0);
+    let volume = target
+        .server
+        .store()
+        .get("v1", "PersistentVolume", None, "new")
+        .unwrap();
+    assert_eq!(volume["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+    assert_eq!(volume["metadata"]["labels"], json!({"team": "green"}));
+
+    let text = target.velero(&late).await.exits(2);
+    let told = "its volume was not given reclaim policy \"Retain\" and the labels of the one it replaces within 1s: the claim is not bound";
+    assert!(
+        text.contains("PartiallyFailed.") && text.contains(told),
+        "{text}"
+    );
+    for wrong in ["--resource-timeout 0s", "--spool-dir /nowhere/at/all"] {
+        let flag = wrong.split(' ').next().unwrap();
+        let line = format!("direct restore b --store {url} {wrong}");
+        let message = target.velero(&line).await.fails();
+        assert!(message.starts_with(flag), "{message}");
+    }
+}
+
+/// What a provisioner does for the claim `shop/data`.
+async fn bind(server: &ApiServer) {
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "new"},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Delete",
+            "csi": {"driver": "d.example.com", "volumeHandle": "new"},
+            "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data"}},
+        "status": {"phase": "Bound"}});
+    server.store().seed_value(volume).unwrap();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(server.client(), "shop");
+    let (bound, status) = (
+        json!({"spec": {"volumeName": "new"}}),
+        json!({"status": {"phase": "Bound"}}),
+    );
+    let options = PatchParams::default();
+    claims
+        .patch("data", &options, &Patch::Merge(&bound))
+        .await
+        .unwrap();
+    claims
+        .patch_status("data", &options, &Patch::Merge(&status))
+        .await
+        .unwrap();
 }

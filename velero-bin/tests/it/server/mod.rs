@@ -8,6 +8,7 @@ mod edges;
 mod finalizing;
 mod lists;
 mod locations;
+mod new_volumes;
 mod operations;
 mod policies;
 mod restore_inputs;
@@ -15,8 +16,9 @@ mod restore_operations;
 mod restores;
 mod s3;
 mod snapshot_locations;
+mod spool;
 mod sync;
 mod two_servers;
 mod world;
 
-pub(crate) use world::gunzip;
+pub(crate) use world::{eventually, gunzip};

@@ -232,7 +232,22 @@ pub(super) fn folder() -> TempDir {
 }
 
 /// The files below a folder, sorted, relative to it.
+///
+/// A server renews its claims at any time, and a file that is being written has another name until it is whole: that is
+/// over in a moment. One that stays is listed, as it is a fault.
 pub(super) fn files(root: &Path) -> Vec<String> {
+    for _ in 0..200 {
+        let found = files_now(root);
+        if !found.iter().any(|name| name.ends_with(".partial")) {
+            return found;
+        }
+        // What writes it is on a thread of its own.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    files_now(root)
+}
+
+fn files_now(root: &Path) -> Vec<String> {
     fn walk(dir: &Path, root: &Path, out: &mut Vec<String>) {
         let Ok(entries) = std::fs::read_dir(dir) else {
             return;
@@ -269,7 +284,7 @@ pub(crate) fn gunzip(path: &Path) -> String {
 }
 
 /// Looks again and again until there is something, or the deadline has passed.
-pub(super) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {
