@@ -248,10 +248,12 @@ impl Cluster {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<bool, Error> {
-        let mut call = Call::read(
-            target("delete", resource, namespace, name),
-            object_path(resource, namespace, name, None),
-        );
+        let mut uri = object_path(resource, namespace, name, None);
+        if options.dry_run || self.is_dry_run() {
+            // The body is what counts; with this it shows in logs of requests, too.
+            uri.push_str("?dryRun=All");
+        }
+        let mut call = Call::read(target("delete", resource, namespace, name), uri);
         call.method = Method::DELETE;
         call.content_type = Some("application/json");
         call.body = options.body(self.is_dry_run());

@@ -14,6 +14,7 @@ use velero_core::{CancellationToken, NoProgress, Progress, Timestamp};
 use crate::apply::{Parts, Restorers, Run, apply};
 use crate::index::{ArchiveIndex, Spool};
 use crate::journal::Ledger;
+use crate::mirror::{self, MIRROR_NEEDS_PLAN};
 use crate::{
     Error, ExpectedPlan, Journal, RestoreOptions, RestoreRequest, RestoreResult, RunningHooks,
     actions, plan, versions,
@@ -233,6 +234,9 @@ impl RestoreEngine {
         archive: R,
     ) -> Result<(RestorePlan, ArchiveIndex, Spool), Error> {
         request.check_modifiers()?;
+        if request.mirrors() {
+            request.mirrored()?;
+        }
         let (selectors, options) = (request.selectors().clone(), self.options_for(request));
         let read =
             tokio::task::spawn_blocking(move || ArchiveIndex::read(archive, &selectors, &options));
@@ -259,7 +263,8 @@ impl RestoreEngine {
     /// counts as created, without a second write; hooks that have ended are not run again.
     ///
     /// # Errors
-    /// As [`RestoreEngine::plan`], when discovery fails, and when the world is not as the expected plan has it.
+    /// As [`RestoreEngine::plan`], when discovery fails, when the world is not as the expected plan has it, and when objects
+    /// are to be deleted by the policy [`ExistingPolicy::Mirror`](crate::ExistingPolicy::Mirror) and there is no plan.
     pub async fn run<R: Read + Send + 'static>(
         &self,
         request: &RestoreRequest,
@@ -296,12 +301,20 @@ impl RestoreEngine {
         archive: R,
         run: RestoreRun,
     ) -> Result<(RestoreResult, RunningHooks), Error> {
+        if request.mirrors() && run.expected.is_none() {
+            return Err(Error::Invalid {
+                messages: vec![MIRROR_NEEDS_PLAN.to_owned()],
+            });
+        }
         let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
         let (ledger, earlier) = Ledger::load(run.journal.clone(), (run.clock)()).await?;
-        // What an earlier attempt has written has moved the world, and it has looked before it did.
-        if let Some(expected) = run.expected.clone().filter(|_| !ledger.resumes()) {
+        let mut found = mirror::Found::default();
+        // What an earlier attempt has written has moved the world, and it has looked before it did. Deletions are looked at
+        // each time.
+        let looks = request.mirrors() || !ledger.resumes();
+        if let Some(expected) = run.expected.clone().filter(|_| looks) {
             let read = (index, spool);
-            (index, spool) = self
+            ((index, spool), found) = self
                 .check_expected(request, &plan, read, &run, &expected)
                 .await?;
         }
@@ -336,7 +349,11 @@ impl RestoreEngine {
         for warning in warnings(request) {
             run.record(warning);
         }
+        found.notes.into_iter().for_each(|note| run.record(note));
         apply(&run, &plan, &self.actions_for(request)).await?;
+        if !run.is_cancelled() {
+            mirror::delete(&run, found.unwanted).await;
+        }
         // Tasks are over; none of them holds the run any more.
         let run = Arc::into_inner(run).ok_or(Error::Internal {
             what: "the restore",

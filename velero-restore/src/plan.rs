@@ -352,7 +352,7 @@ pub(crate) fn finished(item: &IndexedItem<'_>) -> Option<ExclusionReason> {
 }
 
 /// Objects that only make sense together with the data mover or the snapshot controller.
-fn is_csi_snapshot(resource: &GroupResource) -> bool {
+pub(crate) fn is_csi_snapshot(resource: &GroupResource) -> bool {
     resource.group == "snapshot.storage.k8s.io"
         && matches!(
             resource.resource.as_str(),

@@ -7,8 +7,9 @@ use velero_core::api::Restore;
 
 use crate::validate::switch_of;
 
-/// Annotation of a Restore that says `recreate` where objects that cannot be changed are to be deleted and created anew.
-/// It goes with the policy `update` of the spec, which is all that the peer knows.
+/// Annotation of a Restore that says `recreate` where objects that cannot be changed are to be deleted and created anew, and
+/// `mirror` where objects that the backup does not have are to be deleted, too. It goes with the policy `update` of the spec,
+/// which is all that the peer knows.
 pub const EXISTING_RESOURCE_POLICY: &str = "x.velero.io/existing-resource-policy";
 /// Annotation of a Restore that says `true` where objects are to get the owners again that they had.
 pub const RELINK_OWNERS: &str = "x.velero.io/relink-owners";
@@ -26,8 +27,11 @@ pub enum ExistingPolicy {
     /// It is changed, where the API server lets it: `update`.
     Update,
     /// It is changed, or deleted and created anew where the API server refuses the change as invalid: `recreate`. Claims,
-    /// volumes and CustomResourceDefinitions are never deleted.
+    /// volumes and CustomResourceDefinitions are never deleted to be created anew.
     Recreate,
+    /// As `recreate`; objects of the cluster that restore and backup select and that the backup does not have are deleted, by a
+    /// plan that lists them alone: `mirror`. See [`BackedUp`](crate::BackedUp).
+    Mirror,
 }
 
 impl ExistingPolicy {
@@ -36,6 +40,7 @@ impl ExistingPolicy {
         let said = switch_of(restore, EXISTING_RESOURCE_POLICY);
         match (restore.spec.existing_resource_policy.as_str(), said) {
             (_, Some("recreate")) => Self::Recreate,
+            (_, Some("mirror")) => Self::Mirror,
             ("update", _) => Self::Update,
             _ => Self::Leave,
         }
@@ -45,11 +50,11 @@ impl ExistingPolicy {
     pub fn apply(self, restore: &mut Restore) {
         let policy = match self {
             Self::Leave => "none",
-            Self::Update | Self::Recreate => "update",
+            Self::Update | Self::Recreate | Self::Mirror => "update",
         };
         restore.spec.existing_resource_policy = policy.to_owned();
         let annotations = &mut restore.metadata.annotations;
-        if self == Self::Recreate {
+        if matches!(self, Self::Recreate | Self::Mirror) {
             let (key, value) = (EXISTING_RESOURCE_POLICY.to_owned(), self.to_string());
             annotations.get_or_insert_default().insert(key, value);
         } else if let Some(annotations) = annotations {
@@ -64,6 +69,7 @@ impl fmt::Display for ExistingPolicy {
             Self::Leave => "none",
             Self::Update => "update",
             Self::Recreate => "recreate",
+            Self::Mirror => "mirror",
         })
     }
 }
@@ -76,7 +82,10 @@ impl FromStr for ExistingPolicy {
             "" | "none" => Ok(Self::Leave),
             "update" => Ok(Self::Update),
             "recreate" => Ok(Self::Recreate),
-            _ => Err(format!("{text:?} is not one of none, update and recreate")),
+            "mirror" => Ok(Self::Mirror),
+            _ => Err(format!(
+                "{text:?} is not one of none, update, recreate and mirror"
+            )),
         }
     }
 }
@@ -86,9 +95,9 @@ pub(crate) fn policy_faults(restore: &Restore) -> Vec<String> {
     let mut faults = Vec::new();
     if let Some(said) = switch_of(restore, EXISTING_RESOURCE_POLICY) {
         let spec = restore.spec.existing_resource_policy.as_str();
-        if said != "recreate" {
+        if !["recreate", "mirror"].contains(&said) {
             faults.push(format!(
-                "annotation {EXISTING_RESOURCE_POLICY}: {said:?} is not known; \"recreate\" is"
+                "annotation {EXISTING_RESOURCE_POLICY}: {said:?} is not known; \"recreate\" and \"mirror\" are"
             ));
         } else if spec == "none" {
             faults.push(format!(
@@ -114,7 +123,9 @@ mod tests {
             ("", Some("recreate"), Ok(ExistingPolicy::Recreate)),
             ("update", Some("recreate"), Ok(ExistingPolicy::Recreate)),
             ("none", Some("recreate"), Err("contradicts")),
-            ("update", Some("mirror"), Err("\"mirror\" is not known")),
+            ("", Some("mirror"), Ok(ExistingPolicy::Mirror)),
+            ("none", Some("mirror"), Err("contradicts")),
+            ("update", Some("replace"), Err("\"replace\" is not known")),
         ] {
             let mut restore: Restore = serde_json::from_value(json!({
                 "metadata": {"name": "r"}, "spec": {"backupName": "b", "existingResourcePolicy": spec},
@@ -140,6 +151,6 @@ mod tests {
                 Err(fault) => assert!(faults.contains(fault), "{faults}"),
             }
         }
-        assert!("mirror".parse::<ExistingPolicy>().is_err());
+        assert!("replace".parse::<ExistingPolicy>().is_err());
     }
 }

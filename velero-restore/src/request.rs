@@ -14,7 +14,7 @@ use crate::actions::{ActionConfig, InitRestoreHook};
 use crate::filters::Filters;
 use crate::validate::{label_faults, modifier_config_map, selectors_of, switch_of, validate};
 use crate::volumes::{BackupVolumes, Known};
-use crate::{Error, ExistingPolicy, Priorities, RELINK_OWNERS, VersionPriorities};
+use crate::{BackedUp, Error, ExistingPolicy, Priorities, RELINK_OWNERS, VersionPriorities};
 
 /// A [`Restore`] whose spec has been checked, and what else a run needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +28,7 @@ pub struct RestoreRequest {
     exec_hooks: RestoreHookRules,
     wished_versions: VersionPriorities,
     modifiers: Option<Arc<ResourceModifiers>>,
+    backed_up: Option<Arc<BackedUp>>,
     backup_label: String,
     restore_label: String,
 }
@@ -57,6 +58,7 @@ impl RestoreRequest {
             exec_hooks,
             wished_versions: VersionPriorities::default(),
             modifiers: None,
+            backed_up: None,
             backup_label: valid_label_name(&restore.spec.backup_name),
             restore_label: valid_label_name(restore.metadata.name.as_deref().unwrap_or_default()),
             restore: Arc::new(restore),
@@ -120,6 +122,13 @@ impl RestoreRequest {
     #[must_use]
     pub fn modifiers(mut self, rules: ResourceModifiers) -> Self {
         self.modifiers = Some(Arc::new(rules));
+        self
+    }
+
+    /// Says what the backup has looked at, which the policy [`ExistingPolicy::Mirror`] goes by.
+    #[must_use]
+    pub fn backed_up(mut self, backed_up: BackedUp) -> Self {
+        self.backed_up = Some(Arc::new(backed_up));
         self
     }
 
@@ -227,7 +236,31 @@ impl RestoreRequest {
 
     /// Whether those of them that cannot be changed are deleted and created anew.
     pub(crate) fn recreates_existing(&self) -> bool {
-        ExistingPolicy::of(&self.restore) == ExistingPolicy::Recreate
+        let policy = ExistingPolicy::of(&self.restore);
+        matches!(policy, ExistingPolicy::Recreate | ExistingPolicy::Mirror)
+    }
+
+    /// Whether objects are deleted that the backup does not have.
+    pub(crate) fn mirrors(&self) -> bool {
+        ExistingPolicy::of(&self.restore) == ExistingPolicy::Mirror
+    }
+
+    /// What the backup has looked at.
+    ///
+    /// # Errors
+    /// When nobody has said so, or it does not tell.
+    pub(crate) fn mirrored(&self) -> Result<&BackedUp, Error> {
+        let invalid = |message: String| Error::Invalid {
+            messages: vec![message],
+        };
+        let Some(backed_up) = &self.backed_up else {
+            return Err(invalid(
+                "existing resource policy \"mirror\": what the backup has looked at has not been given to the restore".to_owned(),
+            ));
+        };
+        backed_up
+            .fault()
+            .map_or(Ok(backed_up), |fault| Err(invalid(fault)))
     }
 
     /// Whether objects get the owners again that they had.

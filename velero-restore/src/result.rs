@@ -21,6 +21,8 @@ pub enum ItemAction {
     Updated,
     /// Nothing had to be done.
     Skipped,
+    /// An object that the backup does not have was deleted.
+    Deleted,
     /// The object is not there, or not as the archive has it.
     Failed,
 }
@@ -31,6 +33,7 @@ impl fmt::Display for ItemAction {
             Self::Created => "created",
             Self::Updated => "updated",
             Self::Skipped => "skipped",
+            Self::Deleted => "deleted",
             Self::Failed => "failed",
         })
     }
@@ -48,7 +51,9 @@ pub struct Counts {
     pub updated: u64,
     /// Items for which nothing had to be done.
     pub skipped: u64,
-    /// Items that are not in the cluster as the archive has them.
+    /// Objects deleted that the backup does not have.
+    pub deleted: u64,
+    /// Items that are not in the cluster as the archive has them, and objects that could not be deleted.
     pub failed: u64,
     /// Of `failed`: those that only warnings are about, because an object of the cluster differs and was left as it was.
     pub left: u64,
@@ -57,7 +62,7 @@ pub struct Counts {
 impl Counts {
     /// Items that were taken up and brought to an end, well or not: `status.progress.itemsRestored`.
     pub fn restored(&self) -> u64 {
-        self.created + self.updated + self.skipped + self.failed
+        self.created + self.updated + self.skipped + self.deleted + self.failed
     }
 
     pub(crate) fn add(&mut self, action: ItemAction) {
@@ -66,6 +71,7 @@ impl Counts {
             ItemAction::Created => self.created += 1,
             ItemAction::Updated => self.updated += 1,
             ItemAction::Skipped => self.skipped += 1,
+            ItemAction::Deleted => self.deleted += 1,
             ItemAction::Failed => self.failed += 1,
         }
     }

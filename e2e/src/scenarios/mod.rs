@@ -15,6 +15,7 @@ mod plan_matrix;
 mod restore_existing;
 mod restore_faults;
 mod restore_kill;
+mod restore_mirror;
 mod restore_waves;
 mod sandbox_kubectl;
 mod writes_audited;
@@ -118,6 +119,13 @@ const ALL: &[Scenario] = &[
         smoke: true,
         minutes: 25,
         restore_kill::run
+    ),
+    scenario!(
+        "restore-mirror",
+        "a cluster changed at random is what it was after a mirror, and nothing outside of the scope is touched",
+        smoke: false,
+        minutes: 15,
+        restore_mirror::run
     ),
     scenario!(
         "writes-audited",

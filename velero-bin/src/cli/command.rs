@@ -3,7 +3,9 @@
 use anyhow::Result;
 
 use super::backup::{BackupLogs, CreateBackup, DeleteBackup, DescribeBackup, GetBackup};
-use super::restore::{CreateRestore, DeleteRestore, DescribeRestore, GetRestore, RestoreLogs};
+use super::restore::{
+    CreateRestore, DeleteRestore, DescribeRestore, GetRestore, PlanRestore, RestoreLogs,
+};
 use super::version::Version;
 use super::{Environment, Exit, GlobalArgs};
 use crate::direct::Direct;
@@ -82,6 +84,8 @@ pub(super) enum BackupCommand {
 pub(super) enum RestoreCommand {
     /// Create a restore
     Create(Box<CreateRestore>),
+    /// Say what a restore would do with each object, and change nothing
+    Plan(Box<PlanRestore>),
     /// List restores
     Get(GetRestore),
     /// Tell all about restores
@@ -157,6 +161,7 @@ impl Command {
             Self::Restore(R::Create(args)) | Self::Create(CreateCommand::Restore(args)) => {
                 args.run(environment).await
             }
+            Self::Restore(R::Plan(args)) => args.run(environment).await,
             Self::Restore(R::Get(args)) | Self::Get(GetCommand::Restores(args)) => {
                 args.run(environment).await
             }

@@ -8,13 +8,14 @@ use velero_core::api::{
     BackupSpec, ObjectMeta, RestoreSpec, RestoreStatusSpec, TypedLocalObjectReference,
 };
 use velero_core::modifier::CONFIG_MAP_KIND;
-use velero_restore::{EXISTING_RESOURCE_POLICY, RELINK_OWNERS};
+use velero_restore::{EXISTING_RESOURCE_POLICY, MIRROR_NEEDS_PLAN, RELINK_OWNERS};
 
 use super::console;
 use super::values::{self, NameRecord, Names, TriState};
 
-/// The policy for existing objects that is no value of the spec.
+/// The policies for existing objects that are no values of the spec.
 const RECREATE: &str = "recreate";
+const MIRROR: &str = "mirror";
 
 /// Flags of backups.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -70,7 +71,8 @@ impl BackupDataArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RestoreDataArgs {
     /// What becomes of objects that are in the cluster already: none leaves them as they are, update changes them,
-    /// recreate also deletes and creates anew what cannot be changed
+    /// recreate also deletes and creates anew what cannot be changed, mirror also deletes what the backup does not have, by
+    /// a plan alone
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     existing_resource_policy: Option<String>,
     /// Whether objects get the owners again that they had, where these are there; without them the garbage collector
@@ -102,7 +104,7 @@ impl RestoreDataArgs {
     pub(super) fn apply(&self, spec: &mut RestoreSpec) {
         spec.existing_resource_policy = match self.existing_resource_policy.as_deref() {
             // All that the peer knows of it; the rest is an annotation.
-            Some(RECREATE) => "update".to_owned(),
+            Some(RECREATE | MIRROR) => "update".to_owned(),
             policy => policy.unwrap_or_default().to_owned(),
         };
         if let Some(sparse) = self.write_sparse_files.and_then(|state| state.0) {
@@ -152,11 +154,22 @@ impl RestoreDataArgs {
         })
     }
 
+    /// Refuses to delete objects where no plan lists them.
+    ///
+    /// # Errors
+    /// When the policy is `mirror`.
+    pub(crate) fn refuse_mirror(&self) -> anyhow::Result<()> {
+        match self.existing_resource_policy.as_deref() {
+            Some(MIRROR) => Err(anyhow::anyhow!(MIRROR_NEEDS_PLAN)),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes what has no field in the spec into the annotations of a Restore.
     pub(crate) fn annotate(&self, metadata: &mut ObjectMeta) {
         let mut said = Vec::new();
-        if self.existing_resource_policy.as_deref() == Some(RECREATE) {
-            said.push((EXISTING_RESOURCE_POLICY, RECREATE));
+        if let Some(policy @ (RECREATE | MIRROR)) = self.existing_resource_policy.as_deref() {
+            said.push((EXISTING_RESOURCE_POLICY, policy));
         }
         if let Some(relink) = self.relink_owners.and_then(|state| state.0) {
             said.push((RELINK_OWNERS, if relink { "true" } else { "false" }));
@@ -170,7 +183,7 @@ impl RestoreDataArgs {
 
 fn policy(text: &str) -> Result<String, String> {
     match text {
-        "" | "none" | "update" | RECREATE => Ok(text.to_owned()),
-        _ => Err("it must be none, update or recreate".to_owned()),
+        "" | "none" | "update" | RECREATE | MIRROR => Ok(text.to_owned()),
+        _ => Err("it must be none, update, recreate or mirror".to_owned()),
     }
 }

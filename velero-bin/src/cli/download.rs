@@ -1,7 +1,7 @@
 //! Files of backups and restores, fetched through the operator.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -86,16 +86,42 @@ impl Downloader {
         name: &str,
         timeout: Duration,
     ) -> Result<Option<Vec<u8>>> {
+        let (url, left) = self.url_within(kind, name, timeout).await?;
+        match read_url(&url, &self.tls, left).await? {
+            Some(bytes) if bytes.starts_with(&[0x1f, 0x8b]) => unpack(&bytes).map(Some),
+            other => Ok(other),
+        }
+    }
+
+    /// Fetches one file, as the store has it, into a file of this machine. `false` when the store does not have it.
+    ///
+    /// # Errors
+    /// As [`Downloader::fetch`], and when the file cannot be written.
+    pub(crate) async fn save(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        timeout: Duration,
+        to: &Path,
+    ) -> Result<bool> {
+        let (url, left) = self.url_within(kind, name, timeout).await?;
+        save_url(&url, &self.tls, left, to).await
+    }
+
+    /// The address of a file, and the time that is left then.
+    async fn url_within(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<(String, Duration)> {
         let deadline = tokio::time::Instant::now() + timeout;
         let wait = tokio::time::timeout_at(deadline, self.url(kind.clone(), name));
         let url = wait.await.map_err(|_| {
             anyhow!("timed out after {}s waiting for the url of {kind} of {name:?}; is the velero server running?", timeout.as_secs())
         })??;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        match read_url(&url, &self.tls, left).await? {
-            Some(bytes) if bytes.starts_with(&[0x1f, 0x8b]) => unpack(&bytes).map(Some),
-            other => Ok(other),
-        }
+        Ok((url, left))
     }
 
     async fn url(&self, kind: DownloadTargetKind, name: &str) -> Result<String> {
@@ -125,32 +151,53 @@ async fn read_url(url: &str, tls: &TlsOptions, timeout: Duration) -> Result<Opti
         .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
     match parsed.scheme() {
         "file" => {
-            let path = parsed
-                .to_file_path()
-                .map_err(|()| anyhow!("the server gave the file url {url:?}, which has no path"))?;
-            match tokio::fs::read(&path).await {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error)
-                    if error.kind() == std::io::ErrorKind::NotFound && !folder_is_here(&path) =>
-                {
-                    bail!(
-                        "the backup lies in a folder of the server's machine that is not here: {}",
-                        path.display()
-                    )
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(error) => bail!("cannot read {}: {error}", path.display()),
-            }
+            let path = path_of(&parsed)?;
+            found(&path, tokio::fs::read(&path).await)
         }
         "http" | "https" => http::get(url, tls, timeout).await,
-        other => {
-            bail!("the server gave a url of the kind {other:?}; http, https and file can be read")
-        }
+        other => bail!(unknown_scheme(other)),
     }
 }
 
-fn folder_is_here(path: &std::path::Path) -> bool {
-    path.parent().is_some_and(std::path::Path::is_dir)
+async fn save_url(url: &str, tls: &TlsOptions, timeout: Duration, to: &Path) -> Result<bool> {
+    let parsed = url::Url::parse(url)
+        .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
+    match parsed.scheme() {
+        "file" => {
+            let path = path_of(&parsed)?;
+            found(&path, tokio::fs::copy(&path, to).await).map(|copied| copied.is_some())
+        }
+        "http" | "https" => http::save(url, tls, timeout, to).await,
+        other => bail!(unknown_scheme(other)),
+    }
+}
+
+fn path_of(url: &url::Url) -> Result<PathBuf> {
+    url.to_file_path()
+        .map_err(|()| anyhow!("the server gave the file url \"{url}\", which has no path"))
+}
+
+fn unknown_scheme(scheme: &str) -> String {
+    format!("the server gave a url of the kind {scheme:?}; http, https and file can be read")
+}
+
+/// What came of a look at a file of the server's; `None` when its store does not have it.
+fn found<T>(path: &Path, outcome: std::io::Result<T>) -> Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !folder_is_here(path) => {
+            bail!(
+                "the backup lies in a folder of the server's machine that is not here: {}",
+                path.display()
+            )
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => bail!("cannot read {}: {error}", path.display()),
+    }
+}
+
+fn folder_is_here(path: &Path) -> bool {
+    path.parent().is_some_and(Path::is_dir)
 }
 
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {

@@ -95,7 +95,7 @@ mod tests {
     use crate::cli::peer_flags::peer;
 
     /// Commands that the peer does not have.
-    const OURS: &[&str] = &["velero direct", "velero sandbox"];
+    const OURS: &[&str] = &["velero direct", "velero restore plan", "velero sandbox"];
 
     /// Flags that the peer's commands do not have.
     const ADDED: &[(&str, &str)] = &[

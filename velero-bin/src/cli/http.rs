@@ -1,5 +1,6 @@
 //! Plain downloads over HTTP.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::AsyncWriteExt as _;
 
 /// Most bytes of a download.
 const LIMIT: usize = 256 << 20;
@@ -25,23 +27,7 @@ pub(crate) struct TlsOptions {
 /// # Errors
 /// When the server cannot be reached or answers anything but 200 and 404.
 pub(crate) async fn get(url: &str, tls: &TlsOptions, timeout: Duration) -> Result<Option<Vec<u8>>> {
-    let host = url::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned))
-        .unwrap_or_default();
-    let client = client(tls, timeout)?;
-    let mut response = match client.get(url).send().await {
-        Ok(response) => response,
-        Err(error) => {
-            let text = velero_core::result::chain(&error.without_url());
-            let hint = if text.contains("UnknownIssuer") {
-                "; use --cacert, or --insecure-skip-tls-verify to take any certificate"
-            } else {
-                ""
-            };
-            bail!("cannot download from {host}: {text}{hint}");
-        }
-    };
+    let (host, mut response) = ask(url, tls, timeout).await?;
     let status = response.status();
     let mut body = Vec::new();
     while let Some(chunk) = response
@@ -57,10 +43,71 @@ pub(crate) async fn get(url: &str, tls: &TlsOptions, timeout: Duration) -> Resul
     match status.as_u16() {
         200 => Ok(Some(body)),
         404 => Ok(None),
-        _ => bail!(
-            "{host} answered {status}: {}",
-            String::from_utf8_lossy(&body[..body.len().min(300)])
-        ),
+        _ => bail!(refusal(&host, status, &body)),
+    }
+}
+
+/// Reads a URL into a file. `false` when there is nothing behind it.
+///
+/// # Errors
+/// As [`get`], and when the file cannot be written.
+pub(crate) async fn save(
+    url: &str,
+    tls: &TlsOptions,
+    timeout: Duration,
+    to: &Path,
+) -> Result<bool> {
+    let (host, mut response) = ask(url, tls, timeout).await?;
+    let status = response.status();
+    if status.as_u16() != 200 {
+        if status.as_u16() == 404 {
+            return Ok(false);
+        }
+        let body = response.chunk().await.ok().flatten().unwrap_or_default();
+        bail!(refusal(&host, status, &body));
+    }
+    let cannot_write = || format!("cannot write {}", to.display());
+    let mut file = tokio::fs::File::create(to)
+        .await
+        .with_context(cannot_write)?;
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)?
+    {
+        file.write_all(&chunk).await.with_context(cannot_write)?;
+    }
+    file.flush().await.with_context(cannot_write)?;
+    Ok(true)
+}
+
+fn refusal(host: &str, status: reqwest::StatusCode, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(300)]);
+    format!("{host} answered {status}: {text}")
+}
+
+/// Asks a server; gives its name and the answer.
+async fn ask(
+    url: &str,
+    tls: &TlsOptions,
+    timeout: Duration,
+) -> Result<(String, reqwest::Response)> {
+    let host = url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
+    let client = client(tls, timeout)?;
+    match client.get(url).send().await {
+        Ok(response) => Ok((host, response)),
+        Err(error) => {
+            let text = velero_core::result::chain(&error.without_url());
+            let hint = if text.contains("UnknownIssuer") {
+                "; use --cacert, or --insecure-skip-tls-verify to take any certificate"
+            } else {
+                ""
+            };
+            bail!("cannot download from {host}: {text}{hint}");
+        }
     }
 }
 

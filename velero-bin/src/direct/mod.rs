@@ -7,6 +7,7 @@ mod engine_args;
 mod inputs;
 mod interrupted;
 mod logs;
+mod look;
 mod ls;
 mod names;
 mod plan;
@@ -19,6 +20,7 @@ use anyhow::Result;
 
 use crate::cli::{Environment, Exit};
 
+pub(crate) use look::{Look, look};
 pub(crate) use stop::stop_on_interrupt;
 
 /// `velero direct ...`

@@ -180,6 +180,7 @@ impl DirectRestore {
         if let Some(name) = &self.restore_name {
             names::check("restore", name)?;
         }
+        self.filters.data.refuse_mirror()?;
         let mut spec = self.filters.spec()?;
         spec.backup_name = backup;
         let name = self.restore_name.as_deref().unwrap_or_default();
@@ -204,6 +205,9 @@ impl DirectRestore {
                 "Differ",
                 format_args!("{} (left as they were)", counts.left),
             );
+        }
+        if counts.deleted > 0 {
+            summary.line("Deleted", counts.deleted);
         }
         summary.line("Failed", counts.failed.saturating_sub(counts.left));
         if let Some(hooks) = &done.restore.status.hook_status

@@ -3,6 +3,7 @@
 //! A run opens nothing by itself: it is given a cluster, a store and the custom resource (from the API server, or made
 //! of a command line), runs the engine, stores the artifacts and gives the resource back with its final status.
 
+mod backed_up;
 mod backup;
 mod claim;
 mod config_maps;

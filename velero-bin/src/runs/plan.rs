@@ -13,7 +13,7 @@ use velero_restore::{
 
 use super::restore::find_backup;
 use super::restore_inputs::{RestoreInputs, read_versions};
-use super::{Clock, RunError, volumes};
+use super::{Clock, RunError, backed_up, volumes};
 
 /// One look at a restore.
 pub struct PlanRun {
@@ -49,7 +49,7 @@ pub async fn run_plan(
     each: impl FnMut(Finding) + Send,
 ) -> Result<Verified, RunError> {
     let name = &run.restore.spec.backup_name;
-    find_backup(&run.store, name).await?;
+    let backup = find_backup(&run.store, name).await?;
     let infos = volumes::read(&run.store, name).await?;
     let mut inputs = run.inputs;
     if run.options.api_group_versions && inputs.versions.is_none() {
@@ -59,6 +59,7 @@ pub async fn run_plan(
         .volume_infos(infos)
         .priorities(run.priorities);
     let request = inputs.apply(request);
+    let request = backed_up::tell(request, &run.store, &backup, &run.restore).await?;
     let archive = run
         .store
         .reader(&BackupFile::Contents.of(name))

@@ -17,7 +17,7 @@ use velero_restore::{
 use super::restore_failure::{RestoreFailure, keep};
 use super::restore_finalize::{RestoreLeft, count_operations};
 use super::restore_inputs::{RestoreInputs, read_versions};
-use super::{Clock, RestoreJournal, RunError, WithoutData, logs, volumes};
+use super::{Clock, RestoreJournal, RunError, WithoutData, backed_up, logs, volumes};
 use crate::logfile::RunLog;
 
 /// What the results say of a restore that was cancelled.
@@ -127,7 +127,7 @@ async fn items(run: &RestoreRun, journal: &Arc<RestoreJournal>) -> Result<Items,
     let request = RestoreRequest::resolve(run.restore.clone())?
         .volume_infos(infos.clone())
         .priorities(run.priorities.clone());
-    let request = inputs.apply(request);
+    let request = backed_up::tell(inputs.apply(request), store, &backup, &run.restore).await?;
     tracing::info!(backup = spec.backup_name, "starting the restore");
 
     let contents = BackupFile::Contents.of(&spec.backup_name);
@@ -251,6 +251,7 @@ fn tell(restore: &Restore, result: &RestoreResult, without_data: &WithoutData) {
     tracing::info!(
         created = result.counts.created,
         skipped = result.counts.skipped,
+        deleted = result.counts.deleted,
         failed = result.counts.failed,
         left = result.counts.left,
         warnings = result.warnings(),

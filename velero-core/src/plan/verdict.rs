@@ -26,8 +26,10 @@ pub enum Verdict {
     Conflict,
     /// The object would neither be there nor be created: an error of the restore.
     Blocked,
-    /// The item would not be restored, on purpose.
+    /// The item would not be restored, or the object that is not in the backup would stay, on purpose.
     Excluded,
+    /// The object is not in the backup, and would be deleted.
+    Delete,
 }
 
 impl Verdict {
@@ -40,6 +42,7 @@ impl Verdict {
             Self::Conflict => "conflict",
             Self::Blocked => "blocked",
             Self::Excluded => "excluded",
+            Self::Delete => "delete",
         }
     }
 }

@@ -83,7 +83,9 @@ impl Run {
             }
             Provided::Account | Provided::No => {}
         }
-        if live.api_version() == "v1" && live.kind() == "ServiceAccount" {
+        // A mirror leaves nothing on an account that is not the cluster's.
+        let is_merged = !self.request.mirrors() || is_provided(&live);
+        if is_merged && live.api_version() == "v1" && live.kind() == "ServiceAccount" {
             self.merge_account(work, resource, &live, wanted).await;
             return After::Done;
         }

@@ -22,7 +22,8 @@ mod volumes;
 mod waits;
 mod waves;
 
-pub(crate) use rehearse::{Rehearsal, rehearse};
+pub(crate) use rehearse::{Rehearsal, digest, rehearse};
 pub(crate) use run::{Parts, Run};
 pub(crate) use volumes::Restorers;
+pub(crate) use waits::FIRST_PAUSE;
 pub(crate) use waves::apply;

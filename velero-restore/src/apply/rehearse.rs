@@ -569,7 +569,7 @@ fn is_needed_by_others(resource: &GroupResource) -> bool {
 }
 
 /// A short digest of a value; keys are sorted in it.
-fn digest(value: &serde_json::Value) -> String {
+pub(crate) fn digest(value: &serde_json::Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());
     hash.iter().take(8).fold(String::new(), |mut text, byte| {
         text.push_str(&format!("{byte:02x}"));

@@ -200,7 +200,7 @@ impl Run {
     }
 
     /// Notes how an item of the plan, or one that an action asked for, came out.
-    pub(super) fn finish_item(&self, planned: bool, entry: Option<(&str, &str, &str, ItemAction)>) {
+    pub(crate) fn finish_item(&self, planned: bool, entry: Option<(&str, &str, &str, ItemAction)>) {
         if let Some((kind, namespace, name, action)) = entry {
             let path = if namespace.is_empty() {
                 format!("{name}({action})")
@@ -233,7 +233,7 @@ impl Run {
     }
 
     /// Says what is waited for.
-    pub(super) fn tell_wait(&self, what: &str) {
+    pub(crate) fn tell_wait(&self, what: &str) {
         if self.rehearsal.is_some() {
             return;
         }
@@ -287,7 +287,7 @@ impl Run {
     }
 
     /// Waits before looking again; `false` when the deadline has passed or the run is cancelled.
-    pub(super) async fn pause(&self, deadline: Instant, pause: Duration) -> bool {
+    pub(crate) async fn pause(&self, deadline: Instant, pause: Duration) -> bool {
         let until = (Instant::now() + pause).min(deadline);
         if Instant::now() >= deadline {
             return false;
@@ -296,6 +296,21 @@ impl Run {
             () = tokio::time::sleep_until(until) => true,
             () = self.cancel.cancelled() => false,
         }
+    }
+
+    /// What is written to.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What lies in the archive.
+    pub(crate) fn index(&self) -> &ArchiveIndex {
+        &self.index
+    }
+
+    /// How it runs.
+    pub(crate) fn options(&self) -> &RestoreOptions {
+        &self.options
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

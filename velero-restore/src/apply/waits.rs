@@ -14,7 +14,7 @@ use super::run::Run;
 use super::waves::DISCOVERY_LAG;
 
 /// Time before the second look; it doubles up to the poll interval.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 impl Run {
     /// Waits until a CustomResourceDefinition is served.

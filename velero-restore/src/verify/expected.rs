@@ -13,9 +13,11 @@ const NAMED: usize = 20;
 ///
 /// What counts is the verdict, the object that would be written, and which object of the cluster it would meet with
 /// which content. Its status and its bookkeeping may have changed. Items that are left out do not count.
+/// Of objects that are to be deleted the names are kept, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExpectedPlan {
     states: HashMap<u64, u64>,
+    deletions: BTreeMap<Box<str>, u64>,
 }
 
 impl ExpectedPlan {
@@ -23,6 +25,9 @@ impl ExpectedPlan {
     pub fn add(&mut self, item: &ItemVerdict) {
         if item.verdict != Verdict::Excluded {
             self.states.insert(key_of(item), state_of(item));
+        }
+        if item.verdict == Verdict::Delete {
+            self.deletions.insert(item.place().into(), key_of(item));
         }
     }
 
@@ -92,7 +97,16 @@ impl<'a> Comparison<'a> {
                 self.note(text);
             }
         }
-        let gone = self.expected.len() - self.seen.len();
+        let expected = self.expected;
+        let deletions = expected.deletions.iter();
+        let gone: Vec<&str> = deletions
+            .filter(|(_, key)| !self.seen.contains(key))
+            .map(|(place, _)| &**place)
+            .collect();
+        for place in &gone {
+            self.note(format!("{place} (to be deleted, and not there any more)"));
+        }
+        let gone = expected.len() - self.seen.len() - gone.len();
         let more = self.count - self.moved.len();
         if more > 0 {
             self.moved.push(format!("{more} more"));

@@ -19,6 +19,7 @@ pub use expected::ExpectedPlan;
 use crate::apply::{Parts, Rehearsal, Run, rehearse};
 use crate::engine::warnings;
 use crate::index::{ArchiveIndex, Spool};
+use crate::mirror::{Found, Search, find};
 use crate::plan::brought;
 use crate::{Error, RestoreEngine, RestoreRequest, RestoreRun, RunningHooks};
 use expected::Comparison;
@@ -91,7 +92,8 @@ impl RestoreEngine {
         Ok(verified)
     }
 
-    /// Looks whether the world is still as a plan has found it; gives index and spool back.
+    /// Looks whether the world is still as a plan has found it; gives index and spool back, and what the backup does not
+    /// have.
     ///
     /// # Errors
     /// When it is not: [`Error::Moved`]. As [`RestoreEngine::verify`] otherwise.
@@ -102,20 +104,20 @@ impl RestoreEngine {
         archive: (ArchiveIndex, Spool),
         run: &RestoreRun,
         expected: &ExpectedPlan,
-    ) -> Result<(ArchiveIndex, Spool), Error> {
+    ) -> Result<((ArchiveIndex, Spool), Found), Error> {
         let mut comparison = Comparison::new(expected);
         let mut each = |finding| {
             if let Finding::Item(item) = finding {
                 comparison.see(&item);
             }
         };
-        let (verified, index, spool) = self.look(request, plan, archive, run, &mut each).await?;
+        let (verified, archive, found) = self.look(request, plan, archive, run, &mut each).await?;
         if verified.cancelled {
-            return Ok((index, spool));
+            return Ok((archive, Found::default()));
         }
         match comparison.moved() {
             Some(objects) => Err(Error::Moved { objects }),
-            None => Ok((index, spool)),
+            None => Ok((archive, found)),
         }
     }
 
@@ -126,7 +128,7 @@ impl RestoreEngine {
         archive: (ArchiveIndex, Spool),
         run: &RestoreRun,
         each: &mut F,
-    ) -> Result<(Verified, ArchiveIndex, Spool), Error> {
+    ) -> Result<(Verified, (ArchiveIndex, Spool), Found), Error> {
         let mut verified = Verified::default();
         let mut take = |finding: Finding| {
             if let Finding::Item(item) = &finding {
@@ -139,10 +141,14 @@ impl RestoreEngine {
             take(Finding::Note(record));
         }
         let (sender, mut findings) = mpsc::channel(WAITING);
-        let shared = Arc::new(self.rehearsing(request, plan, archive, run, sender));
+        let shared = Arc::new(self.rehearsing(request, plan, archive, run, sender.clone()));
         let actions = self.actions_for(request);
-        {
-            let mut work = std::pin::pin!(rehearse(&shared, plan, &actions));
+        let found = {
+            let look = async {
+                rehearse(&shared, plan, &actions).await?;
+                self.look_beyond(request, run, &shared, sender).await
+            };
+            let mut work = std::pin::pin!(look);
             let ended = loop {
                 tokio::select! {
                     biased;
@@ -153,8 +159,8 @@ impl RestoreEngine {
             while let Ok(finding) = findings.try_recv() {
                 take(finding);
             }
-            ended?;
-        }
+            ended?
+        };
         let run = Arc::into_inner(shared).ok_or(Error::Internal {
             what: "the look at the restore",
         })?;
@@ -163,7 +169,30 @@ impl RestoreEngine {
             take(Finding::Note(record));
         }
         verified.cancelled = ended.cancelled;
-        Ok((verified, ended.index, ended.spool))
+        Ok((verified, (ended.index, ended.spool), found))
+    }
+
+    /// Looks for objects that the backup does not have, where these are to be deleted.
+    async fn look_beyond(
+        &self,
+        request: &RestoreRequest,
+        run: &RestoreRun,
+        shared: &Run,
+        findings: mpsc::Sender<Finding>,
+    ) -> Result<Found, Error> {
+        if !request.mirrors() {
+            return Ok(Found::default());
+        }
+        let catalog = self.cluster().catalog();
+        find(&Search {
+            cluster: &self.cluster().dry_run(catalog.clone()),
+            request,
+            index: shared.index(),
+            catalog: &catalog,
+            cancel: &run.cancel,
+            findings,
+        })
+        .await
     }
 
     /// A run that writes nothing.

@@ -21,6 +21,8 @@ mod flow;
 mod going;
 mod growth;
 mod listing;
+mod mirror;
+mod mirror_scope;
 mod modifiers;
 mod namespaces;
 mod new_volumes;

@@ -22,8 +22,8 @@ use crate::common::*;
 
 /// What a look has found.
 pub(crate) struct Looked {
-    items: Vec<ItemVerdict>,
-    notes: Vec<String>,
+    pub(crate) items: Vec<ItemVerdict>,
+    pub(crate) notes: Vec<String>,
     pub(crate) verified: Verified,
 }
 
@@ -41,7 +41,7 @@ impl Looked {
         self.items.iter().find(|i| i.place() == place).unwrap()
     }
 
-    fn expected(&self) -> Arc<ExpectedPlan> {
+    pub(crate) fn expected(&self) -> Arc<ExpectedPlan> {
         let mut expected = ExpectedPlan::default();
         self.items.iter().for_each(|item| expected.add(item));
         Arc::new(expected)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use jiff::Zoned;
-use velero_core::api::{Backup, BackupPhase, Restore, RestorePhase};
+use velero_core::api::{Backup, Restore, RestorePhase};
 use velero_core::names::labels;
 
 use super::super::exit::Exit;
@@ -10,33 +10,16 @@ use super::super::filters::{MetadataArgs, RestoreFilterArgs};
 use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
-use super::super::values::TriState;
 use super::super::{Environment, console, names, wait};
+use super::source::{SourceArgs, newest};
 
 /// Flags of `restore create`.
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct CreateRestore {
     /// Name of the restore; without it the name of the backup or schedule and the time
     name: Option<String>,
-    /// Backup to restore from
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    from_backup: String,
-    /// Schedule whose newest completed backup is restored
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    from_schedule: String,
-    /// With --from-schedule: take backups that ended PartiallyFailed too
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    allow_partially_failed: Option<TriState>,
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     filters: RestoreFilterArgs,
     #[command(flatten)]
@@ -90,23 +73,17 @@ impl CreateRestore {
     }
 
     fn restore(&self, namespace: &str) -> Result<Restore> {
-        if self.from_backup.is_empty() == self.from_schedule.is_empty() {
-            bail!("either a backup or schedule must be specified, but not both");
-        }
+        self.source.check()?;
+        self.filters.data.refuse_mirror()?;
         let mut spec = self.filters.spec()?;
-        let source = if self.from_schedule.is_empty() {
-            &self.from_backup
-        } else {
-            &self.from_schedule
-        };
+        let source = self.source.name();
         let name = self
             .name
             .clone()
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| names::restore_name(source, &Zoned::now()));
         names::check("restore", &name)?;
-        spec.backup_name = self.from_backup.clone();
-        spec.schedule_name = self.from_schedule.clone();
+        self.source.apply(&mut spec);
         spec.uploader_config.get_or_insert_default();
         let mut restore = Restore::new(namespace, name, spec);
         self.metadata.apply(&mut restore.metadata);
@@ -116,18 +93,22 @@ impl CreateRestore {
 
     /// Checks that there is something to restore; with `--allow-partially-failed` chooses the backup of the schedule.
     async fn find_source(&self, backups: &Objects<Backup>, restore: &mut Restore) -> Result<()> {
-        if !self.from_backup.is_empty() {
-            return backups.get(&self.from_backup).await.map(drop);
+        let SourceArgs {
+            from_backup,
+            from_schedule: schedule,
+            ..
+        } = &self.source;
+        if !from_backup.is_empty() {
+            return backups.get(from_backup).await.map(drop);
         }
-        let schedule = &self.from_schedule;
         let found = backups
             .list(&format!("{}={schedule}", labels::SCHEDULE_NAME))
             .await?;
         if found.is_empty() {
             bail!("no backups found for the schedule {schedule:?}");
         }
-        if self.allow_partially_failed.and_then(|state| state.0) == Some(true)
-            && let Some(newest) = newest_usable(&found)
+        if self.source.takes_partial()
+            && let Some(newest) = newest(&found, true)
         {
             restore.spec.backup_name = newest;
             restore.spec.schedule_name.clear();
@@ -147,18 +128,4 @@ impl CreateRestore {
         }
         Ok(Exit::Success)
     }
-}
-
-fn newest_usable(backups: &[Backup]) -> Option<String> {
-    backups
-        .iter()
-        .filter(|backup| {
-            matches!(
-                backup.phase(),
-                BackupPhase::Completed | BackupPhase::PartiallyFailed
-            )
-        })
-        .filter(|backup| backup.status.start_timestamp.is_some())
-        .max_by_key(|backup| backup.status.start_timestamp.as_ref().map(|time| time.0))
-        .and_then(|backup| backup.metadata.name.clone())
 }

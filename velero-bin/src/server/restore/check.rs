@@ -3,10 +3,15 @@
 use jiff::Timestamp;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Restore, RestorePhase};
 use velero_core::names::labels;
-use velero_restore::NEVER_RESTORED;
+use velero_restore::{ExistingPolicy, NEVER_RESTORED};
 
 use crate::server::context::stamp;
 use crate::server::settings::Settings;
+
+/// What is said of a restore that is to delete objects.
+const MIRRORS: &str = "annotation x.velero.io/existing-resource-policy: \"mirror\" deletes objects, and only those that a plan \
+     lists, and the restore names no plan: \"velero restore plan -o json\" makes one, \"velero direct restore --plan-file\" \
+     carries it out";
 
 /// What the cluster says at the time of the check.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +54,9 @@ pub(super) fn check(
         Err(fault) => errors.push(fault),
     }
     errors.extend(around.faults.iter().cloned());
+    if ExistingPolicy::of(&checked) == ExistingPolicy::Mirror {
+        errors.push(MIRRORS.to_owned());
+    }
     if errors.is_empty() {
         fill_schedule(&mut checked, around);
         checked.status.phase = Some(RestorePhase::InProgress);
@@ -289,6 +297,23 @@ mod tests {
                 "hooks": {}, "includedNamespaces": ["*"], "itemOperationTimeout": "4h0m0s", "uploaderConfig": {},
             })
         );
+    }
+
+    #[test]
+    fn objects_are_deleted_by_a_plan_alone() {
+        for (policy, expected) in [("mirror", 1), ("recreate", 0)] {
+            let restore = json!({"metadata": {"name": "r", "annotations": {"x.velero.io/existing-resource-policy": policy}},
+                "spec": {"backupName": "old", "existingResourcePolicy": "update"}});
+            let restore: Restore = serde_json::from_value(restore).unwrap();
+            let now = "2026-02-01T00:00:00Z".parse().unwrap();
+            let restore = check(&restore, &around(), &Settings::default(), now);
+            let errors = &restore.status.validation_errors;
+            assert_eq!(errors.len(), expected, "{errors:?}");
+            assert!(
+                errors.iter().all(|error| error.contains("names no plan")),
+                "{errors:?}"
+            );
+        }
     }
 
     /// The checks of upstream's `validateAndComplete`, one after another.

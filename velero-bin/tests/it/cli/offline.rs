@@ -300,7 +300,7 @@ async fn bad_words_are_usage_and_exit_with_one() {
         ),
         (
             "restore create --from-backup b --existing-resource-policy replace",
-            "none, update or recreate",
+            "none, update, recreate or mirror",
         ),
         ("backup create b --ttl 1d", "unknown unit"),
         (

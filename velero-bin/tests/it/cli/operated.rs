@@ -358,3 +358,72 @@ async fn a_backup_with_resource_policies() {
         json!({"kind": "configmap", "name": "p"})
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_planned_from_the_files_that_the_operator_gives_out() {
+    let world = Operated::start().await;
+    let line = "backup create first --include-namespaces shop --wait";
+    world.velero(line).await.exits(0);
+    let store = world.cluster.server.store();
+    let mut map = store
+        .get("v1", "ConfigMap", Some("shop"), "settings")
+        .unwrap();
+    map["metadata"]["name"] = json!("since");
+    map["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .retain(|key, _| key == "name" || key == "namespace");
+    store.seed_value(map).unwrap();
+    store.remove("v1", "ConfigMap", Some("shop"), "other");
+
+    let table = world
+        .velero("restore plan --from-backup first")
+        .await
+        .exits(0);
+    let has_row = |text: &str, words: [&str; 3]| {
+        text.lines()
+            .any(|line| line.split_whitespace().take(3).eq(words))
+    };
+    assert!(
+        has_row(&table, ["create", "configmaps", "shop/other"]),
+        "{table}"
+    );
+    assert!(
+        has_row(&table, ["skip-identical", "configmaps", "shop/settings"]),
+        "{table}"
+    );
+    // What the backup has looked at is in its log.
+    let plan = "restore plan --from-backup first --existing-resource-policy mirror";
+    let table = world.velero(plan).await.exits(0);
+    assert!(
+        has_row(&table, ["delete", "configmaps", "shop/since"]),
+        "{table}"
+    );
+
+    // A restore that there is.
+    let create = "restore create back --from-backup first --include-resources configmaps --wait";
+    world.velero(create).await.exits(0);
+    let text = world.velero("restore plan back -o json").await.exits(0);
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["plan"]["restore"]["metadata"]["name"], "back");
+    assert!(
+        text.lines().last().unwrap().starts_with("{\"end\":"),
+        "{text}"
+    );
+    for (line, says) in [
+        (
+            "restore plan",
+            "either a backup or schedule must be specified",
+        ),
+        ("restore plan nowhere", "not found"),
+        (
+            "restore plan back --include-namespaces shop",
+            "is taken as it is",
+        ),
+        ("restore plan --from-backup nowhere", "not found"),
+        ("restore plan --from-schedule never", "no completed backups"),
+    ] {
+        let said = world.velero(line).await.fails();
+        assert!(said.contains(says), "{line}: {said}");
+    }
+}

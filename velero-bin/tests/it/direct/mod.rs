@@ -4,6 +4,7 @@ mod coverage;
 mod faults;
 mod inputs;
 mod killed;
+mod mirror;
 mod peer;
 mod plan;
 mod policies;

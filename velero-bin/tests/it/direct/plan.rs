@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::program::{Cluster, files};
 
 /// A cluster with a namespace, of which a backup `first` is in a folder, and the URL of the folder.
-async fn backed_up() -> (Cluster, TempDir, String) {
+pub(super) async fn backed_up() -> (Cluster, TempDir, String) {
     let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
     let store = format!("file://{}", folder.path().display());
     let line = format!("direct backup first --store {store} --include-namespaces shop");
@@ -24,14 +24,14 @@ fn change(cluster: &Cluster, name: &str, color: &str) {
     store.seed_value(map).unwrap();
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(super) fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
 /// The verdict on an object.
-fn verdict(lines: &[Value], name: &str) -> Value {
+pub(super) fn verdict(lines: &[Value], name: &str) -> Value {
     let mut items = lines.iter().filter_map(|line| line.get("item"));
     items.find(|item| item["name"] == name).unwrap()["verdict"].clone()
 }
@@ -119,7 +119,7 @@ async fn a_plan_with_errors_exits_as_the_restore_would() {
     assert!(text.ends_with("The restore would have errors.\n"), "{text}");
 }
 
-async fn write_plan(cluster: &Cluster, store: &str, file: &Path, flags: &str) {
+pub(super) async fn write_plan(cluster: &Cluster, store: &str, file: &Path, flags: &str) {
     let line = format!("direct plan first --store {store} --restore-name back -o json {flags}");
     let text = cluster.velero(line.trim()).await.exits(0);
     std::fs::write(file, text).unwrap();
