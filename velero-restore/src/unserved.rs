@@ -8,6 +8,13 @@ use crate::index::IndexedItem;
 pub(crate) fn message(item: &IndexedItem<'_>, served: &Catalog) -> String {
     let resource = item.resource;
     if let Some(other) = served.get(resource) {
+        if other.api_version() == item.api_version {
+            let (version, kind) = (item.api_version, item.kind);
+            return format!(
+                "the cluster serves {resource} in {version} as the kind {}, not as {kind}",
+                other.kind
+            );
+        }
         return format!(
             "the cluster serves {resource} as {}, not as {}",
             other.api_version(),
@@ -84,6 +91,12 @@ mod tests {
                 "batch/v1beta1",
                 "CronJob",
                 "serves cronjobs.batch as batch/v1, not as batch/v1beta1",
+            ),
+            (
+                "cronjobs.batch",
+                "batch/v1",
+                "Other",
+                "serves cronjobs.batch in batch/v1 as the kind CronJob, not as Other",
             ),
             (
                 "ingresses.extensions",

@@ -72,10 +72,17 @@ const ALL: &[Scenario] = &[
         backup_faults::run
     ),
     scenario!(
-        "restore-faults",
-        "the API server killed and restarted, calls and objects refused, webhooks without a server, a namespace held while a restore writes",
+        "restore-outages",
+        "the API server killed, and ended, and started again while a restore writes, waits for hooks, and runs in the operator",
         smoke: false,
         minutes: 15,
+        restore_faults::go_and_come_back
+    ),
+    scenario!(
+        "restore-faults",
+        "definitions never served, calls and objects refused, webhooks without a server, a namespace held while a restore writes",
+        smoke: false,
+        minutes: 10,
         restore_faults::run
     ),
     scenario!(

@@ -44,10 +44,12 @@ impl Faults<'_> {
         Ok(())
     }
 
-    /// A definition that is never served, as another one has its kind: it is waited for only so long, and told why.
+    /// A definition that is never served, as another one has one of its names: it is waited for only so long, and told why.
     pub(super) async fn never_served(&self) -> Result<()> {
+        let mut taken = definition("others", "Other");
+        taken["spec"]["names"]["listKind"] = "Kind0List".into();
         let mut items = vec![
-            definition("others", "Kind0"),
+            taken,
             object("slow.example.com/v1", "Other", "unserved", "a"),
         ];
         items.extend(maps("unserved", 20));
@@ -61,7 +63,7 @@ impl Faults<'_> {
         ensure!(
             said.len() == 2
                 && told("others.slow.example.com", "is not served within 3s")
-                && told("others.slow.example.com", "\"Kind0\" is already in use")
+                && told("others.slow.example.com", "\"Kind0List\" is already in use")
                 && told("name: /a ", "does not serve"),
             "{said:?}"
         );

@@ -42,15 +42,15 @@ const DEADLINE: Duration = Duration::from_secs(150);
 /// Looks at a write before it is sent.
 type Gate = Arc<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// One fault after the other; the API server that is killed is one of its own.
-pub(super) async fn run(cx: &Context) -> Result<()> {
-    outages::restart(cx)
-        .await
-        .context("restart of the API server")?;
+/// The API server goes and comes back: under the library, while hooks wait, and under the operator.
+pub(super) async fn go_and_come_back(cx: &Context) -> Result<()> {
+    outages::restart(cx).await.context("creations")?;
     outages::watch(cx).await.context("a watch that is lost")?;
-    outages::operator(cx)
-        .await
-        .context("restart under the operator")?;
+    outages::operator(cx).await.context("under the operator")
+}
+
+/// One fault after the other.
+pub(super) async fn run(cx: &Context) -> Result<()> {
     let options = Options {
         nodes: 0,
         scheduler: false,
