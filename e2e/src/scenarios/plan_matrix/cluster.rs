@@ -138,6 +138,20 @@ impl Cluster {
         .await
     }
 
+    /// Waits until of a namespace that goes only what finalizers hold is left.
+    pub(super) async fn held(&self, namespace: &Value) -> Result<()> {
+        let what = format!("{} is held by finalizers alone", path(namespace));
+        eventually(&what, SOON, || async {
+            let live = self.get(namespace).await?.unwrap_or_default();
+            let conditions = live["status"]["conditions"].as_array();
+            let is_held = conditions.into_iter().flatten().any(|condition| {
+                condition["type"] == "NamespaceFinalizersRemaining" && condition["status"] == "True"
+            });
+            Ok(is_held.then_some(()))
+        })
+        .await
+    }
+
     /// Waits until a definition is served.
     pub(super) async fn served(&self, definition: &Value) -> Result<()> {
         let spec = &definition["spec"];

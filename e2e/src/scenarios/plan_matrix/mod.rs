@@ -256,6 +256,8 @@ impl<'a> Matrix<'a> {
             self.cluster.delete(&space).await?;
             if *is_waited_for {
                 self.cluster.gone(&space).await?;
+            } else {
+                self.cluster.held(&space).await?;
             }
         }
         if let Some(canary) = &round.canary {
