@@ -5,7 +5,7 @@ use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_testkit::{Fault, FaultAction};
 
 use super::s3::{S3Server, SECRET_KEY, secret};
-use super::world::{World, files, folder, gunzip, settings};
+use super::world::{World, files, folder, gunzip};
 
 #[tokio::test]
 async fn a_restore_brings_everything_back() {
