@@ -244,7 +244,7 @@ fn copy(object: &Value, called: &str) -> Value {
         fields.remove("status");
         fields.remove("secrets");
     }
-    if let Some(spec) = copy["spec"].as_object_mut() {
+    if let Some(spec) = copy.get_mut("spec").and_then(Value::as_object_mut) {
         for chosen in [
             "clusterIP",
             "clusterIPs",
