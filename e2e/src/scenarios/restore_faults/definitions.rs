@@ -102,7 +102,7 @@ impl Faults<'_> {
             said.len() == 4
                 && errors("request", "limit is 3145728") == 1
                 && errors("kind", "Too long") == 1
-                && errors("store", "too large") == 1
+                && errors("store", "message larger than max") == 1
                 && errors("old", "it serves Ingress as networking.k8s.io/v1") == 1,
             "{said:?}"
         );
