@@ -18,6 +18,7 @@ const RESTORE_LABELS: [&str; 2] = [labels::BACKUP_NAME, labels::RESTORE_NAME];
 pub(crate) fn update_patch(live: &ItemTree, wanted: &ItemTree, owners: &[Value]) -> Option<Value> {
     let from = comparable(without_choices(live, wanted))?;
     let mut patch = diff(&from, &comparable(wanted.clone())?)?;
+    spare_annotations(&mut patch, live, &from);
     // The labels of a restore alone change no owners.
     if !same(live, wanted)
         && let Some(entries) = owners_of(live, owners)
@@ -29,6 +30,23 @@ pub(crate) fn update_patch(live: &ItemTree, wanted: &ItemTree, owners: &[Value])
         metadata["managedFields"] = Value::Array(entries);
     }
     Some(patch)
+}
+
+/// Where all annotations would go, takes away those alone that were compared: the cluster's own stay.
+fn spare_annotations(patch: &mut Value, live: &ItemTree, compared: &Value) {
+    const AT: &str = "/metadata/annotations";
+    let has = live.at(AT).and_then(Value::as_object);
+    let compared = compared.pointer(AT).and_then(Value::as_object);
+    let (Some(has), Some(compared)) = (has, compared) else {
+        return;
+    };
+    if has.len() > compared.len()
+        && let Some(gone) = patch.pointer_mut(AT)
+        && gone.is_null()
+    {
+        let nulls = compared.keys().map(|key| (key.clone(), Value::Null));
+        *gone = Value::Object(nulls.collect());
+    }
 }
 
 /// Gives the merge patch that writes the restore labels of `wanted` alone; `None` when they are there.
@@ -146,6 +164,11 @@ mod tests {
                 json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "3"}}, "spec": {"replicas": 1}}),
                 json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}, "spec": {"replicas": 2}}),
                 Some(json!({"spec": {"replicas": 2}})),
+            ),
+            (
+                json!({"kind": "PersistentVolumeClaim", "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes", "a": "1"}}}),
+                json!({"kind": "PersistentVolumeClaim"}),
+                Some(json!({"metadata": {"annotations": {"a": null}}})),
             ),
         ] {
             assert_eq!(

@@ -344,7 +344,10 @@ async fn held(options: RestoreOptions, lift: bool) -> RestoreResult {
     let found = plan(&server, &items, &request).await;
     let store = server.store();
     let lifting = tokio::spawn(async move {
-        while lift {
+        if !lift {
+            return;
+        }
+        loop {
             tokio::time::sleep(Duration::from_millis(30)).await;
             let held = store.get("v1", "ConfigMap", Some("shop"), "held");
             if held.is_some_and(|h| h["metadata"]["deletionTimestamp"].is_string()) {

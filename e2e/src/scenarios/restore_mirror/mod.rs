@@ -144,17 +144,18 @@ fn only(objects: &[Value], inside: bool) -> Vec<Value> {
     all
 }
 
-/// The versions of objects outside of that namespace that only users change.
+/// The versions of objects outside of that namespace that only users change, without PriorityClasses, which pods bring.
 fn versions(objects: &[Value]) -> BTreeSet<String> {
     let calm = only(objects, false).into_iter().filter(is_calm);
-    calm.map(|object| {
-        format!(
-            "{} {}",
-            key(&object),
-            text(&object, "/metadata/resourceVersion")
-        )
-    })
-    .collect()
+    calm.filter(|object| text(object, "/kind") != "PriorityClass")
+        .map(|object| {
+            format!(
+                "{} {}",
+                key(&object),
+                text(&object, "/metadata/resourceVersion")
+            )
+        })
+        .collect()
 }
 
 /// A mirror of one namespace leaves all else as it is.
