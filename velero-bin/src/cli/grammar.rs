@@ -101,6 +101,7 @@ mod tests {
     const ADDED: &[(&str, &str)] = &[
         ("velero restore create", "relink-owners"),
         ("velero create restore", "relink-owners"),
+        ("velero server", "spool-dir"),
     ];
 
     fn check(
