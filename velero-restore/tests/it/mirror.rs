@@ -212,8 +212,10 @@ async fn without_a_plan_or_a_word_of_the_backup_nothing_is_done() {
             "PartiallyFailed with 1 errors",
         ),
     ] {
-        let mut run = RestoreRun::default();
-        run.expected = expected;
+        let run = RestoreRun {
+            expected,
+            ..RestoreRun::default()
+        };
         let error = engine
             .run(&request, Cursor::new(archive(&items)), run)
             .await
