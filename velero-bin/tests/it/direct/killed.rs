@@ -56,7 +56,7 @@ impl Bench {
                 .skip(1),
         );
         let mut command = self.cluster.command(&self.args);
-        let child = command
+        let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -67,6 +67,8 @@ impl Bench {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        child.kill().unwrap();
+        child.wait().unwrap();
         panic!(
             "the restore never got so far: {:?}",
             self.cluster.server.calls().counts()
