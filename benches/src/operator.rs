@@ -1,7 +1,7 @@
 //! The engines under test: `velero server` as a process of its own, told by custom resources what to do.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     path::{Path, PathBuf},
     time::Duration,
@@ -87,14 +87,14 @@ impl Operator {
         Ok((usage, self.objects(name)?))
     }
 
-    /// Restores a backup as `name`; returns what the server used and how many objects it had to look at.
+    /// Restores a backup as `name`; returns what the server used and how many objects it has written.
     pub(crate) async fn restore(&self, backup: &str, name: &str) -> Result<(Usage, usize)> {
         let found = format!("backups/{backup}");
         self.wait(&found, DEADLINES[1], |phase| !phase.is_empty())
             .await?;
         let spec = json!({"backupName": backup});
         let usage = self.measure("restores", "Restore", name, spec).await?;
-        Ok((usage, self.objects(backup)?))
+        Ok((usage, self.written(name)?))
     }
 
     /// Stops the server.
@@ -149,6 +149,24 @@ impl Operator {
                 self.server.tail()
             ),
         }
+    }
+
+    /// Objects that a restore has created or updated, by its list of resources.
+    fn written(&self, restore: &str) -> Result<usize> {
+        let path = self
+            .store
+            .join(BUCKET)
+            .join("restores")
+            .join(restore)
+            .join(format!("restore-{restore}-resource-list.json.gz"));
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let list: BTreeMap<String, Vec<String>> =
+            serde_json::from_reader(MultiGzDecoder::new(file))?;
+        let is_written =
+            |entry: &&String| entry.ends_with("(created)") || entry.ends_with("(updated)");
+        let written = list.values().flatten().filter(is_written).count();
+        ensure!(written > 0, "{} names no object", path.display());
+        Ok(written)
     }
 
     /// Objects in the archive; each lies there twice and counts once.
