@@ -123,7 +123,7 @@ const ALL: &[Scenario] = &[
     scenario!(
         "restore-kill",
         "restores killed at random points, and the same command after each: as if nobody had disturbed them",
-        smoke: true,
+        smoke: false,
         minutes: 25,
         restore_kill::run
     ),

@@ -280,7 +280,8 @@ impl Bench {
             let wanted = whole.creates.get(&resource).copied().unwrap_or_default();
             ensure!(
                 count <= wanted,
-                "{count} {resource} were created, not {wanted}"
+                "{count} {resource} were created, not {wanted}: {:?}",
+                created(&audit, &resource)?
             );
         }
         let ran = self.hooks()?;
@@ -383,6 +384,15 @@ fn creates(audit: &crate::AuditLog) -> Result<BTreeMap<String, usize>> {
         }
     }
     Ok(all)
+}
+
+/// Requests that have created objects of a resource: address and time of each.
+fn created(audit: &crate::AuditLog, resource: &str) -> Result<Vec<String>> {
+    let events = audit.events(&AuditFilter::objects_of("velero/"))?;
+    let creations = events.iter().filter(|event| {
+        event.verb == "create" && event.code() == 201 && event.resource() == resource
+    });
+    Ok(creations.map(|event| format!("{event:?}")).collect())
 }
 
 /// Checks that a restore has ended without errors, but for hooks that it was killed beside; gives how many these are.
