@@ -350,9 +350,10 @@ impl RestoreEngine {
             run.record(warning);
         }
         found.notes.into_iter().for_each(|note| run.record(note));
+        let before = run.errors();
         apply(&run, &plan, &self.actions_for(request)).await?;
         if !run.is_cancelled() {
-            mirror::delete(&run, found.unwanted).await;
+            mirror::delete(&run, found.unwanted, run.errors() - before).await;
         }
         // Tasks are over; none of them holds the run any more.
         let run = Arc::into_inner(run).ok_or(Error::Internal {

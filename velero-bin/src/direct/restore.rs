@@ -132,7 +132,12 @@ impl DirectRestore {
         };
         let outcome = run_restore(run).await;
         progress.clear();
-        if !outcome.as_ref().is_ok_and(|done| done.left.is_some()) {
+        let stays = match &outcome {
+            Ok(done) => done.left.is_some(),
+            // What an earlier attempt has left open is not done with.
+            Err(failure) => failure.error.has_moved(),
+        };
+        if !stays {
             journal.forget().await;
         }
         let mut done = outcome.with_context(|| format!("restore {name:?} failed"))?;

@@ -138,7 +138,7 @@ impl Run {
                 Err(error) if error.kind() == ErrorKind::NotFound && refused.is_none() => {
                     return After::Gone;
                 }
-                Err(error) => (error.kind() == ErrorKind::Invalid, chain(&error)),
+                Err(error) => (is_about_fields(&error), chain(&error)),
             },
         };
         let mut why = because(refused.as_ref());
@@ -272,4 +272,15 @@ fn holder(live: &ItemTree, wanted: &ItemTree) -> Option<String> {
     let bound = live.kind() == "PersistentVolume" && live.str_at("/status/phase") == "Bound";
     let (namespace, name) = claim(live);
     (bound && claim(live) != claim(wanted)).then(|| format!("{namespace}/{name}"))
+}
+/// Whether the API server itself refuses a change as one of a field that cannot change. What a policy or a webhook
+/// refuses protects the object, and must not lead to its deletion.
+fn is_about_fields(error: &velero_cluster::Error) -> bool {
+    let of_admission = |message: &str| {
+        message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
+    };
+    error.kind() == ErrorKind::Invalid
+        && error
+            .call()
+            .is_some_and(|call| call.code == 422 && !of_admission(&call.message))
 }

@@ -32,6 +32,10 @@ enum Made {
 
 /// Why an object is never deleted to be created anew, whatever the policy.
 pub(super) fn never_replaced(live: &ItemTree) -> Option<&'static str> {
+    let mut owners = live.array_at("/metadata/ownerReferences").iter();
+    if owners.any(|owner| owner["controller"] == true) {
+        return Some("what controls it decides about it");
+    }
     match (live.api_version(), live.kind()) {
         ("v1", "PersistentVolumeClaim" | "PersistentVolume") => {
             Some("its data could be deleted with it")
@@ -40,8 +44,24 @@ pub(super) fn never_replaced(live: &ItemTree) -> Option<&'static str> {
         (version, "CustomResourceDefinition") if version.starts_with("apiextensions.k8s.io/") => {
             Some("all objects of its kind would be deleted with it")
         }
+        (version, "StatefulSet")
+            if version.starts_with("apps/")
+                && live.str_at("/spec/persistentVolumeClaimRetentionPolicy/whenDeleted")
+                    == "Delete" =>
+        {
+            Some("its claims would be deleted with it")
+        }
+        (version, _) if is_custom(version) && !live.array_at("/metadata/finalizers").is_empty() => {
+            Some("its finalizers could remove what it stands for")
+        }
         _ => None,
     }
+}
+
+/// Whether an API version is none of Kubernetes' own.
+fn is_custom(version: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    group.contains('.') && !group.ends_with(".k8s.io")
 }
 
 impl Run {
@@ -65,7 +85,10 @@ impl Run {
         let deleted = self
             .cluster
             .delete(resource, work.namespace, wanted.name(), &options);
-        if let Err(error) = deleted.await {
+        // Where no answer came the object may be on its way out all the same.
+        if let Err(error) = deleted.await
+            && !error.maybe_done()
+        {
             return work.leave(format!(
                 "not restored: the object in the cluster differs from the one in the backup, cannot be changed and cannot \
                  be deleted either: {}",
@@ -293,6 +316,31 @@ mod tests {
                 expected,
                 "{version} {kind}"
             );
+        }
+    }
+
+    #[test]
+    fn what_takes_others_with_it_is_never_replaced() {
+        let retention = |when: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+                "spec": {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": when}}})
+        };
+        let finalized = |version: &str| json!({"apiVersion": version, "kind": "Thing", "metadata": {"finalizers": ["example.com/x"]}});
+        let owned = |controller: bool| {
+            json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"ownerReferences": [{"uid": "u", "controller": controller}]}})
+        };
+        for (item, expected) in [
+            (retention("Delete"), true),
+            (retention("Retain"), false),
+            (finalized("kafka.example.com/v1"), true),
+            (finalized("networking.k8s.io/v1"), false),
+            (finalized("v1"), false),
+            (owned(true), true),
+            (owned(false), false),
+        ] {
+            let live = ItemTree::new(item.clone()).unwrap();
+            assert_eq!(never_replaced(&live).is_some(), expected, "{item}");
         }
     }
 }

@@ -241,6 +241,12 @@ impl Run {
         self.progress.waiting(what);
     }
 
+    /// How many errors have been recorded.
+    pub(crate) fn errors(&self) -> usize {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.errors()
+    }
+
     /// Counts an item whose object in the cluster differs and was left as it was.
     pub(super) fn count_left(&self) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,6 +12,7 @@ use velero_core::plan::{ItemVerdict, LiveObject, Verdict};
 use velero_core::result::{Record, Severity, chain};
 use velero_core::{ApiResource, CancellationToken, Catalog, GroupResource, ItemTree, RawItem};
 
+use super::family::Family;
 use super::scope::{KindScope, Scope, is_veleros, order};
 use super::stays::{defines, goes_with_it, holder, stays};
 use crate::apply::digest;
@@ -75,6 +76,7 @@ pub(crate) async fn find(search: &Search<'_>) -> Result<Found, Error> {
         held: HashSet::new(),
         is_narrow: false,
         unknown: Vec::new(),
+        family: Family::default(),
     };
     let (definitions, others): (Vec<_>, Vec<_>) = order(search.request, search.catalog)
         .into_iter()
@@ -87,6 +89,7 @@ pub(crate) async fn find(search: &Search<'_>) -> Result<Found, Error> {
         finder.kind(resource).await;
     }
     finder.tell_unknown().await;
+    finder.keep_owners();
     Ok(finder.found)
 }
 
@@ -103,6 +106,7 @@ struct Finder<'a> {
     /// Whether kinds of namespaced objects are left out.
     is_narrow: bool,
     unknown: Vec<String>,
+    family: Family,
 }
 
 /// An object that would be deleted, and why.
@@ -206,6 +210,10 @@ impl Finder<'_> {
                 continue;
             }
             let (namespace, name) = (raw.head().namespace.clone(), raw.head().name.clone());
+            let is_backed_up = self
+                .scope
+                .has(&resource.group_resource(), &namespace, &name);
+            self.family.note(raw.head(), is_backed_up);
             match self.look(resource, raw) {
                 Look::Goes(candidate) => candidates.push(*candidate),
                 Look::Kept => {
@@ -344,15 +352,28 @@ impl Finder<'_> {
             || is_crd(&resource.group_resource())
             || !tree.array_at("/metadata/finalizers").is_empty();
         let content = digest_of(tree);
-        self.found.unwanted.push(Unwanted {
-            resource: Arc::clone(resource),
-            namespace: head.namespace.as_str().into(),
-            name: head.name.as_str().into(),
-            uid: head.uid.as_str().into(),
-            version: head.resource_version.as_str().into(),
-            content: content.as_str().into(),
-            is_slow,
-        });
+        if refused.is_none() {
+            self.found.unwanted.push(Unwanted {
+                resource: Arc::clone(resource),
+                namespace: head.namespace.as_str().into(),
+                name: head.name.as_str().into(),
+                uid: head.uid.as_str().into(),
+                version: head.resource_version.as_str().into(),
+                content: content.as_str().into(),
+                is_slow,
+            });
+        } else {
+            self.found.notes.push(Record::item(
+                Severity::Error,
+                resource.group_resource(),
+                &head.namespace,
+                &head.name,
+                format!(
+                    "the backup does not have it, and it cannot be deleted: {}",
+                    refused.as_deref().unwrap_or_default()
+                ),
+            ));
+        }
         let (verdict, error) = match refused {
             None => (Verdict::Delete, false),
             Some(_) => (Verdict::Blocked, true),
@@ -467,6 +488,24 @@ impl Finder<'_> {
             names.join(", ")
         );
         self.note(message).await;
+    }
+
+    /// Takes off the list what owns objects of the backup: the garbage collector would delete these as well.
+    fn keep_owners(&mut self) {
+        let owners = self.family.owners_of_backed_up();
+        let (kept, unwanted): (Vec<_>, Vec<_>) = std::mem::take(&mut self.found.unwanted)
+            .into_iter()
+            .partition(|one| owners.contains(&*one.uid));
+        self.found.unwanted = unwanted;
+        for one in kept {
+            self.found.notes.push(Record::item(
+                Severity::Error,
+                one.resource.group_resource(),
+                &*one.namespace,
+                &*one.name,
+                "not deleted: it owns objects that the backup has, and they would be deleted with it",
+            ));
+        }
     }
 
     async fn note(&mut self, message: String) {

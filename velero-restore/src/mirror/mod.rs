@@ -5,7 +5,9 @@
 //! stays all the same, because somebody else decides about it, is told with the reason: [`stays`].
 
 mod backed_up;
+mod contents;
 mod delete;
+mod family;
 mod find;
 mod gone;
 mod scope;

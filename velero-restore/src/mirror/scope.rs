@@ -16,6 +16,9 @@ use crate::index::{ArchiveIndex, is_crd};
 use crate::plan::is_csi_snapshot;
 use crate::{Error, RestoreRequest};
 
+/// Groups that show objects of Kubernetes in another coat: namespaces as projects, roles once more.
+const OTHER_COATS: [&str; 2] = ["project.openshift.io", "authorization.openshift.io"];
+
 /// Namespaces in which each cluster keeps what it runs by; they are mirrored by name only.
 const OF_THE_CLUSTER: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 /// Namespaces up to which each gets a list of its own.
@@ -137,7 +140,10 @@ impl<'a> Scope<'a> {
     /// What is to be done about the objects of a kind.
     pub(super) fn kind(&self, resource: &ApiResource) -> KindScope {
         let gr = resource.group_resource();
-        let is_kept = is_never_restored(&gr) || is_csi_snapshot(&gr) || is_veleros(&resource.group);
+        let is_kept = is_never_restored(&gr)
+            || is_csi_snapshot(&gr)
+            || is_veleros(&resource.group)
+            || OTHER_COATS.contains(&resource.group.as_str());
         if !resource.verbs.can_back_up() || is_kept {
             return KindScope::Never;
         }

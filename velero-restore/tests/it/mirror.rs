@@ -305,7 +305,68 @@ async fn a_deletion_that_would_be_refused_is_blocked_and_an_error() {
         errors.len() == 1 && errors[0].contains("cannot delete secrets shop/since"),
         "{errors:?}"
     );
-    assert_eq!((result.counts.deleted, result.counts.failed), (3, 1));
+    // Nor is it tried again: the plan does not list it as a deletion.
+    assert_eq!((result.counts.deleted, result.counts.failed), (3, 0));
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_where_items_are_not_restored() {
+    let server = ApiServer::new();
+    let mut items = world(&server);
+    items.push(object("v1", "LimitRange", "shop", "lost"));
+    let request = all().await;
+    let found = plan(&server, &items, &request).await;
+    assert_eq!(deletions(&found).len(), 4);
+    server.faults().add(
+        Fault::new(FaultAction::Forbidden)
+            .verb("create")
+            .resource("limitranges")
+            // The look that comes first.
+            .skip(1),
+    );
+    let engine = engine(&server).await;
+    let result = carry_out(&engine, &items, &request, found.expected())
+        .await
+        .unwrap();
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 2 && errors[1].contains("none of the 4 objects is deleted"),
+        "{errors:?}"
+    );
+    assert_eq!(result.counts.deleted, 0);
+    assert!(is_there(&server, "since"));
+}
+
+#[tokio::test]
+async fn what_owns_an_object_of_the_backup_is_not_deleted() {
+    let server = ApiServer::new();
+    let items = world(&server);
+    let owner = server
+        .store()
+        .get("v1", "Secret", Some("shop"), "since")
+        .unwrap();
+    let uid = owner["metadata"]["uid"].clone();
+    let mut kept = map("shop", "kept");
+    kept["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Secret", "name": "since", "uid": uid}]);
+    server
+        .store()
+        .remove("v1", "ConfigMap", Some("shop"), "kept");
+    seed(&server, &[kept]);
+    let request = all().await;
+    let found = plan(&server, &items, &request).await;
+    let engine = engine(&server).await;
+    let result = carry_out(&engine, &items, &request, found.expected())
+        .await
+        .unwrap();
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1 && errors[0].contains("it owns objects that the backup has"),
+        "{errors:?}"
+    );
+    assert!(is_there(&server, "kept"));
+    let store = server.store();
+    assert!(store.get("v1", "Secret", Some("shop"), "since").is_some());
 }
 
 #[tokio::test]

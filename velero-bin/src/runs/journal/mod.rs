@@ -217,12 +217,13 @@ impl Inner {
     async fn write(&self, state: &mut State) -> Result<(), String> {
         let bytes = state.document.bytes()?;
         let store = self.store();
+        let mut is_lost = false;
         match &mut state.place {
             Place::Store(before) if state.document.claim.is_some() => {
                 let swapped = within(place::swap(&store, &self.name, before, &bytes)).await?;
                 match swapped {
                     Written::Here => *before = bytes,
-                    Written::Lost => self.is_lost(),
+                    Written::Lost => is_lost = true,
                 }
             }
             Place::Store(before) => {
@@ -231,9 +232,15 @@ impl Inner {
             }
             Place::Map(map) => match within(self.maps.replace(map, &bytes)).await? {
                 Written::Here => {}
-                Written::Lost => self.is_lost(),
+                Written::Lost => is_lost = true,
             },
             Place::Untried => state.place = self.first(&store, &bytes).await?,
+        }
+        if is_lost {
+            // It is another's from now on, to be neither written nor removed here.
+            state.place = Place::Untried;
+            state.is_closed = true;
+            self.is_lost();
         }
         Ok(())
     }
