@@ -1,6 +1,9 @@
 //! How others fare: the time of another user's GETs, on an idle API server and beside writers.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use http::Request;
@@ -11,7 +14,7 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
-use velero_e2e::ControlPlane;
+use velero_e2e::{ControlPlane, Kubectl, NARROW, administrator};
 
 use crate::{measure::Usage, post, report::Row};
 
@@ -21,8 +24,6 @@ const PACE: Duration = Duration::from_millis(5);
 pub(crate) const IDLE: Duration = Duration::from_secs(8);
 /// Name of the part in tables.
 pub(crate) const PART: &str = "others";
-/// The user whose creations the API server takes one at a time.
-pub(crate) const NARROW: &str = "narrow";
 const READER: &str = "reader";
 const OBJECT: &str = "/api/v1/namespaces/kube-system";
 
@@ -36,7 +37,8 @@ pub(crate) struct Reader {
 impl Reader {
     /// Begins to read as a user of the lowest standing: one for whom fair queues apply.
     pub(crate) async fn begin(plane: &ControlPlane) -> Result<Self> {
-        grant(&plane.client().await?, READER).await?;
+        let may_read = [administrator(READER)];
+        Kubectl::new(plane)?.apply(&may_read, &[]).await?;
         Self::begin_again(plane).await
     }
 
@@ -98,26 +100,10 @@ async fn read(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Lets the API server take the creations of one user one at a time, and refuse what is more.
-pub(crate) async fn narrow(plane: &ControlPlane) -> Result<std::path::PathBuf> {
-    let client = plane.client().await?;
-    grant(&client, NARROW).await?;
-    let api = "flowcontrol.apiserver.k8s.io/v1";
-    let level = json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": NARROW},
-        "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
-            "limitResponse": {"type": "Reject"}}}});
-    let flow = json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": NARROW},
-        "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": NARROW},
-            "rules": [{"subjects": [{"kind": "User", "user": {"name": NARROW}}],
-                "resourceRules": [{"verbs": ["create"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"],
-                    "clusterScope": true}]}]}});
-    create(
-        &client,
-        &format!("/apis/{api}/prioritylevelconfigurations"),
-        &level,
-    )
-    .await?;
-    create(&client, &format!("/apis/{api}/flowschemas"), &flow).await?;
+/// Lets the API server take the creations of one user one at a time, and refuse what is more; gives its kubeconfig.
+pub(crate) async fn narrow(plane: &ControlPlane) -> Result<PathBuf> {
+    let objects = velero_e2e::narrow(&["create"]);
+    Kubectl::new(plane)?.apply(&objects, &[]).await?;
     let kubeconfig = plane.kubeconfig_for(NARROW, None)?;
     await_refusals(&post::client(&kubeconfig).await?).await?;
     Ok(kubeconfig)
@@ -152,29 +138,4 @@ async fn await_refusals(client: &Client) -> Result<()> {
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// Allows a user everything.
-async fn grant(client: &Client, user: &str) -> Result<()> {
-    let group = "rbac.authorization.k8s.io";
-    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": user},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": user}]});
-    create(
-        client,
-        &format!("/apis/{group}/v1/clusterrolebindings"),
-        &binding,
-    )
-    .await
-}
-
-async fn create(client: &Client, path: &str, object: &Value) -> Result<()> {
-    let request = Request::post(path)
-        .header("content-type", "application/json")
-        .body(serde_json::to_vec(object)?)?;
-    let _made: Value = client
-        .request(request)
-        .await
-        .with_context(|| format!("cannot create {object}"))?;
-    Ok(())
 }

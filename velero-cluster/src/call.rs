@@ -15,14 +15,12 @@ use tokio::time::Instant;
 
 use crate::contact::{NoAnswer, NoAnswerCause};
 use crate::error::Source;
+use crate::repeat::{MAX_WRITE_FAILURES, Repeat, backoff, is_unclear, may_repeat};
 use crate::silence::Silence;
 use crate::{AdaptiveLimiter, CallFailure, Error, ErrorKind, Outcome, Permit, Target, status};
 
 /// Longest body of a refusal that is read, in bytes.
 const MAX_STATUS_BYTES: usize = 1 << 20;
-
-/// How often a write is repeated after the API server failed by itself.
-const MAX_WRITE_FAILURES: u32 = 3;
 
 /// How long after a lost connection the API server may be one that has just started. Such a one refuses what it is going
 /// to allow: it knows neither roles nor accounts before it has read them, nor is its admission ready.
@@ -34,19 +32,6 @@ const MAX_BROKEN_ALONE: u32 = 2;
 
 /// Longest wait for the answer to that other call.
 const OTHER_ANSWER: Duration = Duration::from_secs(5);
-
-/// What a repeat of a call means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// A read: repeating changes nothing.
-    Free,
-    /// A read that is better made smaller than repeated when no answer came in time.
-    Smaller,
-    /// A write that has the same outcome when repeated, or complains in a way that callers can tell apart.
-    Telling,
-    /// A write that must not be sent again unless the API server says that it did nothing.
-    Never,
-}
 
 /// A request that can be sent more than once.
 #[derive(Debug, Clone)]
@@ -552,78 +537,5 @@ fn outcome(failure: &CallFailure) -> Outcome {
         },
         ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Timeout => Outcome::Failed,
         _ => Outcome::Answered { comparable: false },
-    }
-}
-
-/// Whether it is open if the API server carried the call out.
-fn is_unclear(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Unavailable | ErrorKind::Unreachable | ErrorKind::Timeout
-    )
-}
-
-fn may_repeat(repeat: Repeat, kind: ErrorKind, failures: u32) -> bool {
-    match (repeat, kind) {
-        (_, ErrorKind::TooManyRequests) => true,
-        (Repeat::Smaller, ErrorKind::Timeout) => false,
-        (Repeat::Free | Repeat::Smaller, kind) => kind.is_retryable(),
-        // A failing admission webhook answers 500 each time: no use in waiting for it until the deadline.
-        (Repeat::Telling, ErrorKind::Unavailable) => failures < MAX_WRITE_FAILURES,
-        (Repeat::Telling, kind) => kind.is_retryable(),
-        (Repeat::Never, _) => false,
-    }
-}
-
-/// 100 ms doubling to 5 s, less up to half of it, so that calls which failed together do not come back together.
-fn backoff(failures: u32, salt: &str) -> Duration {
-    use std::hash::{Hash as _, Hasher as _};
-    let full = Duration::from_millis(100)
-        .saturating_mul(1 << failures.saturating_sub(1).min(6))
-        .min(Duration::from_secs(5));
-    let mut hasher = std::hash::DefaultHasher::new();
-    (salt, failures).hash(&mut hasher);
-    full - full.mul_f64((hasher.finish() % 1000) as f64 / 2000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_repeated() {
-        use ErrorKind::*;
-        for (repeat, kind, failures, expected) in [
-            (Repeat::Free, Unreachable, 50, true),
-            (Repeat::Free, Unavailable, 50, true),
-            (Repeat::Free, NotFound, 1, false),
-            (Repeat::Free, Gone, 1, false),
-            (Repeat::Smaller, Timeout, 1, false),
-            (Repeat::Smaller, Unavailable, 9, true),
-            (Repeat::Telling, Unreachable, 5, true),
-            (Repeat::Telling, Unavailable, 2, true),
-            (Repeat::Telling, Unavailable, 3, false),
-            (Repeat::Telling, Conflict, 1, false),
-            (Repeat::Never, Unreachable, 1, false),
-            (Repeat::Never, TooManyRequests, 1, true),
-        ] {
-            assert_eq!(
-                may_repeat(repeat, kind, failures),
-                expected,
-                "{repeat:?} {kind:?} {failures}"
-            );
-        }
-    }
-
-    #[test]
-    fn waits_grow_and_are_bounded() {
-        for failures in [1, 2, 10, 1000] {
-            let wait = backoff(failures, "/api");
-            assert!(
-                wait >= Duration::from_millis(50) && wait <= Duration::from_secs(5),
-                "{failures}: {wait:?}"
-            );
-        }
-        assert!(backoff(6, "/a") > backoff(1, "/a"));
     }
 }

@@ -13,6 +13,7 @@ mod limiter;
 mod list_body;
 mod pages;
 mod reader;
+mod repeat;
 mod silence;
 mod status;
 mod watch;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use velero_core::{ApiResource, RawItem, Selector};
 
-use crate::call::{Call, Caller, Ended, Repeat, Sink, TooBig};
+use crate::call::{Call, Caller, Ended, Sink, TooBig};
 use crate::list_body::{ListBody, Splitter};
+use crate::repeat::Repeat;
 use crate::{BadElement, Error, ErrorKind, Target, cluster};
 
 /// Which objects of a resource are listed.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use velero_core::{ApiResource, RawItem};
 
-use crate::call::{Call, Repeat};
+use crate::call::Call;
 use crate::cluster::{Cluster, item, target};
 use crate::pages::push_param;
+use crate::repeat::Repeat;
 use crate::{Error, Target};
 
 /// How a write is done.

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,13 +12,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use futures::future::{BoxFuture, join_all};
-use http::{Request, Response, StatusCode};
-use kube::{
-    Client,
-    client::Body,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use futures::future::join_all;
+use http::{Request, StatusCode};
+use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use velero_backup::{
     BackupEngine, BackupOptions, BackupResult, BackupRun, Cluster, artifacts,
@@ -27,7 +22,14 @@ use velero_backup::{
     velero_core::{api::Backup, result::Record},
 };
 
-use crate::{Context, ControlPlane, Kubectl, Options, archive::Archive, eventually, site::SOON};
+use crate::{
+    Context, ControlPlane, Kubectl, Options,
+    archive::Archive,
+    eventually,
+    gate::{Gate, gated, none, plain_client},
+    narrow::{NARROW, narrow},
+    site::SOON,
+};
 
 /// Objects of each kind that is read while something happens to it; far more than a page.
 const OBJECTS: usize = 600;
@@ -38,9 +40,6 @@ const SPACE: &str = "pages";
 const DEFINITION: &str = "parts.faults.example.com";
 const MAPS: &str = "/api/v1/configmaps?";
 const PARTS: &str = "/apis/faults.example.com/v1/parts?";
-
-/// Looks at a request before it is sent.
-type Gate = Arc<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A backup, and how often the API server refused with a code.
 struct Taken {
@@ -63,7 +62,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     let faults = Faults {
         cx,
         kubectl: Kubectl::new(&plane)?,
-        client: client(plane.kubeconfig()).await?,
+        client: plain_client(plane.kubeconfig()).await?,
         plane: &plane,
     };
     faults.fill().await?;
@@ -83,21 +82,6 @@ struct Faults<'a> {
     plane: &'a ControlPlane,
     kubectl: Kubectl,
     client: Client,
-}
-
-/// A client that does not try again by itself, which would hide refusals.
-async fn client(kubeconfig: &Path) -> Result<Client> {
-    let (file, options) = (
-        Kubeconfig::read_from(kubeconfig)?,
-        KubeConfigOptions::default(),
-    );
-    let mut config = kube::Config::from_custom_kubeconfig(file, &options).await?;
-    config.default_retry = false;
-    Ok(Client::try_from(config)?)
-}
-
-fn none() -> Gate {
-    Arc::new(|_| Box::pin(async {}))
 }
 
 fn lines(taken: &Taken) -> Vec<String> {
@@ -160,20 +144,8 @@ impl Faults<'_> {
         gate: Gate,
         refusal: u16,
     ) -> Result<Taken> {
-        let refusals = Arc::new(AtomicUsize::new(0));
-        let (counter, inner) = (Arc::clone(&refusals), client.clone());
-        let gated = tower::service_fn(move |request: Request<Body>| {
-            let (gate, counter, inner) = (Arc::clone(&gate), Arc::clone(&counter), inner.clone());
-            async move {
-                gate(request.uri().to_string()).await;
-                let response: Response<Body> = inner.send(request).await?;
-                if response.status().as_u16() == refusal {
-                    counter.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok::<_, kube::Error>(response)
-            }
-        });
-        let cluster = Cluster::connect(Client::new(gated, "default")).await?;
+        let (client, refusals) = gated(client, gate, None, refusal);
+        let cluster = Cluster::connect(client).await?;
         let options = BackupOptions::default().list(ListOptions::default().page_size(PAGE));
         let engine = BackupEngine::new(cluster).options(options);
         let backup: Backup = serde_json::from_value(json!({"metadata": {"name": name}}))?;
@@ -194,7 +166,7 @@ impl Faults<'_> {
         Ok(Taken {
             result,
             items,
-            refusals: refusals.load(Ordering::SeqCst),
+            refusals: refusals.count(),
         })
     }
 
@@ -256,7 +228,7 @@ impl Faults<'_> {
     async fn refusals(&self, whole: &Taken) -> Result<()> {
         // Without a share, one call passes at a time, and the others are refused.
         self.kubectl.apply(&narrow(&["list"]), &[]).await?;
-        let client = client(&self.plane.kubeconfig_for("narrow", None)?).await?;
+        let client = plain_client(&self.plane.kubeconfig_for(NARROW, None)?).await?;
         let refused = || async {
             let list = Request::get(format!("{MAPS}limit=1")).body(Body::empty())?;
             Ok((client.send(list).await?.status() == StatusCode::OK).then_some(()))
@@ -361,23 +333,6 @@ impl Faults<'_> {
             "parts.faults.example.com",
         )
     }
-}
-
-/// A user whose calls of some verbs the API server refuses when there are two at a time.
-pub(super) fn narrow(verbs: &[&str]) -> [Value; 3] {
-    let api = "flowcontrol.apiserver.k8s.io/v1";
-    [
-        json!({"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": "narrow"},
-            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "borrowingLimitPercent": 0,
-                "limitResponse": {"type": "Reject"}}}}),
-        json!({"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": "narrow"},
-            "spec": {"matchingPrecedence": 2, "priorityLevelConfiguration": {"name": "narrow"},
-                "rules": [{"subjects": [{"kind": "User", "user": {"name": "narrow"}}],
-                    "resourceRules": [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}}),
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "narrow"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "narrow"}]}),
-    ]
 }
 
 /// Twelve that list all the time, for six seconds.

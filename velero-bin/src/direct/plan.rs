@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use jiff::Zoned;
-use velero_core::GoDuration;
 use velero_core::api::Restore;
-use velero_restore::RestoreOptions;
 
 use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
@@ -25,9 +23,6 @@ pub(crate) struct DirectPlan {
     /// Name that the restore would have; without it the name of the backup and the time
     #[arg(long, value_name = "NAME")]
     restore_name: Option<String>,
-    /// How long the restore would wait for namespaces and volumes that are being deleted; 10m without it
-    #[arg(long, value_name = "DURATION")]
-    terminating_resource_timeout: Option<GoDuration>,
     #[command(flatten)]
     engine: RestoreEngineArgs,
     #[command(flatten)]
@@ -59,12 +54,7 @@ impl DirectPlan {
         self.filters.data.annotate(&mut restore.metadata);
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
         let inputs = self.inputs.read(&cluster, &restore).await?;
-        let all_versions = environment.features().all_api_versions();
-        let options = RestoreOptions::default().api_group_versions(all_versions);
-        let mut options = self.engine.apply(options)?;
-        if let Some(timeout) = self.terminating_resource_timeout {
-            options = options.terminating_timeout(timeout.to_std());
-        }
+        let options = self.engine.options(environment)?;
 
         look(Look {
             cluster,

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Zoned;
-use velero_core::GoDuration;
 use velero_core::api::Restore;
 use velero_persistence::{BackupStore, RestoreFile};
-use velero_restore::RestoreOptions;
 
 use super::backup::OPERATIONS_PERIOD;
 use super::engine_args::RestoreEngineArgs;
@@ -38,9 +36,6 @@ pub(crate) struct DirectRestore {
     /// Name of the restore; without it the name of the backup and the time
     #[arg(long, value_name = "NAME")]
     restore_name: Option<String>,
-    /// How long to wait for namespaces and volumes that are being deleted to be gone; 10m without it
-    #[arg(long, value_name = "DURATION")]
-    terminating_resource_timeout: Option<GoDuration>,
     /// Carry out a plan that direct plan -o json has printed, and nothing at all where the world has moved since; with the
     /// same files as the plan was made
     #[arg(
@@ -75,12 +70,7 @@ impl DirectRestore {
             plan.check_cluster(&cluster).await?;
         }
         let inputs = self.inputs.read(&cluster, &restore).await?;
-        let all_versions = environment.features().all_api_versions();
-        let options = RestoreOptions::default().api_group_versions(all_versions);
-        let mut options = self.engine.apply(options)?;
-        if let Some(timeout) = self.terminating_resource_timeout {
-            options = options.terminating_timeout(timeout.to_std());
-        }
+        let options = self.engine.options(environment)?;
 
         let cancel = stop_on_interrupt();
         let between = Between {

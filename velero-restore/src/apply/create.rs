@@ -123,36 +123,16 @@ impl Run {
         rest: Rest,
         error: velero_cluster::Error,
     ) {
-        if matches!(
-            error.kind(),
-            ErrorKind::Unreachable
-                | ErrorKind::Untrusted
-                | ErrorKind::Timeout
-                | ErrorKind::Unauthorized
-        ) {
-            return work.fail(chain(&error));
-        }
-        if error.kind() == ErrorKind::AlreadyExists {
-            self.bulk.met(work.item.resource);
+        if !self.says_why(work, &error) {
+            return;
         }
         if self.waits_for_webhook(work, &error) {
             return;
         }
-        // Whatever the API server complains about: an object that is there is not created again.
-        let live = match self
-            .cluster
-            .get(resource, work.namespace, wanted.name())
-            .await
-        {
+        let live = match self.read_refused(work, resource, wanted, &error).await {
             Ok(Some(live)) => live,
             Ok(None) => return work.fail(chain(&error)),
-            Err(second) => {
-                return work.fail(format!(
-                    "{}; it cannot be read either: {}",
-                    chain(&error),
-                    chain(&second)
-                ));
-            }
+            Err(message) => return work.fail(message),
         };
         let ours = error.maybe_done()
             && live
@@ -174,6 +154,43 @@ impl Run {
             self.replace(work, resource, wanted, *live, rest, is_valid)
                 .await;
         }
+    }
+
+    /// Whether the API server has said why it creates no object; where not, that is an error of the item.
+    pub(super) fn says_why(&self, work: &mut Work<'_>, error: &velero_cluster::Error) -> bool {
+        if matches!(
+            error.kind(),
+            ErrorKind::Unreachable
+                | ErrorKind::Untrusted
+                | ErrorKind::Timeout
+                | ErrorKind::Unauthorized
+        ) {
+            work.fail(chain(error));
+            return false;
+        }
+        if error.kind() == ErrorKind::AlreadyExists {
+            self.bulk.met(work.item.resource);
+        }
+        true
+    }
+
+    /// Reads an object whose creation was refused. Whatever the API server complains about: one that is there is not
+    /// created again. The error is a message with both causes.
+    pub(super) async fn read_refused(
+        &self,
+        work: &Work<'_>,
+        resource: &ApiResource,
+        wanted: &ItemTree,
+        error: &velero_cluster::Error,
+    ) -> Result<Option<RawItem>, String> {
+        let read = self.cluster.get(resource, work.namespace, wanted.name());
+        read.await.map_err(|second| {
+            format!(
+                "{}; it cannot be read either: {}",
+                chain(error),
+                chain(&second)
+            )
+        })
     }
 
     pub(super) async fn patch_managed_fields(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
-use velero_cluster::{ErrorKind, WriteOptions};
+use velero_cluster::WriteOptions;
 use velero_core::action::RestoreItemAction;
 use velero_core::plan::{ItemId, ItemVerdict, LiveObject, RestorePlan, Verdict};
 use velero_core::result::{Record, chain};
@@ -256,23 +256,10 @@ impl Run {
         item: &ItemTree,
         error: velero_cluster::Error,
     ) {
-        if matches!(
-            error.kind(),
-            ErrorKind::Unreachable
-                | ErrorKind::Untrusted
-                | ErrorKind::Timeout
-                | ErrorKind::Unauthorized
-        ) {
-            return work.fail(chain(&error));
+        if !self.says_why(work, &error) {
+            return;
         }
-        if error.kind() == ErrorKind::AlreadyExists {
-            self.bulk.met(work.item.resource);
-        }
-        match self
-            .cluster
-            .get(resource, work.namespace, item.name())
-            .await
-        {
+        match self.read_refused(work, resource, item, &error).await {
             Ok(Some(live)) => {
                 self.meet(work, resource, item, live, Some(error)).await;
             }
@@ -283,11 +270,7 @@ impl Run {
                 )),
                 None => work.fail(chain(&error)),
             },
-            Err(second) => work.fail(format!(
-                "{}; it cannot be read either: {}",
-                chain(&error),
-                chain(&second)
-            )),
+            Err(message) => work.fail(message),
         }
     }
 

@@ -214,7 +214,7 @@ impl Finder<'_> {
                 .scope
                 .has(&resource.group_resource(), &namespace, &name);
             self.family.note(raw.head(), is_backed_up);
-            match self.look(resource, raw) {
+            match self.look(resource, raw, is_backed_up) {
                 Look::Goes(candidate) => candidates.push(*candidate),
                 Look::Kept => {
                     all_go = false;
@@ -238,11 +238,9 @@ impl Finder<'_> {
     }
 
     /// What becomes of an object of a list.
-    fn look(&mut self, resource: &ApiResource, raw: RawItem) -> Look {
+    fn look(&mut self, resource: &ApiResource, raw: RawItem, is_backed_up: bool) -> Look {
         let (head, gr) = (raw.head(), resource.group_resource());
-        if !self.scope.takes(&head.namespace, &head.labels)
-            || self.scope.has(&gr, &head.namespace, &head.name)
-        {
+        if is_backed_up || !self.scope.takes(&head.namespace, &head.labels) {
             return Look::Kept;
         }
         let own = self.search.request.own_namespace();

@@ -9,7 +9,8 @@ use velero_restore::{
     velero_core::result::{Record, Severity},
 };
 
-use super::{Faults, clean, count, lines, map, maps, none, object, restore};
+use super::{Faults, clean, count, lines, map, maps, object, restore};
+use crate::gate::none;
 
 /// A definition of a kind of its own.
 pub(super) fn definition(plural: &str, kind: &str) -> Value {

@@ -5,24 +5,11 @@ mod definitions;
 mod outages;
 mod refusals;
 
-use std::{
-    io::Cursor,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{io::Cursor, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use kube::{
-    Client,
-    client::Body,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use http::{Method, Request};
+use kube::Client;
 use serde_json::{Value, json};
 use velero_restore::{
     Cluster, RestoreEngine, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun,
@@ -34,13 +21,13 @@ use velero_restore::{
     },
 };
 
-use crate::{Context, ControlPlane, Kubectl, Options};
+use crate::{
+    Context, ControlPlane, Kubectl, Options,
+    gate::{Gate, gated, plain_client},
+};
 
 /// Longest time for one restore, whatever happens in it.
 const DEADLINE: Duration = Duration::from_secs(150);
-
-/// Looks at a write before it is sent.
-type Gate = Arc<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The API server goes and comes back: under the library, while hooks wait, and under the operator.
 pub(super) async fn go_and_come_back(cx: &Context) -> Result<()> {
@@ -60,7 +47,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     let plane = cx.control_plane(options).await?;
     let faults = Faults {
         kubectl: Kubectl::new(&plane)?,
-        client: client(plane.kubeconfig()).await?,
+        client: plain_client(plane.kubeconfig()).await?,
         plane: &plane,
     };
     faults.definitions().await.context("definitions")?;
@@ -87,21 +74,6 @@ struct Faults<'a> {
     plane: &'a ControlPlane,
     kubectl: Kubectl,
     client: Client,
-}
-
-/// A client that does not try again by itself.
-async fn client(kubeconfig: &Path) -> Result<Client> {
-    let (file, options) = (
-        Kubeconfig::read_from(kubeconfig)?,
-        KubeConfigOptions::default(),
-    );
-    let mut config = kube::Config::from_custom_kubeconfig(file, &options).await?;
-    config.default_retry = false;
-    Ok(Client::try_from(config)?)
-}
-
-fn none() -> Gate {
-    Arc::new(|_| Box::pin(async {}))
 }
 
 fn lines(result: &RestoreResult) -> Vec<String> {
@@ -173,22 +145,8 @@ async fn restore(
     refusal: u16,
     options: RestoreOptions,
 ) -> Result<(RestoreResult, usize)> {
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let (counter, inner) = (Arc::clone(&refusals), client.clone());
-    let gated = tower::service_fn(move |request: Request<Body>| {
-        let (gate, counter, inner) = (Arc::clone(&gate), Arc::clone(&counter), inner.clone());
-        async move {
-            if request.method() == http::Method::POST {
-                gate(request.uri().to_string()).await;
-            }
-            let response: Response<Body> = inner.send(request).await?;
-            if response.status().as_u16() == refusal {
-                counter.fetch_add(1, Ordering::SeqCst);
-            }
-            Ok::<_, kube::Error>(response)
-        }
-    });
-    let cluster = Cluster::connect(Client::new(gated, "default")).await?;
+    let (client, refusals) = gated(client, gate, Some(Method::POST), refusal);
+    let cluster = Cluster::connect(client).await?;
     let engine = RestoreEngine::new(cluster).options(options);
     let restore: Restore = serde_json::from_value(
         json!({"metadata": {"name": "r", "namespace": "velero"}, "spec": {"backupName": "b"}}),
@@ -202,7 +160,7 @@ async fn restore(
     let result = tokio::time::timeout(DEADLINE, run)
         .await
         .context("the restore does not end")??;
-    Ok((result, refusals.load(Ordering::SeqCst)))
+    Ok((result, refusals.count()))
 }
 
 async fn count(client: &Client, uri: &str) -> Result<usize> {

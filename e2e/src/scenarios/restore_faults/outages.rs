@@ -14,11 +14,11 @@ use kube::Client;
 use serde_json::{Value, json};
 use velero_restore::RestoreOptions;
 
-use super::{
-    DEADLINE, Gate, clean, client, count, definitions::definition, maps, none, object, restore,
-};
+use super::{DEADLINE, clean, count, definitions::definition, maps, object, restore};
 use crate::{
-    Component, Context, ControlPlane, Kubectl, Options, S3Server, Site, eventually, site::SOON,
+    Component, Context, ControlPlane, Kubectl, Options, S3Server, Site, eventually,
+    gate::{Gate, none, plain_client},
+    site::SOON,
 };
 
 /// Objects of one kind that are created while something happens.
@@ -55,7 +55,7 @@ pub(super) async fn restart(cx: &Context) -> Result<()> {
         "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"apiGroup": api, "kind": "User", "name": "restorer"}]});
     kubectl.apply(&[binding], &[]).await?;
-    let client = client(&plane.kubeconfig_for("restorer", None)?).await?;
+    let client = plain_client(&plane.kubeconfig_for("restorer", None)?).await?;
     for way in [Way::Killed, Way::Asked] {
         interrupted(&mut plane, &client, way)
             .await
@@ -113,7 +113,7 @@ pub(super) async fn watch(cx: &Context) -> Result<()> {
     };
     let mut plane = cx.control_plane(options).await?;
     let kubectl = Kubectl::new(&plane)?;
-    let client = client(plane.kubeconfig()).await?;
+    let client = plain_client(plane.kubeconfig()).await?;
     let journal = cx.scratch().join("watched");
     let mut items = vec![object("v1", "ServiceAccount", "watched", "default")];
     items.extend((0..PODS).map(|n| {

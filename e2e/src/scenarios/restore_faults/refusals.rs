@@ -9,11 +9,13 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use velero_restore::RestoreOptions;
 
-use super::{
-    Faults, Gate, clean, client, count, eprint_line, lines, map, maps, none, object, restore,
-    service,
+use super::{Faults, clean, count, eprint_line, lines, map, maps, object, restore, service};
+use crate::{
+    eventually,
+    gate::{Gate, none, plain_client},
+    narrow::{NARROW, narrow},
+    site::SOON,
 };
-use crate::{eventually, scenarios::backup_faults::narrow, site::SOON};
 
 const SERVICES: &str = "/services?";
 
@@ -21,7 +23,7 @@ impl Faults<'_> {
     /// Priority and fairness refuses creations for some seconds, while others use up what the user may have.
     pub(super) async fn storm(&self) -> Result<()> {
         self.kubectl.apply(&narrow(&["create"]), &[]).await?;
-        let client = client(&self.plane.kubeconfig_for("narrow", None)?).await?;
+        let client = plain_client(&self.plane.kubeconfig_for(NARROW, None)?).await?;
         let admitted =
             || async { Ok((rehearse(&client).await? == StatusCode::CREATED).then_some(())) };
         eventually("the user may create", SOON, admitted).await?;

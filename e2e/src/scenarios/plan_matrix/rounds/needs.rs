@@ -115,34 +115,36 @@ pub(super) fn filtered() -> Round {
     round
 }
 
+/// A pod that names something in its spec.
+fn pod_with(field: &str, name: &str) -> Value {
+    let mut pod = pod();
+    pod["spec"][field] = json!(name);
+    pod
+}
+
 /// Pods that need what comes with them.
 pub(super) fn pods() -> Round {
     let mut round = Round::new("pods", &[]);
     let account = object("v1", "ServiceAccount", json!({}));
     let class = object("scheduling.k8s.io/v1", "PriorityClass", json!({"value": 9}));
-    let with = |field: &str, name: &str| {
-        let mut pod = pod();
-        pod["spec"][field] = json!(name);
-        pod
-    };
     round
         .add(&account, "runner", Delete, "create")
         .add(&account, "there", Keep, "skip-identical")
         .put(named(&class, "", "m-pods"), Delete, "create")
         .add(
-            &with("serviceAccountName", "runner"),
+            &pod_with("serviceAccountName", "runner"),
             "runs",
             Delete,
             "create, unverified",
         )
         .add(
-            &with("serviceAccountName", "there"),
+            &pod_with("serviceAccountName", "there"),
             "runs-there",
             Delete,
             "create",
         )
         .add(
-            &with("priorityClassName", "m-pods"),
+            &pod_with("priorityClassName", "m-pods"),
             "important",
             Delete,
             "create, unverified",
@@ -162,22 +164,17 @@ pub(super) fn pods_without() -> Round {
     );
     let account = object("v1", "ServiceAccount", json!({}));
     let class = object("scheduling.k8s.io/v1", "PriorityClass", json!({"value": 9}));
-    let with = |field: &str, name: &str| {
-        let mut pod = pod();
-        pod["spec"][field] = json!(name);
-        pod
-    };
     round
         .add(&account, "runner", Delete, "excluded")
         .put(named(&class, "", "m-lacking"), Delete, "excluded")
         .add(
-            &with("serviceAccountName", "runner"),
+            &pod_with("serviceAccountName", "runner"),
             "runs",
             Delete,
             "blocked",
         )
         .add(
-            &with("priorityClassName", "m-lacking"),
+            &pod_with("priorityClassName", "m-lacking"),
             "important",
             Delete,
             "blocked",
