@@ -141,7 +141,7 @@ pub(crate) struct Caller {
     pub(crate) deadlines: Deadlines,
     /// Whether the server has ever answered.
     reached: Arc<AtomicBool>,
-    /// When a connection was lost, or could not be had, the last time.
+    /// When a connection was lost, or could not be had, the last time; nothing when a good answer has come since.
     lost: Arc<Mutex<Option<Instant>>>,
     pub(crate) silence: Silence,
 }
@@ -190,6 +190,14 @@ impl Caller {
         }
     }
 
+    /// Notes a good answer to a call: a server that gives one to what was sent after the loss has started.
+    fn note_answer(&self, sent: Instant) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.is_some_and(|lost| lost <= sent) {
+            *lost = None;
+        }
+    }
+
     /// Sends a call and gives the body of its answer.
     pub(crate) async fn whole(&self, call: &Call) -> Result<Bytes, Error> {
         Ok(self.run(call, Whole::default).await?)
@@ -220,6 +228,7 @@ impl Caller {
                     return Err(Ended::Failed(failure.into()));
                 }
             };
+            let sent = Instant::now();
             let attempt = self.attempt(call, sink(), permit);
             let attempt = match self.in_time(call, begun, attempt).await {
                 Ok(attempt) => attempt,
@@ -229,7 +238,10 @@ impl Caller {
                 }
             };
             let mut failure = match attempt {
-                Attempt::Done(output) => return Ok(output),
+                Attempt::Done(output) => {
+                    self.note_answer(sent);
+                    return Ok(output);
+                }
                 Attempt::TooBig => return Err(Ended::TooBig),
                 Attempt::Failed(failure) => failure,
             };

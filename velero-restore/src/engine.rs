@@ -308,14 +308,13 @@ impl RestoreEngine {
         }
         let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
         let (ledger, earlier) = Ledger::load(run.journal.clone(), (run.clock)()).await?;
+        let ledger = Arc::new(ledger);
         let mut found = mirror::Found::default();
-        // What an earlier attempt has written has moved the world, and it has looked before it did. Deletions are looked at
-        // each time.
-        let looks = request.mirrors() || !ledger.resumes();
-        if let Some(expected) = run.expected.clone().filter(|_| looks) {
+        // An earlier attempt has looked before it wrote; since then others may have written, too.
+        if let Some(expected) = run.expected.clone() {
             let read = (index, spool);
             ((index, spool), found) = self
-                .check_expected(request, &plan, read, &run, &expected)
+                .check_expected(request, &plan, read, (&run, &ledger), &expected)
                 .await?;
         }
         let is_empty = index.is_empty();
@@ -326,7 +325,14 @@ impl RestoreEngine {
             &self.options,
             &run,
         );
-        let ledger = Arc::new(ledger);
+        if run.expected.is_some() && run.cancel.is_cancelled() {
+            // Nobody has looked to the end: nothing is begun, and nothing kept.
+            let result = RestoreResult {
+                cancelled: true,
+                ..RestoreResult::default()
+            };
+            return Ok((result, hooks));
+        }
         hooks.write_down(&ledger, earlier).await;
         let parts = Parts {
             cluster: self.cluster.clone(),

@@ -390,6 +390,30 @@ async fn an_error_of_a_create_has_the_callers_name() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_answered_well_since_a_loss_means_its_refusals() {
+    let server = server_with(&["a"], 0);
+    let cluster = connect(&server).await;
+    let maps = core(&cluster, "configmaps");
+    let create = |name: &'static str| {
+        let (cluster, maps) = (cluster.clone(), maps.clone());
+        async move {
+            let options = WriteOptions::default();
+            cluster.create(&maps, "a", name, body(name), &options).await
+        }
+    };
+    let reset = Fault::new(FaultAction::ConnectionReset).verb("create");
+    server.faults().add(reset.times(1));
+    create("x").await.unwrap();
+    server
+        .faults()
+        .add(Fault::new(FaultAction::Forbidden).verb("create"));
+    server.calls().reset();
+    let error = create("y").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert_eq!(server.calls().count("create", "configmaps"), 1);
+}
+
 /// A server that has just started knows no roles yet.
 #[tokio::test(start_paused = true)]
 async fn refusals_of_a_server_that_may_have_just_started_are_not_believed_at_once() {

@@ -9,15 +9,58 @@ use super::item::Work;
 use super::namespaces::ALWAYS_THERE;
 use super::run::Run;
 use crate::ownership::{OWN_MANAGER, Ownership, after_conflict, is_status};
+use crate::provided::{Provided, provided};
 use crate::result::ItemAction;
 
+/// What is known of an object from an earlier attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Before {
+    #[default]
+    Nothing,
+    /// It has its labels and is not older: created by it, as far as that can be told.
+    Made,
+    /// The cluster makes such objects by itself, in namespaces of the restore too, and no restore changes more of them than
+    /// an account's secrets.
+    Provided,
+}
+
 impl Run {
-    /// Whether an earlier attempt has created this object. Whoever has changed it since was to: nothing is compared.
-    pub(super) fn is_made_before(&self, live: &RawItem) -> bool {
-        self.ledger.resumes()
-            && live
-                .tree()
-                .is_ok_and(|live| self.ledger.has_made(&self.request, &live))
+    /// Whether an earlier attempt has created this object, and it counts as created. Where the policy is to leave what is
+    /// there, whoever has changed it since was to: nothing is compared. Any other policy takes up what differs by now.
+    pub(super) fn is_made_before(
+        &self,
+        work: &mut Work<'_>,
+        live: &RawItem,
+        wanted: &ItemTree,
+    ) -> bool {
+        let Some(tree) = self.made_before(live) else {
+            return false;
+        };
+        !self.request.updates_existing() || Self::is_as_wanted(work, &tree, wanted)
+    }
+
+    /// The pod that an earlier attempt has created, whose hooks are due whatever has become of it since.
+    pub(super) fn pod_made_before(&self, work: &Work<'_>, live: &RawItem) -> Option<RawItem> {
+        let is_pod = work.item.resource.is("", "pods");
+        (is_pod && self.made_before(live).is_some()).then(|| live.clone())
+    }
+
+    fn made_before(&self, live: &RawItem) -> Option<ItemTree> {
+        let tree = self.ledger.resumes().then(|| live.tree().ok()).flatten()?;
+        self.ledger.has_made(&self.request, &tree).then_some(tree)
+    }
+
+    /// What a restore that goes on with a plan knows of an object that it meets.
+    pub(super) fn known_before(&self, live: &ItemTree, wanted: &ItemTree) -> Before {
+        if !self.ledger.resumes() {
+            Before::Nothing
+        } else if self.ledger.has_made(&self.request, live) {
+            Before::Made
+        } else if matches!(provided(live, wanted), Provided::No) {
+            Before::Nothing
+        } else {
+            Before::Provided
+        }
     }
 
     /// Selects the objects that carry the label of this restore.
@@ -87,7 +130,10 @@ impl Run {
         wanted: &ItemTree,
         owners: Option<Vec<Value>>,
     ) -> bool {
-        if !self.ledger.resumes() || ALWAYS_THERE.contains(&wanted.name()) {
+        if !self.ledger.resumes()
+            || self.rehearsal.is_some()
+            || ALWAYS_THERE.contains(&wanted.name())
+        {
             return false;
         }
         // What cannot be read counts as there before; nothing follows from it but a line in a list.

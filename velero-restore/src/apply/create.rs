@@ -60,11 +60,17 @@ impl Run {
         }
         let rest = rest_of(work, resource, &mut item);
         if let Some(live) = listed {
-            if self.is_made_before(&live) {
+            if self.is_made_before(work, &live, &item) {
                 return self.created_before(work, resource, live, rest).await;
             }
+            let pod = self.pod_made_before(work, &live);
             match self.existing(work, resource, &item, live, None).await {
-                After::Done => return,
+                After::Done => {
+                    if let Some(pod) = pod {
+                        self.hooks.pod_created(&pod);
+                    }
+                    return;
+                }
                 After::Replace(live, is_valid) => {
                     return self
                         .replace(work, resource, &item, *live, rest, is_valid)
@@ -144,15 +150,18 @@ impl Run {
             // The first try was carried out, only its answer was lost.
             return self.created(work, resource, live, rest).await;
         }
-        if self.is_made_before(&live) {
+        if self.is_made_before(work, &live, wanted) {
             return self.created_before(work, resource, live, rest).await;
         }
+        let pod = self.pod_made_before(work, &live);
         let after = self
             .existing(work, resource, wanted, live, Some(error))
             .await;
         if let After::Replace(live, is_valid) = after {
             self.replace(work, resource, wanted, *live, rest, is_valid)
                 .await;
+        } else if let Some(pod) = pod {
+            self.hooks.pod_created(&pod);
         }
     }
 

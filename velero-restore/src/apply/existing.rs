@@ -63,9 +63,7 @@ impl Run {
         }
         self.note_owner(work.item.id, &raw);
         self.note_dependent(work, &live);
-        // Either what would be created, or what was backed up: addresses, bindings and nodes are part of the latter only.
-        let as_it_was = |work: &mut Work<'_>| !work.remade && Self::same_as_backed_up(work, &live);
-        if same(&live, wanted) || as_it_was(work) {
+        if Self::is_as_wanted(work, &live, wanted) {
             work.keep(UNCHANGED);
             self.relabel(work, resource, &live, wanted).await;
             return After::Done;
@@ -201,6 +199,12 @@ impl Run {
             )
             .await
             .map(|_| ())
+    }
+
+    /// Whether a live object is either what would be created, or what was backed up: addresses, bindings and nodes are part
+    /// of the latter only.
+    pub(super) fn is_as_wanted(work: &mut Work<'_>, live: &ItemTree, wanted: &ItemTree) -> bool {
+        same(live, wanted) || (!work.remade && Self::same_as_backed_up(work, live))
     }
 
     /// Whether a live object is still what was backed up, its namespace aside.

@@ -13,6 +13,7 @@ use velero_core::plan::{ItemId, ItemVerdict, LiveObject, RestorePlan, Verdict};
 use velero_core::result::{Record, chain};
 use velero_core::{ApiResource, Catalog, GroupResource, ItemTree, RawItem};
 
+use super::before::Before;
 use super::create::{is_default_account, json_of, rest_of};
 use super::existing::After;
 use super::item::{ItemEnd, Work};
@@ -64,6 +65,10 @@ impl Rehearsal {
         let _ = self.findings.send(Finding::Item(Box::new(item))).await;
     }
 
+    async fn tell_made(&self, item: ItemVerdict) {
+        let _ = self.findings.send(Finding::Made(Box::new(item))).await;
+    }
+
     fn makes(&self, id: ItemId) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.insert(id);
@@ -83,6 +88,7 @@ pub(super) struct Draft {
     /// Actions that were left out.
     pub(super) subject_to: Vec<String>,
     unverified: bool,
+    before: Before,
     found: ItemVerdict,
 }
 
@@ -293,6 +299,7 @@ impl Run {
             let (told, more) = differences(&tree, item);
             work.draft.found.differences = told;
             work.draft.found.more_differences = more;
+            work.draft.before = self.known_before(&tree, item);
             found.content = content(tree)
                 .map(|value| digest(&value))
                 .unwrap_or_default();
@@ -309,6 +316,7 @@ impl Run {
             }
             After::Gone => {
                 work.exists = false;
+                work.draft.before = Before::Nothing;
                 work.draft.found = ItemVerdict {
                     wanted: std::mem::take(&mut work.draft.found.wanted),
                     ..ItemVerdict::default()
@@ -416,7 +424,11 @@ impl Run {
         if is_made {
             rehearsal.makes(work.item.id);
         }
-        rehearsal.tell(item).await;
+        match draft.before {
+            Before::Nothing => rehearsal.tell(item).await,
+            Before::Made => rehearsal.tell_made(item).await,
+            Before::Provided => {}
+        }
         end
     }
 

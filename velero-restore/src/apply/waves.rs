@@ -48,13 +48,18 @@ pub(crate) async fn apply(
         refresh(run, &run.brought(&rest)).await?;
         stage = Arc::new(Stage::new(&run.cluster, &run.request, actions));
     }
+    if run.is_cancelled() {
+        return Ok(());
+    }
     let mut namespaces = JoinSet::new();
     for (target, source) in plan.namespaces.clone() {
         let (run, stage) = (Arc::clone(run), Arc::clone(&stage));
         // A failure shows at the items of the namespace.
         namespaces.spawn(
-            async move { run.ensure_namespace(&stage, &target, &source).await.is_ok() }
-                .in_current_span(),
+            async move {
+                !run.is_cancelled() && run.ensure_namespace(&stage, &target, &source).await.is_ok()
+            }
+            .in_current_span(),
         );
     }
     for wave in rest {

@@ -10,8 +10,9 @@ use velero_core::{ItemTree, ResourceIdentifier, Timestamp};
 use super::{Journal, JournalEntries, Started};
 use crate::{Error, HookJournal, RestoreRequest};
 
-/// How far the clock of the API server may be behind the one that an attempt's begin was read from.
-const CLOCKS: Duration = Duration::from_secs(60);
+/// How far the clock of the API server may be behind the one that an attempt's begin was read from: objects get their time
+/// from the one, and the attempt its begin from the other.
+const CLOCKS: Duration = Duration::from_secs(600);
 
 /// What a run remembers, and where it is kept. Without a place it remembers for itself alone.
 pub(crate) struct Ledger {
@@ -216,7 +217,8 @@ mod tests {
         for (left, restore, backup, created, expected) in [
             (true, "r", "b", "2026-01-01T12:00:00Z", true),
             (true, "r", "b", "2026-01-01T11:59:30Z", true),
-            (true, "r", "b", "2026-01-01T11:58:00Z", false),
+            (true, "r", "b", "2026-01-01T11:51:00Z", true),
+            (true, "r", "b", "2026-01-01T11:49:00Z", false),
             (true, "r", "b", "", false),
             (true, "r2", "b", "2026-01-01T12:30:00Z", false),
             (true, "r", "b2", "2026-01-01T12:30:00Z", false),

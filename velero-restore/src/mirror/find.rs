@@ -62,6 +62,27 @@ pub(crate) struct Found {
     pub(crate) notes: Vec<Record>,
 }
 
+impl Found {
+    /// Leaves of what is to be deleted only what `is_planned`, given kind, namespace and name. The rest has come since a
+    /// plan was made that a restore goes on with.
+    pub(crate) fn keep(&mut self, is_planned: impl Fn(&str, &str, &str) -> bool) {
+        self.unwanted.retain(|one| {
+            let resource = one.resource.group_resource().to_string();
+            let (namespace, name) = (&*one.namespace, &*one.name);
+            let is_planned = is_planned(&resource, namespace, name);
+            if !is_planned {
+                tracing::info!(
+                    resource,
+                    namespace,
+                    name,
+                    "not in the backup, and not deleted: it has come since the plan was made"
+                );
+            }
+            is_planned
+        });
+    }
+}
+
 /// Tells all objects that the backup does not have: those that would be deleted, and those that stay and why.
 ///
 /// # Errors

@@ -36,6 +36,12 @@ impl ExpectedPlan {
         self.states.len()
     }
 
+    /// Whether it says anything of an object.
+    pub(crate) fn names(&self, resource: &str, namespace: &str, name: &str) -> bool {
+        let key = digest(&[resource, namespace, name]);
+        self.states.contains_key(&key)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.states.is_empty()
@@ -46,6 +52,8 @@ impl ExpectedPlan {
 #[derive(Debug)]
 pub(crate) struct Comparison<'a> {
     expected: &'a ExpectedPlan,
+    /// Whether an earlier attempt has carried out a part of the plan.
+    resumes: bool,
     seen: HashSet<u64>,
     /// Items left out now that may have been taken up in the plan: of those that come to one name, others are left out.
     excluded: BTreeMap<u64, String>,
@@ -54,9 +62,12 @@ pub(crate) struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    pub(crate) fn new(expected: &'a ExpectedPlan) -> Self {
+    /// A comparison. Where the restore `resumes`, what its earlier attempt has done must not be seen at all, and what can
+    /// have become of it is borne with: less to be done, and verdicts that are surer by now.
+    pub(crate) fn new(expected: &'a ExpectedPlan, resumes: bool) -> Self {
         Self {
             expected,
+            resumes,
             seen: HashSet::new(),
             excluded: BTreeMap::new(),
             moved: Vec::new(),
@@ -66,6 +77,10 @@ impl<'a> Comparison<'a> {
 
     pub(crate) fn see(&mut self, item: &ItemVerdict) {
         let key = key_of(item);
+        if self.resumes && self.is_borne_with(key, item) {
+            self.seen.insert(key);
+            return;
+        }
         match self.expected.states.get(&key) {
             None if item.verdict == Verdict::Excluded => {}
             Some(_) if item.verdict == Verdict::Excluded => {
@@ -83,6 +98,39 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// As [`Comparison::see`], of an object that an earlier attempt seems to have created: where the plan is to create it,
+    /// it need not be as it was made.
+    pub(crate) fn see_made(&mut self, item: &ItemVerdict) {
+        let mut before = item.clone();
+        before.live = None;
+        let key = key_of(item);
+        if self
+            .expected
+            .states
+            .get(&key)
+            .is_some_and(|planned| is_like(&before, *planned))
+        {
+            self.seen.insert(key);
+        } else {
+            self.see(item);
+        }
+    }
+
+    /// Whether what is found is no reason for a restore that goes on to stop: there is nothing to be done about it, it is
+    /// not in the plan and nothing is to become of it, or only what the API server says of it has changed.
+    fn is_borne_with(&self, key: u64, item: &ItemVerdict) -> bool {
+        if matches!(item.verdict, Verdict::SkipIdentical | Verdict::Excluded) {
+            return true;
+        }
+        let Some(planned) = self.expected.states.get(&key) else {
+            return matches!(item.verdict, Verdict::Delete | Verdict::Blocked);
+        };
+        if item.verdict == Verdict::Delete {
+            return false;
+        }
+        is_like(item, *planned)
+    }
+
     fn note(&mut self, text: String) {
         self.count += 1;
         if self.moved.len() < NAMED {
@@ -92,6 +140,10 @@ impl<'a> Comparison<'a> {
 
     /// What has moved; `None` when all is as it was.
     pub(crate) fn moved(mut self) -> Option<Vec<String>> {
+        if self.resumes {
+            // What was done is not looked at again, and what was deleted is gone.
+            return self.named();
+        }
         for (key, text) in std::mem::take(&mut self.excluded) {
             if self.seen.insert(key) {
                 self.note(text);
@@ -107,13 +159,18 @@ impl<'a> Comparison<'a> {
             self.note(format!("{place} (to be deleted, and not there any more)"));
         }
         let gone = expected.len() - self.seen.len() - gone.len();
+        let mut moved = self.named().unwrap_or_default();
+        if gone > 0 {
+            moved.push(format!("not in the archive any more: {gone}"));
+        }
+        (!moved.is_empty()).then_some(moved)
+    }
+
+    /// The objects that were noted, and how many more there are.
+    fn named(mut self) -> Option<Vec<String>> {
         let more = self.count - self.moved.len();
         if more > 0 {
             self.moved.push(format!("{more} more"));
-        }
-        if gone > 0 {
-            self.moved
-                .push(format!("not in the archive any more: {gone}"));
         }
         (!self.moved.is_empty()).then_some(self.moved)
     }
@@ -124,11 +181,30 @@ fn key_of(item: &ItemVerdict) -> u64 {
 }
 
 fn state_of(item: &ItemVerdict) -> u64 {
+    state_with(item, item.verdict, item.unverified)
+}
+
+/// Whether a state is that of an item, whatever the API server said of it.
+fn is_like(item: &ItemVerdict, planned: u64) -> bool {
+    let verdicts = [
+        Verdict::Create,
+        Verdict::Update,
+        Verdict::Conflict,
+        Verdict::Blocked,
+    ];
+    let mut states = verdicts
+        .into_iter()
+        .flat_map(|verdict| [false, true].map(|unverified| state_with(item, verdict, unverified)));
+    states.any(|state| state == planned)
+}
+
+/// The state of an item with another verdict.
+fn state_with(item: &ItemVerdict, verdict: Verdict, unverified: bool) -> u64 {
     let live = item.live.as_ref();
     let subject_to = item.subject_to.join(",");
     digest(&[
-        item.verdict.as_str(),
-        if item.unverified { "unverified" } else { "" },
+        verdict.as_str(),
+        if unverified { "unverified" } else { "" },
         &subject_to,
         &item.wanted,
         live.map_or("", |live| &live.uid),
@@ -173,7 +249,7 @@ mod tests {
     fn moved(planned: &[ItemVerdict], found: &[ItemVerdict]) -> Option<Vec<String>> {
         let mut expected = ExpectedPlan::default();
         planned.iter().for_each(|item| expected.add(item));
-        let mut comparison = Comparison::new(&expected);
+        let mut comparison = Comparison::new(&expected, false);
         found.iter().for_each(|item| comparison.see(item));
         comparison.moved()
     }
@@ -201,6 +277,54 @@ mod tests {
             let said = moved(&[item("a")], &[now.clone()]);
             assert_eq!(said.is_some(), is_moved, "{now:?} {said:?}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_has_done_has_not_moved() {
+        type Change = fn(&mut ItemVerdict);
+        let resumed = |planned: &[ItemVerdict], found: &ItemVerdict| {
+            let mut expected = ExpectedPlan::default();
+            planned.iter().for_each(|item| expected.add(item));
+            let mut comparison = Comparison::new(&expected, true);
+            comparison.see(found);
+            comparison.moved()
+        };
+        for (change, is_moved) in [
+            ((|_| {}) as Change, false),
+            (|i| i.verdict = Verdict::SkipIdentical, false),
+            (|i| i.verdict = Verdict::Conflict, false),
+            (|i| i.unverified = true, false),
+            (|i| i.live.as_mut().unwrap().content = "d".into(), true),
+            (|i| i.live.as_mut().unwrap().uid = "v".into(), true),
+            (|i| i.live = None, true),
+            (|i| i.wanted = "x".into(), true),
+            (|i| i.subject_to = vec!["a".into()], true),
+            (|i| i.name = "new".into(), true),
+        ] {
+            let mut now = item("a");
+            change(&mut now);
+            // The second item is done and not seen again.
+            let said = resumed(&[item("a"), item("b")], &now);
+            assert_eq!(said.is_some(), is_moved, "{now:?} {said:?}");
+        }
+        let (mut planned, mut made) = (item("a"), item("a"));
+        planned.verdict = Verdict::Create;
+        planned.live = None;
+        made.live.as_mut().unwrap().content = "others have changed it".into();
+        for (planned, is_moved) in [(planned, false), (item("a"), true)] {
+            let mut expected = ExpectedPlan::default();
+            expected.add(&planned);
+            let mut comparison = Comparison::new(&expected, true);
+            comparison.see_made(&made);
+            assert_eq!(comparison.moved().is_some(), is_moved, "{planned:?}");
+        }
+        let mut doomed = item("a");
+        doomed.verdict = Verdict::Delete;
+        assert_eq!(resumed(&[], &doomed), None);
+        assert_eq!(resumed(&[doomed.clone()], &doomed), None);
+        let mut changed = doomed.clone();
+        changed.live.as_mut().unwrap().content = "d".into();
+        assert!(resumed(&[doomed], &changed).is_some());
     }
 
     #[test]

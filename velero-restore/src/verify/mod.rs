@@ -19,6 +19,7 @@ pub use expected::ExpectedPlan;
 use crate::apply::{Parts, Rehearsal, Run, rehearse};
 use crate::engine::warnings;
 use crate::index::{ArchiveIndex, Spool};
+use crate::journal::Ledger;
 use crate::mirror::{Found, Search, find};
 use crate::plan::brought;
 use crate::{Error, RestoreEngine, RestoreRequest, RestoreRun, RunningHooks};
@@ -35,6 +36,9 @@ pub enum Finding {
     Outline(PlanOutline),
     /// What would become of an item.
     Item(Box<ItemVerdict>),
+    /// What would become of an item whose object an earlier attempt of the same restore seems to have created. No look of
+    /// [`RestoreEngine::verify`] finds it.
+    Made(Box<ItemVerdict>),
     /// Something about the restore as a whole, or about an object that is in no archive.
     Note(Record),
 }
@@ -87,13 +91,20 @@ impl RestoreEngine {
         let (plan, index, spool) = self.plan(request, archive).await?;
         each(Finding::Outline(plan.outline()));
         let (verified, _, _) = self
-            .look(request, &plan, (index, spool), &run, &mut each)
+            .look(
+                request,
+                &plan,
+                (index, spool),
+                (&run, Arc::default()),
+                &mut each,
+            )
             .await?;
         Ok(verified)
     }
 
     /// Looks whether the world is still as a plan has found it; gives index and spool back, and what the backup does not
-    /// have.
+    /// have. Where an earlier attempt was interrupted, what that has done already is not compared, and what the backup does
+    /// not have and has come since the plan stays.
     ///
     /// # Errors
     /// When it is not: [`Error::Moved`]. As [`RestoreEngine::verify`] otherwise.
@@ -102,16 +113,22 @@ impl RestoreEngine {
         request: &RestoreRequest,
         plan: &RestorePlan,
         archive: (ArchiveIndex, Spool),
-        run: &RestoreRun,
+        (run, ledger): (&RestoreRun, &Arc<Ledger>),
         expected: &ExpectedPlan,
     ) -> Result<((ArchiveIndex, Spool), Found), Error> {
-        let mut comparison = Comparison::new(expected);
-        let mut each = |finding| {
-            if let Finding::Item(item) = finding {
-                comparison.see(&item);
-            }
+        let resumes = ledger.resumes();
+        let mut comparison = Comparison::new(expected, resumes);
+        let mut each = |finding| match finding {
+            Finding::Item(item) => comparison.see(&item),
+            Finding::Made(item) => comparison.see_made(&item),
+            Finding::Outline(_) | Finding::Note(_) => {}
         };
-        let (verified, archive, found) = self.look(request, plan, archive, run, &mut each).await?;
+        let run = (run, Arc::clone(ledger));
+        let (verified, archive, mut found) =
+            self.look(request, plan, archive, run, &mut each).await?;
+        if resumes {
+            found.keep(|resource, namespace, name| expected.names(resource, namespace, name));
+        }
         if verified.cancelled {
             return Ok((archive, Found::default()));
         }
@@ -126,7 +143,7 @@ impl RestoreEngine {
         request: &RestoreRequest,
         plan: &RestorePlan,
         archive: (ArchiveIndex, Spool),
-        run: &RestoreRun,
+        (run, ledger): (&RestoreRun, Arc<Ledger>),
         each: &mut F,
     ) -> Result<(Verified, (ArchiveIndex, Spool), Found), Error> {
         let mut verified = Verified::default();
@@ -141,7 +158,8 @@ impl RestoreEngine {
             take(Finding::Note(record));
         }
         let (sender, mut findings) = mpsc::channel(WAITING);
-        let shared = Arc::new(self.rehearsing(request, plan, archive, run, sender.clone()));
+        let shared = self.rehearsing(request, plan, archive, (run, ledger), sender.clone());
+        let shared = Arc::new(shared);
         let actions = self.actions_for(request);
         let found = {
             let look = async {
@@ -201,7 +219,7 @@ impl RestoreEngine {
         request: &RestoreRequest,
         plan: &RestorePlan,
         (index, spool): (ArchiveIndex, Spool),
-        run: &RestoreRun,
+        (run, ledger): (&RestoreRun, Arc<Ledger>),
         findings: mpsc::Sender<Finding>,
     ) -> Run {
         let served = self.cluster().catalog();
@@ -224,7 +242,7 @@ impl RestoreEngine {
             options,
             restorers: self.restorers.clone(),
             hooks,
-            ledger: Arc::default(),
+            ledger,
             run: RestoreRun {
                 progress: Arc::new(Quiet(Arc::clone(&run.progress))),
                 expected: None,

@@ -33,6 +33,7 @@ mod recreate;
 mod rehearsed;
 mod relinked;
 mod resumed;
+mod resumed_plans;
 mod snapshots;
 mod status;
 mod update;

@@ -46,7 +46,7 @@ pub(crate) fn mirror(mut spec: Value) -> RestoreRequest {
 }
 
 /// A mirror of everything, of a backup of everything.
-async fn all() -> RestoreRequest {
+pub(crate) async fn all() -> RestoreRequest {
     mirror(json!({})).backed_up(whole(json!({}), &catalog().await))
 }
 
@@ -80,13 +80,13 @@ pub(crate) fn map(namespace: &str, name: &str) -> Value {
     map
 }
 
-fn seed(server: &ApiServer, objects: &[Value]) {
+pub(crate) fn seed(server: &ApiServer, objects: &[Value]) {
     for object in objects {
         server.store().seed_value(object.clone()).unwrap();
     }
 }
 
-fn is_there(server: &ApiServer, name: &str) -> bool {
+pub(crate) fn is_there(server: &ApiServer, name: &str) -> bool {
     let store = server.store();
     store.get("v1", "ConfigMap", Some("shop"), name).is_some()
 }
@@ -97,7 +97,7 @@ fn owned(mut object: Value) -> Value {
 }
 
 /// A namespace, what it has in the backup, and what has come since.
-fn world(server: &ApiServer) -> Vec<Value> {
+pub(crate) fn world(server: &ApiServer) -> Vec<Value> {
     let kept = [
         namespace("shop"),
         map("shop", "kept"),

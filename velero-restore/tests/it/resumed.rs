@@ -22,8 +22,8 @@ use crate::common::*;
 
 /// A journal that outlives its run.
 #[derive(Default)]
-struct Notes {
-    text: Mutex<Option<Vec<u8>>>,
+pub(crate) struct Notes {
+    pub(crate) text: Mutex<Option<Vec<u8>>>,
     is_broken: bool,
 }
 
