@@ -166,7 +166,7 @@ fn missing(wanted: &Value, is: &Value, path: &str) -> Option<String> {
             .zip(is)
             .enumerate()
             .find_map(|(at, (wanted, is))| missing(wanted, is, &format!("{path}[{at}]"))),
-        (wanted, is) if wanted == is => None,
+        (wanted, is) if wanted == is || is_empty(wanted) && is_empty(is) => None,
         (wanted, is) => Some(format!("{path} is {is}, not {wanted}")),
     }
 }
