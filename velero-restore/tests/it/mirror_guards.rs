@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use velero_cluster::{PatchKind, WriteOptions};
 use velero_core::api::Restore;
 use velero_core::plan::Verdict;
 use velero_restore::{BackedUp, ExistingPolicy, RestoreRequest, RestoreResult};
@@ -372,4 +373,66 @@ async fn a_restore_that_deletes_takes_no_broken_pattern() {
         said.contains("of the backup's spec, excludedNamespaces: \"[a-z\" is no pattern"),
         "{said}"
     );
+}
+
+/// Somebody makes an object his own while the restore runs: its owner decides about it from then on.
+#[tokio::test]
+async fn an_object_that_gets_an_owner_meanwhile_stays() {
+    let server = ApiServer::new();
+    let shop = object("v1", "Namespace", "", "shop");
+    let (first, second) = (
+        map("shop", "since"),
+        object("v1", "Secret", "shop", "since"),
+    );
+    seed(&server, &[shop.clone(), first, second]);
+    let items = [shop];
+    let request = request(&server, json!({})).await;
+    let found = plan(&server, &items, &request).await;
+    assert_eq!(
+        deletions(&found),
+        ["configmaps shop/since", "secrets shop/since"]
+    );
+    let slow = FaultAction::Slow(Duration::from_millis(800));
+    server.faults().add(
+        Fault::new(slow)
+            .verb("delete")
+            .resource("secrets")
+            // The look tries it out.
+            .skip(1),
+    );
+    let (store, other) = (server.store(), cluster(&server).await);
+    let adopting = tokio::spawn(async move {
+        while store
+            .get("v1", "ConfigMap", Some("shop"), "since")
+            .is_some()
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let catalog = other.catalog();
+        let secrets = catalog.by_kind("v1", "Secret").unwrap();
+        let owners = json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u1"}]}});
+        let body = owners.to_string().into();
+        let options = WriteOptions::default();
+        other
+            .patch(
+                secrets,
+                "shop",
+                "since",
+                PatchKind::Merge,
+                None,
+                body,
+                &options,
+            )
+            .await
+            .unwrap();
+    });
+    let result = carried_out(&server, &items, &request, &found).await;
+    adopting.await.unwrap();
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1 && errors[0].contains("it has an owner by now, who decides about it"),
+        "{errors:?}"
+    );
+    let store = server.store();
+    assert!(store.get("v1", "Secret", Some("shop"), "since").is_some());
 }

@@ -147,6 +147,14 @@ fn lacks(round: &Round, item: &Value, is: &Value) -> Option<String> {
         fields.remove("stringData");
         fields.remove("status");
     }
+    // Accounts that a binding names go where their namespace goes.
+    let subjects = wanted.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten() {
+        let namespace = state::text(subject, "/namespace").to_owned();
+        if !namespace.is_empty() {
+            subject["namespace"] = round.target(&namespace).into();
+        }
+    }
     missing(&wanted, is, "").map(|path| format!("is not as it was backed up: {path}"))
 }
 
