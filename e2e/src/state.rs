@@ -64,6 +64,19 @@ async fn list(client: &Client, kind: &ApiResource) -> Result<Vec<Value>> {
 /// # Errors
 /// When they do not within `deadline`; the text names what is not ready or still changes.
 pub(crate) async fn at_rest(client: &Client, deadline: Duration) -> Result<Vec<Value>> {
+    at_rest_where(client, deadline, |_| true).await
+}
+
+/// As [`at_rest`], but that only workloads, claims and namespaces that `counts` says have to be ready: others may lack what
+/// they need.
+///
+/// # Errors
+/// As [`at_rest`].
+pub(crate) async fn at_rest_where(
+    client: &Client,
+    deadline: Duration,
+    counts: impl Fn(&Value) -> bool,
+) -> Result<Vec<Value>> {
     let end = Instant::now() + deadline;
     let mut last = read(client).await?;
     loop {
@@ -71,7 +84,7 @@ pub(crate) async fn at_rest(client: &Client, deadline: Duration) -> Result<Vec<V
         let now = read(client).await?;
         let mut restless: Vec<String> = now
             .iter()
-            .filter(|object| !is_at_rest(object))
+            .filter(|object| counts(object) && !is_at_rest(object))
             .map(|object| format!("{} is not ready", identity(object)))
             .collect();
         restless.extend(

@@ -262,16 +262,16 @@ fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// Whether an object is a part of Velero, which no restore changes under its own feet: its namespace `own`, its custom
-/// resources and their definitions, and what its installer labels, in its namespace or outside of all.
+/// Whether an object is a part of Velero, which no restore changes under its own feet: its namespace `own` with all that is
+/// in it, its custom resources and their definitions, and outside of all namespaces what its installer labels and what
+/// gives rights to accounts of that namespace.
 pub(crate) fn belongs_to_velero(live: &ItemTree, own: &str) -> bool {
     let is_ours = |group: &str| {
         let parent = group.strip_suffix(GROUP);
         parent.is_some_and(|parent| parent.is_empty() || parent.ends_with('.'))
     };
     let installed = || {
-        let namespace = live.namespace();
-        (namespace.is_empty() || namespace == own)
+        live.namespace().is_empty()
             && live
                 .at("/metadata/labels")
                 .and_then(|l| l.get(labels::COMPONENT))
@@ -279,14 +279,25 @@ pub(crate) fn belongs_to_velero(live: &ItemTree, own: &str) -> bool {
     };
     let group = live.api_version().split_once('/').map_or("", |(g, _)| g);
     match (group, live.kind()) {
-        ("", "Namespace") if live.name() == own => true,
+        ("", "Namespace") => live.name() == own || installed(),
         ("apiextensions.k8s.io", "CustomResourceDefinition")
             if is_ours(live.str_at("/spec/group")) =>
         {
             true
         }
-        _ => is_ours(group) || installed(),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding" | "RoleBinding")
+            if binds_accounts_of(live, own) =>
+        {
+            true
+        }
+        _ => live.namespace() == own || is_ours(group) || installed(),
     }
+}
+
+/// Whether a binding gives rights to a ServiceAccount of a namespace.
+fn binds_accounts_of(binding: &ItemTree, namespace: &str) -> bool {
+    let mut subjects = binding.array_at("/subjects").iter();
+    subjects.any(|subject| subject["kind"] == "ServiceAccount" && subject["namespace"] == namespace)
 }
 
 #[cfg(test)]
@@ -413,7 +424,21 @@ mod tests {
                 true,
             ),
             (
-                json!({"apiVersion": "v1", "metadata": {"namespace": "velero"}}),
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "velero"}}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop"}}),
+                false,
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {},
+                    "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "backup", "namespace": "velero"}]}),
+                true,
+            ),
+            (
+                json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {},
+                    "subjects": [{"kind": "ServiceAccount", "name": "velero", "namespace": "shop"}]}),
                 false,
             ),
             (

@@ -10,6 +10,8 @@ mod compare;
 mod engine;
 mod error;
 mod filters;
+mod globs;
+mod homes;
 mod hooks;
 mod index;
 mod journal;

@@ -9,7 +9,8 @@ use velero_core::names::{is_namespace_name, valid_label_name};
 
 use crate::actions::InitRestoreHook;
 use crate::filters::NEVER_RESTORED;
-use crate::policy::{RELINK_OWNERS, policy_faults};
+use crate::globs;
+use crate::policy::{ExistingPolicy, RELINK_OWNERS, policy_faults};
 
 /// Annotation of a Restore that says `false` where custom resources are not to bring a definition that filters leave out.
 pub const BRING_DEFINITIONS: &str = "x.velero.io/bring-definitions";
@@ -67,6 +68,10 @@ pub fn validate(restore: &Restore) -> Vec<String> {
     faults.extend(modifier_faults(spec));
     faults.extend(switch_faults(restore));
     faults.extend(policy_faults(restore));
+    let policy = ExistingPolicy::of(restore);
+    if matches!(policy, ExistingPolicy::Recreate | ExistingPolicy::Mirror) {
+        faults.extend(globs::of_restore(spec));
+    }
     faults
 }
 

@@ -9,7 +9,7 @@ use velero_cluster::Cluster;
 use velero_core::api::Restore;
 use velero_core::plan::{ItemVerdict, PlanOutline, Verdict};
 use velero_core::result::{About, Record, Severity};
-use velero_restore::{ExpectedPlan, Verified};
+use velero_restore::{ExistingPolicy, ExpectedPlan, Verified};
 
 use crate::runs::cluster_identity;
 
@@ -137,12 +137,23 @@ impl PlanFile {
     /// Refuses to be carried out in another cluster than the one that was asked.
     ///
     /// # Errors
-    /// When it is another one.
+    /// When it is another one; when nobody knows, and the plan deletes objects.
     pub(super) async fn check_cluster(&self, cluster: &Cluster) -> Result<()> {
-        let (there, here) = (&self.head.cluster, cluster_identity(cluster).await);
-        if *there != here {
+        self.is_for(&cluster_identity(cluster).await)
+    }
+
+    fn is_for(&self, here: &str) -> Result<()> {
+        let there = &self.head.cluster;
+        if there != here {
             bail!(
                 "the plan was made for another cluster: the uid of its namespace kube-system is {there:?}, and {here:?} here"
+            );
+        }
+        let deletes = ExistingPolicy::of(&self.head.restore) == ExistingPolicy::Mirror;
+        if deletes && here.is_empty() {
+            bail!(
+                "nobody knows whether the plan, which deletes objects, was made for this cluster: whoever makes it and carries \
+                 it out must be allowed to get the namespace kube-system, whose uid tells"
             );
         }
         Ok(())
@@ -216,6 +227,32 @@ mod tests {
         assert_eq!(plan.expected.len(), 1);
         assert_eq!(plan.head.restore.spec.backup_name, "b");
         assert_eq!(plan.head.cluster, "c");
+    }
+
+    #[test]
+    fn a_plan_is_for_one_cluster_and_one_that_deletes_for_a_known_one() {
+        let unknown = |head: &str| head.replace("\"cluster\":\"c\"", "\"cluster\":\"\"");
+        let policy =
+            "\"metadata\":{\"annotations\":{\"x.velero.io/existing-resource-policy\":\"mirror\"},";
+        let mirror = HEAD.replace("\"metadata\":{", policy);
+        for (head, here, expected) in [
+            (HEAD.to_owned(), "c", ""),
+            (HEAD.to_owned(), "d", "another cluster"),
+            (HEAD.to_owned(), "", "another cluster"),
+            (unknown(HEAD), "", ""),
+            (mirror.clone(), "c", ""),
+            (mirror.clone(), "d", "another cluster"),
+            (unknown(&mirror), "c", "another cluster"),
+            (unknown(&mirror), "", "nobody knows"),
+        ] {
+            let plan = read(&[&head, ITEM, END]).unwrap();
+            let refused = plan.is_for(here).err().map(|e| e.to_string());
+            let refused = refused.unwrap_or_default();
+            assert!(
+                refused.is_empty() == expected.is_empty() && refused.contains(expected),
+                "{head} {here:?}: {refused}"
+            );
+        }
     }
 
     #[test]

@@ -41,9 +41,12 @@ fn of(backup: Backup, kinds: &[KindCoverage]) -> BackedUp {
 
 fn read(kind: &KindCoverage) -> KindRead {
     let is_partly = kind.incomplete_lists > 0 || kind.failed > 0 || kind.left_out.action > 0;
+    let is_by_labels =
+        kind.left_out.exclude_label > 0 || kind.left_out.label_selector > 0 || kind.uncounted;
     match &kind.reading {
         _ if is_partly => KindRead::Partly,
         Reading::Not(_) => KindRead::Not,
+        _ if is_by_labels => KindRead::ByLabels,
         _ => KindRead::Whole,
     }
 }
@@ -59,6 +62,18 @@ mod tests {
             (&[("reading", "one list")][..], KindRead::Whole),
             (
                 &[("reading", "by namespace"), ("leftOutByExcludeLabel", "2")],
+                KindRead::ByLabels,
+            ),
+            (
+                &[("reading", "one list"), ("leftOutByLabelSelector", "2")],
+                KindRead::ByLabels,
+            ),
+            (
+                &[("reading", "one list"), ("labelSelector", "uncounted")],
+                KindRead::ByLabels,
+            ),
+            (
+                &[("reading", "one list"), ("leftOutByDeletion", "2")],
                 KindRead::Whole,
             ),
             (&[("reading", "not read: resource filters")], KindRead::Not),

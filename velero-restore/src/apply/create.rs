@@ -140,13 +140,7 @@ impl Run {
             Ok(None) => return work.fail(chain(&error)),
             Err(message) => return work.fail(message),
         };
-        let ours = error.maybe_done()
-            && live
-                .head()
-                .labels
-                .get(RESTORE_LABELS[1])
-                .is_some_and(|l| l == self.request.restore_label());
-        if ours {
+        if error.maybe_done() && self.is_made_now(&live) {
             // The first try was carried out, only its answer was lost.
             return self.created(work, resource, live, rest).await;
         }

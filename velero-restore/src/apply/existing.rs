@@ -8,7 +8,7 @@ use velero_core::{ApiResource, ItemTree, RawItem};
 use super::item::Work;
 use super::replace::never_replaced;
 use super::run::Run;
-use crate::compare::{belongs_to_velero, is_headless, same};
+use crate::compare::{is_headless, same};
 use crate::merge_account::merge_patch;
 use crate::provided::{PROVIDED, Provided, is_provided, provided};
 use crate::reset::set_namespace;
@@ -83,11 +83,13 @@ impl Run {
         }
         // A mirror leaves nothing on an account that is not the cluster's.
         let is_merged = !self.request.mirrors() || is_provided(&live);
-        if is_merged && live.api_version() == "v1" && live.kind() == "ServiceAccount" {
+        let is_changed = self.request.updates_existing();
+        let is_left = is_changed && self.homes().await.has(live.namespace());
+        if is_merged && !is_left && live.api_version() == "v1" && live.kind() == "ServiceAccount" {
             self.merge_account(work, resource, &live, wanted).await;
             return After::Done;
         }
-        if self.request.updates_existing() {
+        if is_changed {
             return self
                 .update(work, resource, raw, &live, wanted, refused)
                 .await;
@@ -106,7 +108,7 @@ impl Run {
         wanted: &ItemTree,
         refused: Option<velero_cluster::Error>,
     ) -> After {
-        if belongs_to_velero(live, self.request.own_namespace()) {
+        if self.homes().await.own(live) {
             work.leave(
                 "not updated: it differs from the one in the backup, and belongs to Velero itself",
             );
@@ -162,10 +164,7 @@ impl Run {
         live: &ItemTree,
         wanted: &ItemTree,
     ) {
-        if !self.request.updates_existing()
-            || is_provided(live)
-            || belongs_to_velero(live, self.request.own_namespace())
-        {
+        if !self.request.updates_existing() || is_provided(live) || self.homes().await.own(live) {
             return;
         }
         let Some(patch) = label_patch(live, wanted) else {

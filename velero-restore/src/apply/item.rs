@@ -302,6 +302,9 @@ impl Run {
             };
         };
         self.tell_namespace(item, &ensured).await;
+        if ensured == Ok(false) {
+            self.warn_of_space(target);
+        }
         if planned {
             self.finish_item(true, None);
         }

@@ -2,6 +2,7 @@
 
 mod before;
 mod bulk;
+mod claims;
 mod create;
 mod existing;
 mod going;
@@ -10,12 +11,14 @@ mod later;
 mod modify;
 mod named;
 mod namespaces;
+mod ours;
 mod owners;
 mod rehearse;
 mod related;
 mod replace;
 mod run;
 mod run_actions;
+mod spaces;
 mod states;
 mod status;
 mod volumes;

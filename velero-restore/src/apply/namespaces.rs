@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 use velero_cluster::{ErrorKind, WriteOptions};
+use velero_core::plan::ItemVerdict;
 use velero_core::result::{Record, chain};
 use velero_core::{ApiResource, GroupResource, ItemTree, RawItem};
 
@@ -33,6 +34,8 @@ struct Cell {
     /// Whether it was seen to be deleted, before what came of it is known.
     going: AtomicBool,
     noticed: Notify,
+    /// How it differs from what a new one would be, where it does.
+    differs: OnceLock<Box<ItemVerdict>>,
 }
 
 impl Cell {
@@ -51,6 +54,17 @@ impl Namespaces {
             return Arc::clone(cell);
         }
         Arc::clone(cells.entry(name.to_owned()).or_default())
+    }
+
+    /// Notes that a namespace is there and differs; what was noted first stays.
+    pub(super) fn differs(&self, name: &str, found: ItemVerdict) {
+        let _ = self.cell(name).differs.set(Box::new(found));
+    }
+
+    /// How a namespace that is there differs.
+    pub(super) fn difference(&self, name: &str) -> Option<ItemVerdict> {
+        let cell = self.cell(name);
+        cell.differs.get().map(|found| ItemVerdict::clone(found))
     }
 }
 
@@ -130,7 +144,8 @@ impl Run {
         let body = Bytes::from(wanted.as_value().to_string());
         let mut look = ALWAYS_THERE.contains(&target);
         loop {
-            if look && self.is_usable(resource, target, deadline).await? {
+            if look && let Some(live) = self.usable(resource, target, deadline).await? {
+                self.note_space(target, &live, &wanted);
                 return Ok(self.namespace_made_before(resource, &wanted, owners).await);
             }
             match self
@@ -163,13 +178,13 @@ impl Run {
         }
     }
 
-    /// Whether a namespace exists; one that is being deleted is waited for until it is gone.
-    async fn is_usable(
+    /// A namespace, if it exists; one that is being deleted is waited for until it is gone.
+    async fn usable(
         &self,
         resource: &ApiResource,
         target: &str,
         deadline: Instant,
-    ) -> Result<bool, String> {
+    ) -> Result<Option<RawItem>, String> {
         loop {
             let live = self
                 .cluster
@@ -177,8 +192,8 @@ impl Run {
                 .await
                 .map_err(|e| chain(&e))?;
             match live {
-                None => return Ok(false),
-                Some(live) if !is_terminating(&live) => return Ok(true),
+                None => return Ok(None),
+                Some(live) if !is_terminating(&live) => return Ok(Some(live)),
                 Some(_) if self.namespaces.cell(target).notice() => {
                     let limit = self.options.terminating_timeout.as_secs();
                     self.tell_wait(&format!(

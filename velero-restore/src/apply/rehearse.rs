@@ -307,8 +307,11 @@ impl Run {
         work.draft.found.live = Some(found);
         match self.existing(work, resource, item, live, refused).await {
             After::Done => true,
-            After::Replace(_, is_valid) => {
-                if self.may_replace(work, resource, item, is_valid).await {
+            After::Replace(live, is_valid) => {
+                if self
+                    .may_replace(work, resource, item, &live, is_valid)
+                    .await
+                {
                     work.draft.reasons.push(RECREATE.to_owned());
                     work.set(ItemAction::Updated);
                 }
@@ -476,7 +479,23 @@ impl Run {
         let mut found = of_namespace(target, Verdict::SkipIdentical);
         match ensured {
             Ok(true) => return,
-            Ok(false) => found.reason = "a namespace that is there is left as it is".to_owned(),
+            Ok(false) => match self.namespaces.difference(target) {
+                Some(differs) => {
+                    let ItemVerdict {
+                        name,
+                        resource,
+                        kind,
+                        ..
+                    } = found;
+                    found = ItemVerdict {
+                        name,
+                        resource,
+                        kind,
+                        ..differs
+                    };
+                }
+                None => found.reason = "it is there, as it is in the backup".to_owned(),
+            },
             Err(message) => {
                 found.verdict = Verdict::Blocked;
                 found.error = true;

@@ -14,7 +14,7 @@ use velero_core::{ApiResource, ItemTree, RawItem};
 
 use super::create::Rest;
 use super::existing::After;
-use super::item::{RESTORE_LABELS, Work};
+use super::item::Work;
 use super::run::Run;
 use super::waits::FIRST_PAUSE;
 
@@ -75,7 +75,8 @@ impl Run {
         rest: Rest,
         is_valid: bool,
     ) {
-        if !self.may_replace(work, resource, wanted, is_valid).await {
+        let may = self.may_replace(work, resource, wanted, &live, is_valid);
+        if !may.await {
             return;
         }
         let uid = live.head().uid.clone();
@@ -122,8 +123,16 @@ impl Run {
         work: &mut Work<'_>,
         resource: &ApiResource,
         wanted: &ItemTree,
+        live: &RawItem,
         is_valid: bool,
     ) -> bool {
+        if let Some(why) = self.takes_claims_along(&work.stage.catalog, live).await {
+            work.leave(format!(
+                "not restored: the object in the cluster differs from the one in the backup and cannot be changed; it is \
+                 not created anew, as {why}"
+            ));
+            return false;
+        }
         if is_valid {
             return true;
         }
@@ -183,11 +192,7 @@ impl Run {
                 match self.cluster.get(resource, work.namespace, name).await {
                     Ok(None) => break,
                     Ok(Some(now)) if now.head().uid != uid => {
-                        let labels = &now.head().labels;
-                        let is_ours = error.maybe_done()
-                            && labels.get(RESTORE_LABELS[1]).map(String::as_str)
-                                == Some(self.request.restore_label());
-                        return if is_ours {
+                        return if error.maybe_done() && self.is_made_now(&now) {
                             Made::Ours(now)
                         } else {
                             Made::Theirs(now)

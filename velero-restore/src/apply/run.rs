@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use velero_cluster::{Cluster, Reader};
 use velero_core::action::{BoundSelector, RestoreItemAction};
@@ -18,6 +19,7 @@ use velero_core::{
 };
 
 use super::bulk::Bulk;
+use super::claims::ClaimOwners;
 use super::later::Later;
 use super::modify::Modified;
 use super::namespaces::Namespaces;
@@ -26,6 +28,7 @@ use super::rehearse::Rehearsal;
 use super::states::States;
 use super::volumes::{Restorers, Volumes};
 use crate::filters::Filters;
+use crate::homes::Homes;
 use crate::hooks::RunningHooks;
 use crate::index::{ArchiveIndex, Location, Spool};
 use crate::journal::Ledger;
@@ -52,6 +55,10 @@ pub(crate) struct Run {
     pub(super) owners: Owners,
     pub(super) hooks: RunningHooks,
     pub(super) ledger: Arc<Ledger>,
+    /// When this run began.
+    pub(super) began: Timestamp,
+    pub(super) homes: OnceCell<Homes>,
+    pub(super) claim_owners: ClaimOwners,
     /// What makes this a run that only looks.
     pub(super) rehearsal: Option<Rehearsal>,
     progress: Arc<dyn Progress>,
@@ -154,6 +161,9 @@ impl Run {
             owners: Owners::default(),
             hooks: parts.hooks,
             ledger: parts.ledger,
+            began: (parts.run.clock)(),
+            homes: OnceCell::new(),
+            claim_owners: ClaimOwners::default(),
             rehearsal: None,
             cluster: parts.cluster,
             request: parts.request,

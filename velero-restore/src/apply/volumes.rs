@@ -13,7 +13,7 @@ use velero_core::volume::{NativeSnapshot, SnapshotRestorer};
 use velero_core::{GroupResource, ItemTree, RawItem};
 
 use super::going::place;
-use super::item::{RESTORE_LABELS, Work};
+use super::item::Work;
 use super::run::Run;
 use crate::result::ItemAction;
 use crate::volumes::{
@@ -248,14 +248,12 @@ impl Run {
         if live.head().deleting {
             return Ok(Standing::Going("it is being deleted".to_owned()));
         }
-        let labels = &live.head().labels;
-        let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        if is(RESTORE_LABELS[0], self.request.backup_label())
-            && is(RESTORE_LABELS[1], self.request.restore_label())
+        let tree = live.tree().map_err(|e| chain(&e))?;
+        if self.is_made_now(&live)
+            || (self.ledger.resumes() && self.ledger.has_made(&self.request, &tree))
         {
             return Ok(Standing::Ours);
         }
-        let tree = live.tree().map_err(|e| chain(&e))?;
         if tree.str_at("/status/phase") == "Released" {
             let policy = tree.str_at("/spec/persistentVolumeReclaimPolicy");
             return Ok(Standing::Going(format!(

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use velero_core::GroupResource;
 use velero_core::api::{Backup, BackupPhase};
+use velero_core::{GroupResource, Timestamp};
+
+use crate::globs;
 
 /// How a backup has read the objects of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,17 +13,33 @@ use velero_core::api::{Backup, BackupPhase};
 pub enum KindRead {
     /// To the end, with nothing lost: what it lacks was not there, or its filters leave it out.
     Whole,
+    /// To the end, and something was left out by its labels, which may be others now: what it lacks may have been there.
+    ByLabels,
     /// Not to the end, or something was lost: nobody knows what it lacks.
     Partly,
     /// Its filters leave the kind out.
     Not,
 }
 
+impl KindRead {
+    /// How much a statement counts beside others on the same kind.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Not => 0,
+            Self::Whole => 1,
+            Self::ByLabels => 2,
+            Self::Partly => 3,
+        }
+    }
+}
+
 /// What a backup says of itself, for restores with the policy `mirror`.
 ///
 /// An object that the backup does not have is deleted only where the backup would have it, had it been there. So its
 /// filters count, and how it has read each kind. A backup that does not tell the latter must be `Completed` without
-/// errors, and kinds without any item in its archive are left alone unless the restore includes them by name.
+/// errors, and kinds without any item in its archive are left alone unless the restore includes them by name. So are kinds
+/// of which it has left objects out by their labels, and kinds that it does not name although it names others, unless their
+/// definitions came after it in the same cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackedUp {
     backup: Backup,
@@ -44,12 +62,21 @@ impl BackedUp {
         let mut kinds = BTreeMap::new();
         for (resource, read) in told {
             let known = kinds.entry(resource).or_insert(read);
-            if read == KindRead::Partly || *known == KindRead::Not {
+            if read.weight() > known.weight() {
                 *known = read;
             }
         }
         self.kinds = Some(kinds);
         self
+    }
+
+    /// When the backup was begun, where it says so.
+    pub(super) fn began(&self) -> Option<Timestamp> {
+        self.backup
+            .status
+            .start_timestamp
+            .as_ref()
+            .map(|time| time.0)
     }
 
     /// The backup.
@@ -72,6 +99,12 @@ impl BackedUp {
     /// Why nothing can be said of what the backup lacks, if so.
     pub(crate) fn fault(&self) -> Option<String> {
         let (status, phase) = (&self.backup.status, self.backup.phase());
+        let globs = globs::of_backup(&self.backup.spec);
+        if let Some(glob) = globs.first() {
+            return Some(format!(
+                "existing resource policy \"mirror\": of the backup's spec, {glob}"
+            ));
+        }
         if self.tells() || *phase == BackupPhase::Completed && status.errors == 0 {
             return None;
         }

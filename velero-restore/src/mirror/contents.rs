@@ -5,6 +5,7 @@ use velero_core::result::chain;
 use velero_core::{ApiResource, RawItem};
 
 use super::Unwanted;
+use super::spaces::is_trace;
 use crate::apply::Run;
 use crate::index::is_crd;
 use crate::provided::is_provided;
@@ -30,7 +31,7 @@ pub(super) async fn contents(run: &Run, one: &Unwanted) -> Option<String> {
     }
     for resource in catalog.preferred().filter(is_listed) {
         let gr = resource.group_resource();
-        let passes = gr.resource == "events" || gr.is("", "endpoints");
+        let passes = is_trace(resource) || gr.is("", "endpoints");
         if !resource.namespaced || passes {
             continue;
         }

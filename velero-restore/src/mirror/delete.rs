@@ -10,8 +10,8 @@ use velero_core::result::{Record, Severity, chain};
 
 use super::Unwanted;
 use super::contents::contents;
-use super::find::digest_of;
 use super::gone::await_gone;
+use super::trial::digest_of;
 use crate::apply::Run;
 use crate::index::is_crd;
 use crate::result::ItemAction;

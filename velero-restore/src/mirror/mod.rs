@@ -9,13 +9,20 @@ mod contents;
 mod delete;
 mod family;
 mod find;
+mod found;
 mod gone;
+mod look;
+mod newer;
 mod scope;
+mod spaces;
 mod stays;
+mod tell;
+mod trial;
 
 pub use backed_up::{BackedUp, KindRead};
 pub(crate) use delete::delete;
-pub(crate) use find::{Found, Search, Unwanted, find};
+pub(crate) use find::find;
+pub(crate) use found::{Found, Search, Unwanted};
 
 /// What is said where a restore is to delete objects and no plan lists them.
 pub const MIRROR_NEEDS_PLAN: &str = "existing resource policy \"mirror\" deletes objects, and only those that a plan lists: \

@@ -1,6 +1,6 @@
 //! Which objects of a cluster a backup would have, were they what it was made of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use velero_cluster::ListScope;
 use velero_core::api::BackupSpec;
@@ -12,6 +12,7 @@ use velero_core::{ApiResource, Catalog, GroupResource, SelectorSet};
 
 use super::{BackedUp, KindRead};
 use crate::filters::{Filters, is_never_restored};
+use crate::homes::Homes;
 use crate::index::{ArchiveIndex, is_crd};
 use crate::plan::is_csi_snapshot;
 use crate::{Error, RestoreRequest};
@@ -49,6 +50,8 @@ pub(super) struct Scope<'a> {
     selectors: SelectorSet,
     /// Kinds that the restore includes by name.
     named: BTreeSet<String>,
+    /// Kinds that came after the backup.
+    newer: HashSet<GroupResource>,
     /// Namespaces of the cluster, with those of the archive that come to them.
     namespaces: BTreeMap<String, Vec<String>>,
     /// Namespaces of the cluster that the restore includes by name and of which the archive has nothing.
@@ -60,6 +63,8 @@ impl<'a> Scope<'a> {
         request: &'a RestoreRequest,
         index: &'a ArchiveIndex,
         catalog: &Catalog,
+        homes: &Homes,
+        newer: HashSet<GroupResource>,
     ) -> Result<Self, Error> {
         let backed_up = request.mirrored()?;
         let (spec, wanted) = (&backed_up.backup().spec, request.spec());
@@ -76,6 +81,7 @@ impl<'a> Scope<'a> {
             named: named
                 .map(|name| catalog.resolve_or_keep(name).to_string())
                 .collect(),
+            newer,
             namespaces: BTreeMap::new(),
             new_namespaces: Vec::new(),
             selectors,
@@ -83,12 +89,12 @@ impl<'a> Scope<'a> {
             index,
             backed_up,
         };
-        scope.find_namespaces(spec);
+        scope.find_namespaces(spec, homes);
         Ok(scope)
     }
 
     /// Namespaces that the archive has, and those that are included by name, as far as both select them.
-    fn find_namespaces(&mut self, spec: &BackupSpec) {
+    fn find_namespaces(&mut self, spec: &BackupSpec, homes: &Homes) {
         let of_backup = IncludesExcludes::new(
             spec.included_namespaces
                 .iter()
@@ -111,8 +117,8 @@ impl<'a> Scope<'a> {
         archived.extend(self.index.namespaces().filter(|name| !name.is_empty()));
         for source in archived.union(&named) {
             let target = self.request.target_namespace(source);
-            let is_kept = target == self.request.own_namespace()
-                || OF_THE_CLUSTER.contains(&target) && !named.contains(source);
+            let is_kept =
+                homes.has(target) || OF_THE_CLUSTER.contains(&target) && !named.contains(source);
             if is_kept
                 || !self.filters.namespaces.should_include(source)
                 || !of_backup.should_include(source)
@@ -154,16 +160,23 @@ impl<'a> Scope<'a> {
         if !is_reached || !self.filters.resources.should_include(&gr.to_string()) {
             return KindScope::Out;
         }
-        match self.backed_up.kind(&gr) {
-            Some(KindRead::Whole) => KindScope::In,
-            Some(KindRead::Partly) => KindScope::Unknown,
-            Some(KindRead::Not) => KindScope::Out,
-            None if !self.taken.collects(resource) => KindScope::Out,
+        let read = self.backed_up.kind(&gr);
+        if read == Some(KindRead::Not) || read.is_none() && !self.taken.collects(resource) {
+            return KindScope::Out;
+        }
+        let is_read = match read {
+            Some(KindRead::Whole) => true,
+            Some(KindRead::Partly) => return KindScope::Unknown,
+            Some(_) => false,
             // It tells of each kind that there was.
-            None if self.backed_up.tells() => KindScope::In,
-            None if self.index.resources().contains(&gr) => KindScope::In,
-            None if self.named.contains(&gr.to_string()) => KindScope::In,
-            None => KindScope::Unknown,
+            None if self.backed_up.tells() => self.newer.contains(&gr),
+            None => self.index.resources().contains(&gr),
+        };
+        // Labels change: an object that the backup has left out by them may be one that it would take now.
+        let is_sure = is_read && self.selectors.matches_everything();
+        match is_sure || self.named.contains(&gr.to_string()) {
+            true => KindScope::In,
+            false => KindScope::Unknown,
         }
     }
 
@@ -225,7 +238,7 @@ impl<'a> Scope<'a> {
 }
 
 /// Whether a group is one of Velero's own.
-pub(super) fn is_veleros(group: &str) -> bool {
+fn is_veleros(group: &str) -> bool {
     let parent = group.strip_suffix(GROUP);
     parent.is_some_and(|parent| parent.is_empty() || parent.ends_with('.'))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use velero_core::{GroupResource, ItemTree};
 
-use crate::compare::belongs_to_velero;
+use crate::homes::Homes;
 use crate::provided::{PROVIDED, is_provided};
 
 /// Why an object stays.
@@ -38,8 +38,8 @@ impl fmt::Display for Stay {
     }
 }
 
-/// Why an object stays, as far as it tells by itself. `own` is the namespace of Velero.
-pub(super) fn stays(live: &ItemTree, own: &str) -> Option<Stay> {
+/// Why an object stays, as far as it tells by itself.
+pub(super) fn stays(live: &ItemTree, homes: &Homes) -> Option<Stay> {
     let is_token = live.api_version() == "v1"
         && live.kind() == "Secret"
         && live.str_at("/type") == "kubernetes.io/service-account-token";
@@ -50,10 +50,7 @@ pub(super) fn stays(live: &ItemTree, own: &str) -> Option<Stay> {
             Stay::Going,
         ),
         (is_provided(live), Stay::Provided),
-        (
-            belongs_to_velero(live, own) || live.namespace() == own,
-            Stay::Veleros,
-        ),
+        (homes.own(live), Stay::Veleros),
         (is_owned, Stay::Owned),
         (
             live.annotation("kubernetes.io/config.mirror").is_some(),
@@ -156,7 +153,7 @@ mod tests {
                 "Velero",
             ),
         ] {
-            let why = stays(&tree(object.clone()), "velero").map(|why| why.to_string());
+            let why = stays(&tree(object.clone()), &Homes::of("velero")).map(|why| why.to_string());
             match expected {
                 "" => assert_eq!(why, None, "{object}"),
                 part => assert!(

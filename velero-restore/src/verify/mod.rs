@@ -205,7 +205,7 @@ impl RestoreEngine {
         find(&Search {
             cluster: &self.cluster().dry_run(catalog.clone()),
             request,
-            index: shared.index(),
+            run: shared,
             catalog: &catalog,
             cancel: &run.cancel,
             findings,

@@ -176,7 +176,7 @@ async fn what_every_cluster_makes_by_itself_is_no_news() {
     kubernetes["spec"] = json!({"clusterIP": "10.99.0.1", "ports": [{"name": "https", "port": 443, "targetPort": 7443}]});
     let items = [
         namespace("shop"),
-        namespace("default"),
+        object("v1", "Namespace", "", "default"),
         root,
         role,
         kubernetes,

@@ -141,6 +141,7 @@ async fn a_claim_that_goes_is_waited_for_and_created_anew() {
     let server = ApiServer::new();
     let mut old = deleting(claim());
     old["spec"]["resources"]["requests"]["storage"] = json!("9Gi");
+    server.store().seed_value(namespace("shop")).unwrap();
     server.store().seed_value(old).unwrap();
     let items = [
         namespace("shop"),

@@ -27,9 +27,8 @@ pub(crate) fn whole(spec: Value, catalog: &Catalog) -> BackedUp {
 
 /// A complete backup with a spec, which does not tell what it has read.
 pub(crate) fn backup(spec: Value) -> BackedUp {
-    let backup: Backup = serde_json::from_value(
-        json!({"metadata": {"name": "b1"}, "spec": spec, "status": {"phase": "Completed"}}),
-    )
+    let backup: Backup = serde_json::from_value(json!({"metadata": {"name": "b1"}, "spec": spec, 
+            "status": {"phase": "Completed", "startTimestamp": "2020-01-01T00:00:00Z"}}))
     .unwrap();
     BackedUp::new(backup)
 }
@@ -63,7 +62,7 @@ pub(crate) async fn plan(server: &ApiServer, items: &[Value], request: &RestoreR
     look(server, &engine(server).await, archive(items), request).await
 }
 
-async fn carry_out(
+pub(crate) async fn carry_out(
     engine: &RestoreEngine,
     items: &[Value],
     request: &RestoreRequest,

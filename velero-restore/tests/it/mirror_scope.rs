@@ -88,6 +88,12 @@ async fn only_what_restore_and_backup_select_is_looked_at() {
         (
             json!({}),
             json!({"labelSelector": {"matchLabels": {"team": "green"}}}),
+            // What has that label now may not have had it then.
+            &[],
+        ),
+        (
+            json!({"includedResources": ["configmaps", "secrets"]}),
+            json!({"labelSelector": {"matchLabels": {"team": "green"}}}),
             &[SHOP[0]],
         ),
         // A namespace that the backup does not have is looked at by name, and goes whole.
@@ -192,7 +198,7 @@ async fn what_is_in_the_archive_stays_whether_it_is_restored_or_not() {
 
 #[tokio::test]
 async fn kinds_that_the_backup_may_not_have_read_are_left_alone() {
-    use KindRead::{Not, Partly, Whole};
+    use KindRead::{ByLabels, Not, Partly, Whole};
     let gr = GroupResource::core;
     let told = |maps, secrets| vec![(gr("configmaps"), maps), (gr("secrets"), secrets)];
     let (red, key) = ("configmaps shop/red", "secrets shop/key");
@@ -226,6 +232,32 @@ async fn kinds_that_the_backup_may_not_have_read_are_left_alone() {
             "nothing is deleted of configmaps,",
         ),
         (both(), Some(told(Not, Whole)), &[key], ""),
+        // A Secret that was left out by its label may have lost that since.
+        (
+            both(),
+            Some(told(Whole, ByLabels)),
+            &[red],
+            "nothing is deleted of secrets,",
+        ),
+        (
+            json!({"includedResources": ["cm", "secret"]}),
+            Some(told(Whole, ByLabels)),
+            &[red, key],
+            "",
+        ),
+        (
+            json!({"includedResources": ["cm", "secret"]}),
+            Some(told(Whole, Partly)),
+            &[red],
+            "nothing is deleted of secrets,",
+        ),
+        // It tells of other kinds alone.
+        (
+            both(),
+            Some(vec![(gr("configmaps"), Whole)]),
+            &[red],
+            "nothing is deleted of secrets,",
+        ),
         (both(), Some(vec![(gr("*"), Partly)]), &[], "configmaps"),
     ] {
         let server = ApiServer::new();
@@ -340,7 +372,14 @@ async fn a_definition_goes_only_when_nothing_of_its_kind_stays() {
         server.store().seed_value(object).unwrap();
     }
     let request = mirror(json!({})).backed_up(whole(json!({}), &catalog().await));
+    // In another cluster nobody knows what these kinds are there for.
     let found = plan(&server, &[namespace("shop")], &request).await;
+    assert_eq!(deletions(&found), Vec::<String>::new());
+    let notes = found.notes.join("\n");
+    assert!(notes.contains("books.library.example.com"), "{notes}");
+
+    let shop = server.store().get("v1", "Namespace", None, "shop").unwrap();
+    let found = plan(&server, &[shop], &request).await;
     let expected = [
         "films.library.example.com shop/since".to_owned(),
         "books.library.example.com shop/since".to_owned(),

@@ -9,7 +9,7 @@ use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
 
-fn recreate() -> RestoreRequest {
+pub(crate) fn recreate() -> RestoreRequest {
     let restore =
         json!({"metadata": {"name": "r1", "namespace": "velero"}, "spec": {"backupName": "b1"}});
     let mut restore: Restore = serde_json::from_value(restore).unwrap();
@@ -17,14 +17,14 @@ fn recreate() -> RestoreRequest {
     RestoreRequest::resolve(restore).unwrap()
 }
 
-async fn recreated(server: &ApiServer, items: &[Value]) -> RestoreResult {
+pub(crate) async fn recreated(server: &ApiServer, items: &[Value]) -> RestoreResult {
     let engine = engine(server).await;
     server.calls().reset();
     run(&engine, archive(items), &recreate()).await
 }
 
 /// A Secret, whose type cannot change.
-fn secret(kind: &str) -> Value {
+pub(crate) fn secret(kind: &str) -> Value {
     let mut secret = object("v1", "Secret", "default", "keys");
     secret["type"] = json!(kind);
     secret["data"] = json!({"key": "eA=="});

@@ -125,6 +125,7 @@ fn seed(server: &ApiServer) {
         holder,
         dying,
         object("v1", "ServiceAccount", "default", "united"),
+        namespace("same"),
     ] {
         server.store().seed_value(seeded).unwrap();
     }
@@ -151,6 +152,7 @@ fn items() -> Vec<Value> {
         namespace("shop"),
         namespace("default"),
         namespace("dying"),
+        namespace("same"),
         definition(),
         plain("absent"),
         plain("equal"),
@@ -197,7 +199,16 @@ async fn every_item_has_its_verdict_and_comes_out_so() {
             ("serviceaccounts default/united", "update", ""),
             ("pods default/done", "excluded", "has run to its end"),
             ("namespaces shop", "create", ""),
-            ("namespaces default", "skip-identical", "left as it is"),
+            (
+                "namespaces default",
+                "conflict",
+                "no restore changes a namespace that is there",
+            ),
+            (
+                "namespaces same",
+                "skip-identical",
+                "as it is in the backup",
+            ),
             ("namespaces dying", "blocked", "is being deleted"),
             (
                 "configmaps shop/new",
@@ -267,6 +278,8 @@ async fn outcomes_agree(server: &ApiServer, found: &Looked, spec: Value) {
             Verdict::Create => &[Some("created")],
             Verdict::Update => &[Some("updated")],
             Verdict::SkipIdentical => &[Some("skipped"), None],
+            // Namespaces that are there are not listed.
+            Verdict::Conflict if item.resource == "namespaces" => &[None],
             Verdict::Conflict => &[Some("failed")],
             Verdict::Blocked => &[Some("failed"), None],
             _ => &[Some("skipped"), None],
@@ -278,6 +291,62 @@ async fn outcomes_agree(server: &ApiServer, found: &Looked, spec: Value) {
     }
     let errors = errors(&result);
     assert_eq!(errors.len() as u64, found.verified.errors, "{errors:?}");
+    let warnings = warnings(&result);
+    for item in found
+        .items
+        .iter()
+        .filter(|i| i.verdict == Verdict::Conflict)
+    {
+        let name = format!("name: /{} ", item.name);
+        let is_told = warnings.iter().any(|warning| warning.contains(&name));
+        assert!(is_told, "{item:?}: {warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_differs_is_left_whatever_the_policy() {
+    for policy in ["none", "update", "recreate"] {
+        let server = ApiServer::new();
+        let mut live = namespace("shop");
+        live["metadata"]["labels"]["team"] = json!("red");
+        let live = server.store().seed_value(live).unwrap();
+        let items = [namespace("shop"), config_map("shop", "m")];
+        let mut spec = json!({"backupName": "b1"});
+        spec["existingResourcePolicy"] = match policy {
+            "recreate" => json!("update"),
+            other => json!(other),
+        };
+        let mut restore: velero_core::api::Restore = serde_json::from_value(
+            json!({"metadata": {"name": "r1", "namespace": "velero"}, "spec": spec}),
+        )
+        .unwrap();
+        if policy == "recreate" {
+            velero_restore::ExistingPolicy::Recreate.apply(&mut restore);
+        }
+        let request = RestoreRequest::resolve(restore).unwrap();
+        let engine = engine(&server).await;
+        let found = look(&server, &engine, archive(&items), &request).await;
+        let item = found.item("namespaces shop");
+        assert_eq!((item.verdict, item.error), (Verdict::Conflict, false));
+        assert_eq!(
+            serde_json::to_value(&item.differences).unwrap(),
+            json!([{"path": "metadata.labels.team", "live": "red", "wanted": "green"}])
+        );
+        let result = run(&engine, archive(&items), &request).await;
+        assert_eq!(errors(&result), Vec::<String>::new());
+        let warnings = warnings(&result);
+        assert!(
+            warnings.len() == 1
+                && warnings[0].contains("namespaces name: /shop")
+                && warnings[0].contains("no restore changes a namespace that is there"),
+            "{policy} {warnings:?}"
+        );
+        let after = server.store().get("v1", "Namespace", None, "shop").unwrap();
+        assert_eq!(
+            after["metadata"]["resourceVersion"],
+            live["metadata"]["resourceVersion"]
+        );
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 /// How reasons begin where an object is to be deleted and created anew.
-const RECREATE: &str = "recreate:";
+pub(super) const RECREATE: &str = "recreate:";
 
 fn text<'a>(item: &'a Value, field: &str) -> &'a str {
     item[field].as_str().unwrap_or_default()
@@ -37,7 +37,7 @@ pub(super) fn summary(item: &Value) -> String {
 
 /// What a restore has written about its items.
 pub(super) struct Outcomes {
-    /// `created`, `updated`, `skipped`, `failed`, by kind and name.
+    /// `created`, `updated`, `skipped`, `failed`, `deleted`, by kind and name.
     actions: BTreeMap<String, String>,
     /// Resource, namespace and name of what errors are about.
     errors: BTreeSet<(String, String, String)>,
@@ -66,6 +66,13 @@ impl Outcomes {
             errors: about(&results["errors"]),
             warnings: about(&results["warnings"]),
         })
+    }
+}
+
+impl Outcomes {
+    /// What the restore says that it has done with an item; empty where it says nothing.
+    pub(super) fn action(&self, item: &Value) -> &str {
+        self.actions.get(&key(item)).map_or("", String::as_str)
     }
 }
 
@@ -116,7 +123,7 @@ pub(super) fn disagreements(plan: &[Value], outcomes: &Outcomes) -> Vec<String> 
             outcomes.errors.contains(&subject),
             outcomes.warnings.contains(&subject),
         );
-        let action = outcomes.actions.get(&key).map_or("", String::as_str);
+        let action = outcomes.action(item);
         let is_space = text(item, "kind") == "v1/Namespace";
         let agrees = match verdict {
             "create" => action == "created",
@@ -125,7 +132,9 @@ pub(super) fn disagreements(plan: &[Value], outcomes: &Outcomes) -> Vec<String> 
             // What no patch can change is deleted and created, and listed so.
             "update" if text(item, "reason").starts_with(RECREATE) => action == "created",
             "update" => action == "updated",
+            "conflict" if is_space => action.is_empty() && warnings && !errors,
             "conflict" => action == "failed" && warnings && !errors,
+            "delete" => action == "deleted" && !errors,
             "blocked" => (action == "failed" || action.is_empty()) && errors,
             "excluded" => action == "skipped" || action.is_empty(),
             _ => false,

@@ -85,6 +85,10 @@ impl Cluster {
         Ok((status, value))
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Creates an object; one that is there gets its fields.
     pub(super) async fn put(&self, object: &Value) -> Result<()> {
         let (status, answer) = self

@@ -204,7 +204,7 @@ pub(super) fn namespaced() -> Vec<Kind> {
     let quota = object(
         "v1",
         "ResourceQuota",
-        json!({"spec": {"hard": {"count/events": "1000"}}}),
+        json!({"spec": {"hard": {"count/events": "1k"}}}),
     );
     vec![
         (config_map("ours"), json!({"data": {"key": "theirs"}})),

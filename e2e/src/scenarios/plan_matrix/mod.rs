@@ -6,6 +6,7 @@ mod kinds;
 mod round;
 mod rounds;
 mod score;
+mod truth;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use self::{
     cluster::{Cluster, key_of, namespace_of},
     round::{Change, LABEL, Round},
     score::{Played, Score},
+    truth::Seen,
 };
 use crate::{AuditEvent, AuditFilter, Context, ControlPlane, Options, Outcome, Velero};
 
@@ -117,6 +119,7 @@ impl<'a> Matrix<'a> {
         let file = self.plans.join(format!("{}.jsonl", round.name));
         fs::write(&file, &planned.stdout)?;
         let file = file.display().to_string();
+        let before = Seen::read(self.cluster.client()).await?;
         let restored = velero
             .run(&["direct", "restore", "--plan-file", &file, LIMIT, "2s"])
             .await?;
@@ -131,6 +134,11 @@ impl<'a> Matrix<'a> {
         }
         let outcomes = Outcomes::read(&self.bucket, &format!("r-{}", round.name))?;
         played.faults.extend(disagreements(&plan, &outcomes));
+        let after = Seen::read(self.cluster.client()).await?;
+        let seen = (&before, &after);
+        played
+            .faults
+            .extend(truth::faults(&round, &plan, &outcomes, seen));
         Ok(played)
     }
 
@@ -174,8 +182,7 @@ impl<'a> Matrix<'a> {
         self.cluster.put(&own).await?;
         let of_kind = |kind: &'static str| {
             let all = round.surroundings.iter();
-            let objects = round.situations.iter().map(|situation| &situation.object);
-            all.chain(objects)
+            all.chain(before_the_backup(round))
                 .filter(move |object| object["kind"] == kind)
         };
         for first in [
@@ -194,7 +201,7 @@ impl<'a> Matrix<'a> {
         for object in std::iter::once(&own).chain(of_kind("Namespace")) {
             self.cluster.ready(object).await?;
         }
-        let objects = round.situations.iter().map(|situation| &situation.object);
+        let objects = before_the_backup(round);
         for object in round.surroundings.iter().chain(objects) {
             self.cluster.put(object).await?;
         }
@@ -216,7 +223,7 @@ impl<'a> Matrix<'a> {
 
     async fn change(&self, round: &Round) -> Result<()> {
         for situation in &round.situations {
-            if !matches!(situation.change, Change::Keep | Change::Patch(_)) {
+            if matches!(situation.change, Change::Delete | Change::Replace(_)) {
                 self.cluster.delete(&situation.object).await?;
             }
         }
@@ -224,6 +231,7 @@ impl<'a> Matrix<'a> {
             let object = &situation.object;
             match &situation.change {
                 Change::Keep => {}
+                Change::Come => self.cluster.put(object).await?,
                 Change::Patch(patch) => self.cluster.patch(object, patch).await?,
                 Change::Delete => self.cluster.gone(object).await?,
                 Change::Replace(other) => {
@@ -362,6 +370,14 @@ impl<'a> Matrix<'a> {
         );
         Ok(())
     }
+}
+
+/// Objects of the situations that there are before the backup is made.
+fn before_the_backup(round: &Round) -> impl Iterator<Item = &Value> {
+    let there = round.situations.iter();
+    there
+        .filter(|situation| !matches!(situation.change, Change::Come))
+        .map(|situation| &situation.object)
 }
 
 /// The items of a plan.

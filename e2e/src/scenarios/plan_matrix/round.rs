@@ -18,6 +18,8 @@ pub(super) enum Change {
     Patch(Value),
     /// It is deleted, and another of its name takes its place.
     Replace(Value),
+    /// It comes only now, so that no backup has it.
+    Come,
 }
 
 /// An object, what happens to it, and what the plan is to say.
@@ -115,6 +117,17 @@ impl Round {
                 }
             }
         }
+    }
+
+    /// Whether objects that are there stay as they are, with not even a label of the restore.
+    pub(super) fn leaves(&self) -> bool {
+        !self.flags.contains(&"--existing-resource-policy")
+    }
+
+    /// Whether a namespace is deleted before the restore, and what is in it may go at any time.
+    pub(super) fn goes(&self, namespace: &str) -> bool {
+        let mut deleted = self.deleted.iter();
+        deleted.any(|(name, _)| *name == namespace)
     }
 
     /// Where an object of the archive goes.

@@ -75,6 +75,14 @@ impl Place {
         state::at_rest(&self.client, SOON * 2).await
     }
 
+    /// The state when nothing changes any more. After random changes workloads may lack the account, the claim or the
+    /// class that their pods need, so that nobody can make these ready; in namespace `ready` they are to be.
+    async fn settled(&self, ready: &str) -> Result<Vec<Value>> {
+        let counts =
+            |object: &Value| !ready.is_empty() && text(object, "/metadata/namespace") == ready;
+        state::at_rest_where(&self.client, SOON * 2, counts).await
+    }
+
     /// Makes a plan, and gives what it would delete.
     async fn plan(&self, name: &str, flags: &[&str]) -> Result<Deletions> {
         let plan = [
@@ -161,7 +169,7 @@ fn versions(objects: &[Value]) -> BTreeSet<String> {
 /// A mirror of one namespace leaves all else as it is.
 async fn part(place: &Place, rng: &mut Rng) -> Result<()> {
     let churn = Churn::make(&place.kubectl, &place.before, rng, 0).await?;
-    let changed = place.at_rest().await?;
+    let changed = place.settled("").await?;
     let deletions = place.plan("part", &["--include-namespaces", TEAM]).await?;
     let added = churn
         .added
@@ -169,7 +177,7 @@ async fn part(place: &Place, rng: &mut Rng) -> Result<()> {
         .filter(|key| key.contains(&format!(" {TEAM}/")));
     lists(&deletions, &added.cloned().collect())?;
     let said = place.mirror().await?;
-    let after = place.at_rest().await?;
+    let after = place.settled(TEAM).await?;
     same(&only(&place.before, true), &only(&after, true)).with_context(|| said.clone())?;
     let (before, after) = (versions(&changed), versions(&after));
     let moved: Vec<&String> = before.symmetric_difference(&after).collect();
@@ -183,7 +191,7 @@ async fn part(place: &Place, rng: &mut Rng) -> Result<()> {
 
 /// A mirror of all that the backup has.
 async fn whole(place: &Place, name: &str, churn: Option<&Churn>) -> Result<()> {
-    place.at_rest().await?;
+    place.settled("").await?;
     let deletions = place.plan(name, &[]).await?;
     if let Some(churn) = churn {
         lists(&deletions, &churn.added)?;

@@ -1,5 +1,6 @@
 //! The situations.
 
+mod mirrored;
 mod needs;
 mod places;
 mod random;
@@ -36,6 +37,7 @@ pub(super) fn all(seed: u64) -> Vec<Round> {
             &["--existing-resource-policy", "recreate"],
             "update",
         ),
+        mirrored::space(),
         refused::quota(),
         refused::limits(),
         refused::admission(),

@@ -26,7 +26,8 @@ pub(super) fn cluster_kinds(
     for (state, change, expected) in [
         ("absent", Delete, "create"),
         ("equal", Keep, "skip-identical"),
-        ("differs", Patch(note()), "skip-identical"),
+        // No policy changes a namespace that is there.
+        ("differs", Patch(note()), "conflict"),
     ] {
         round.put(space(&format!("m-{name}-{state}")), change, expected);
     }
