@@ -302,8 +302,10 @@ impl Run {
             };
         };
         self.tell_namespace(item, &ensured).await;
-        if planned {
-            self.finish_item(true, None);
+        let failed = ("v1/Namespace", "", target, ItemAction::Failed);
+        let is_failed = ensured.is_err() && self.rehearsal.is_none();
+        if planned || is_failed {
+            self.finish_item(planned, is_failed.then_some(failed));
         }
         match ensured {
             Ok(_) => {
