@@ -307,6 +307,7 @@ impl RestoreEngine {
             });
         }
         let (mut plan, mut index, mut spool) = self.plan(request, archive).await?;
+        let catalog = self.cluster.catalog();
         let (ledger, earlier) = Ledger::load(run.journal.clone(), (run.clock)()).await?;
         let ledger = Arc::new(ledger);
         let mut found = mirror::Found::default();
@@ -358,6 +359,7 @@ impl RestoreEngine {
         found.notes.into_iter().for_each(|note| run.record(note));
         let before = run.errors();
         apply(&run, &plan, &self.actions_for(request)).await?;
+        run.note_left_out(&plan, &catalog);
         if !run.is_cancelled() {
             mirror::delete(&run, found.unwanted, run.errors() - before).await;
         }

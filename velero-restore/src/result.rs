@@ -43,7 +43,9 @@ impl fmt::Display for ItemAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Items taken up, additional ones and created namespaces among them.
+    /// Items taken up, additional ones and created namespaces among them, and those that nobody can take up: of kinds that are
+    /// not served, and entries that are no objects. With those left out it is all that the archive holds, but for namespaces
+    /// that were there already.
     pub total: u64,
     /// Objects created.
     pub created: u64,

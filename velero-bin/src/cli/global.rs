@@ -21,7 +21,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "FEATURES")]
     pub(crate) features: Option<Names>,
     /// Whether to use colours; without it the config file decides, and then whether stdout is a terminal
-    #[arg(long, global = true, value_name = "BOOL", require_equals = true)]
+    #[arg(long, global = true, value_name = "BOOL")]
     pub(crate) colorized: Option<TriState>,
     #[command(flatten)]
     pub(crate) klog: KlogArgs,

@@ -87,28 +87,29 @@ fn switches(command: Command) -> Command {
     command.mut_subcommands(switches)
 }
 
+/// Commands that the peer does not have.
+#[cfg(test)]
+pub(super) const OURS: &[&str] = &["velero direct", "velero restore plan", "velero sandbox"];
+
+/// Whether the peer's command does not have a flag of ours.
+#[cfg(test)]
+pub(super) fn added(path: &str, flag: &str) -> bool {
+    [
+        ("velero restore create", "relink-owners"),
+        ("velero create restore", "relink-owners"),
+        ("velero server", "spool-dir"),
+    ]
+    .contains(&(path, flag))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cli::peer_flags::peer;
+    use crate::cli::peer_flags::{PeerFlag, peer};
 
-    /// Commands that the peer does not have.
-    const OURS: &[&str] = &["velero direct", "velero restore plan", "velero sandbox"];
-
-    /// Flags that the peer's commands do not have.
-    const ADDED: &[(&str, &str)] = &[
-        ("velero restore create", "relink-owners"),
-        ("velero create restore", "relink-owners"),
-        ("velero server", "spool-dir"),
-    ];
-
-    fn check(
-        command: &Command,
-        path: &str,
-        peer: &BTreeMap<String, BTreeMap<String, Option<char>>>,
-    ) {
+    fn check(command: &Command, path: &str, peer: &BTreeMap<String, BTreeMap<String, PeerFlag>>) {
         if OURS.contains(&path) {
             return;
         }
@@ -120,13 +121,13 @@ mod tests {
             .filter(|arg| arg.get_long().is_some())
         {
             let long = arg.get_long().unwrap();
-            if matches!(long, "help" | "version") || ADDED.contains(&(path, long)) {
+            if matches!(long, "help" | "version") || added(path, long) {
                 continue;
             }
-            let short = known
+            let flag = known
                 .get(long)
                 .unwrap_or_else(|| panic!("{path} of the peer has no --{long}"));
-            assert_eq!(arg.get_short(), *short, "{path} --{long}");
+            assert_eq!(arg.get_short(), flag.short, "{path} --{long}");
         }
         for sub in command.get_subcommands() {
             check(sub, &format!("{path} {}", sub.get_name()), peer);

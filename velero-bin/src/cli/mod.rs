@@ -11,6 +11,8 @@ mod describe;
 mod download;
 mod exit;
 pub(crate) mod filters;
+#[cfg(test)]
+mod flag_types;
 mod global;
 mod grammar;
 mod http;

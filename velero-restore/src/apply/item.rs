@@ -305,8 +305,10 @@ impl Run {
         if ensured == Ok(false) {
             self.warn_of_space(target);
         }
-        if planned {
-            self.finish_item(true, None);
+        let failed = ("v1/Namespace", "", target, ItemAction::Failed);
+        let is_failed = ensured.is_err() && self.rehearsal.is_none();
+        if planned || is_failed {
+            self.finish_item(planned, is_failed.then_some(failed));
         }
         match ensured {
             Ok(_) => {

@@ -8,6 +8,7 @@ mod existing;
 mod going;
 mod item;
 mod later;
+mod left_out;
 mod modify;
 mod named;
 mod namespaces;

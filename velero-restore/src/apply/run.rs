@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -211,6 +211,7 @@ impl Run {
 
     /// Notes how an item of the plan, or one that an action asked for, came out.
     pub(crate) fn finish_item(&self, planned: bool, entry: Option<(&str, &str, &str, ItemAction)>) {
+        let is_counted = entry.is_some() || self.rehearsal.is_some();
         if let Some((kind, namespace, name, action)) = entry {
             let path = if namespace.is_empty() {
                 format!("{name}({action})")
@@ -228,10 +229,29 @@ impl Run {
                 ));
             }
         }
-        if !planned {
-            self.total.fetch_add(1, Ordering::Relaxed);
+        if is_counted {
+            return self.advance(planned);
         }
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        // It counts where it was brought from; a namespace that is there does not count at all.
+        self.total.fetch_sub(u64::from(planned), Ordering::Relaxed);
+        self.tell_progress();
+    }
+
+    /// Counts an item as failed that cannot be in the list, as nobody knows its kind.
+    pub(super) fn count_failed(&self) {
+        self.tally().counts.add(ItemAction::Failed);
+        self.advance(false);
+    }
+
+    /// Tells that one more item is done, of the plan or besides.
+    fn advance(&self, planned: bool) {
+        self.total.fetch_add(u64::from(!planned), Ordering::Relaxed);
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.tell_progress();
+    }
+
+    fn tell_progress(&self) {
+        let done = self.done.load(Ordering::Relaxed);
         let total = self.total.load(Ordering::Relaxed).max(done);
         self.progress.update(ProgressUpdate { total, done });
     }
@@ -249,6 +269,11 @@ impl Run {
         }
         tracing::info!("waiting for {what}");
         self.progress.waiting(what);
+    }
+
+    /// What has come of the run so far.
+    pub(super) fn tally(&self) -> MutexGuard<'_, RestoreResult> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many errors have been recorded.

@@ -9,7 +9,7 @@ use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
 
-fn definition() -> Value {
+pub(crate) fn definition() -> Value {
     let mut crd = object(
         "apiextensions.k8s.io/v1",
         "CustomResourceDefinition",

@@ -9,6 +9,7 @@ use velero_restore::{ErrorKind, RestoreRun};
 use velero_testkit::{ApiServer, Fault, FaultAction};
 
 use crate::common::*;
+use crate::definitions::definition;
 
 const OBJECTS: usize = 300;
 
@@ -140,6 +141,47 @@ async fn an_object_over_the_size_limit_is_an_error_that_names_it_and_stops_no_ot
     );
     // It is not sent again, and not asked for often.
     assert_eq!(server.calls().count("create", "configmaps"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_over_the_limit_of_the_store_is_an_error_that_names_it_and_stops_no_other() {
+    let server = ApiServer::new();
+    let sized = |name: &str, kib: usize| {
+        let mut book = object("library.example.com/v1", "Book", "default", name);
+        book["spec"] = json!({"text": "x".repeat(kib * 1024)});
+        book
+    };
+    let items = [
+        definition(),
+        sized("small", 1),
+        sized("message", 2200),
+        sized("request", 1700),
+        sized("large", 1400),
+    ];
+    let result = run_items(&engine(&server).await, &items).await;
+    let errors = errors(&result);
+    let said = |name: &str, text: &str| {
+        let named = errors.iter().find(|line| line.contains(name));
+        named.is_some_and(|line| line.contains(text))
+    };
+    assert!(
+        errors.len() == 2
+            && said("name: /message ", "message larger than max")
+            && said("name: /request ", "request is too large"),
+        "{errors:?}"
+    );
+    assert_eq!(
+        entries(&result, "library.example.com/v1/Book"),
+        [
+            "default/large(created)",
+            "default/message(failed)",
+            "default/request(failed)",
+            "default/small(created)"
+        ]
+    );
+    // A server that fails may do better the next time, but not for ever.
+    let tried = server.calls().count("create", "books");
+    assert!(tried <= 10, "{tried}");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(crate) fn deleting(mut object: Value) -> Value {
     object
 }
 
-fn dying(name: &str) -> Value {
+pub(crate) fn dying(name: &str) -> Value {
     let mut dying = deleting(namespace(name));
     dying["status"] = json!({"phase": "Terminating"});
     dying

@@ -1,10 +1,12 @@
 //! What a restore keeps of its items: nothing that grows with them but small records.
 
+use std::io::Cursor;
 use std::mem::size_of;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use velero_core::plan::ItemId;
-use velero_restore::{RestoreResult, plan};
+use velero_restore::{Finding, RestoreResult, RestoreRun, plan};
 use velero_testkit::ApiServer;
 
 use crate::common::*;
@@ -70,4 +72,36 @@ async fn a_plan_takes_four_bytes_an_item() {
         assert!(bytes <= 1024 * 4, "{bytes}");
         assert!(plan.records.is_empty() && plan.excluded.is_empty());
     }
+}
+
+/// Who takes findings slowly holds the look up: what it is ahead by are the findings of a short queue and the calls that
+/// are under way, not all that are left.
+#[tokio::test(flavor = "multi_thread")]
+async fn findings_are_handed_on_and_not_collected() {
+    const OBJECTS: usize = 2000;
+    let server = ApiServer::new();
+    let items: Vec<Value> = (0..OBJECTS)
+        .map(|n| config_map("default", &format!("m{n:05}")))
+        .collect();
+    let request = request(json!({}));
+    let (mut seen, mut ahead, mut waited) = (0, 0, 0);
+    let each = |finding| {
+        if !matches!(finding, Finding::Item(_)) {
+            return;
+        }
+        // Each is found out about by one call.
+        if seen < 50 {
+            std::thread::sleep(Duration::from_millis(10));
+            waited += 1;
+        }
+        seen += 1;
+        let asked = server.calls().count("create", "configmaps") as usize;
+        ahead = ahead.max(asked.saturating_sub(seen));
+    };
+    let archive = Cursor::new(archive(&items));
+    let engine = engine(&server).await;
+    let run = RestoreRun::default();
+    let verified = engine.verify(&request, archive, run, each).await.unwrap();
+    assert_eq!((seen, waited, verified.errors), (OBJECTS, 50, 0));
+    assert!(ahead < OBJECTS / 4, "{ahead} findings waited");
 }

@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic too"
 )]
 
+mod accounted;
 mod actions;
 mod brought;
 mod common;

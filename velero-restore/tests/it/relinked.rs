@@ -1,6 +1,7 @@
 //! Owner references, linked to the new uids of their owners.
 
 use serde_json::{Value, json};
+use velero_cluster::DeleteOptions;
 use velero_restore::{RestoreEngine, RestoreResult};
 use velero_testkit::{ApiServer, Controllers, Fault, FaultAction};
 
@@ -233,9 +234,32 @@ async fn with_controllers_everything_stays_and_goes_with_its_owner() {
     assert_linked(&server, "shop", &pod, &set);
     assert_linked(&server, "shop", &items[3], &owner);
     live(&server, "shop", &items[4]);
-    server
-        .store()
-        .remove("v1", "ConfigMap", Some("shop"), "owner");
+    // Those that go are deleted as a user would: what they own goes with them, and nothing else.
+    for owner in [&owner, &set] {
+        delete(&server, owner).await;
+    }
+    settle().await;
+    for owned in [&pod, &items[3]] {
+        let (kind, name) = (owned["kind"].as_str(), owned["metadata"]["name"].as_str());
+        let version = owned["apiVersion"].as_str().unwrap();
+        let found = server
+            .store()
+            .get(version, kind.unwrap(), Some("shop"), name.unwrap());
+        assert_eq!(found, None);
+    }
+    live(&server, "shop", &items[4]);
+}
+
+async fn delete(server: &ApiServer, item: &Value) {
+    let cluster = cluster(server).await;
+    let catalog = cluster.catalog();
+    let (version, kind) = (item["apiVersion"].as_str(), item["kind"].as_str());
+    let resource = catalog.by_kind(version.unwrap(), kind.unwrap()).unwrap();
+    let name = item["metadata"]["name"].as_str().unwrap();
+    cluster
+        .delete(resource, "shop", name, &DeleteOptions::default())
+        .await
+        .unwrap();
 }
 
 async fn settle() {

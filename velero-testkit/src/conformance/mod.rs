@@ -24,6 +24,7 @@ mod objects;
 mod ownership;
 mod patches;
 mod protobuf;
+mod sizes;
 mod watches;
 
 use std::future::Future;
@@ -82,6 +83,7 @@ pub fn checks() -> Vec<Check> {
         discovery::CHECKS,
         watches::CHECKS,
         protobuf::CHECKS,
+        sizes::CHECKS,
     ]
     .concat()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod allocations;
+mod limits;
 mod object;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -13,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub(crate) use allocations::Allocations;
+pub(crate) use limits::fits;
 pub(crate) use object::Stored;
 
 use crate::ids::Ids;

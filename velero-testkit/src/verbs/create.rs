@@ -11,7 +11,7 @@ use crate::registry::Resource;
 use crate::reply::Reply;
 use crate::server::Inner;
 use crate::status::{ApiError, Cause};
-use crate::store::{State, Stored};
+use crate::store::{State, Stored, fits};
 use crate::verbs::{Request, prepare, read};
 
 /// How an object is created.
@@ -82,6 +82,9 @@ pub(crate) fn create_tree(
     stamp(inner, state, resource, &mut tree, options.seed);
     admission::on_create(inner, state, resource, &mut tree, options.seed)?;
     validate(resource, &tree)?;
+    if !options.seed && !options.dry_run {
+        fits(&tree)?;
+    }
     settle_name(state, resource, &mut tree, generated)?;
     if !options.seed && !meta(&tree, "resourceVersion").is_empty() {
         return Err(ApiError::new(

@@ -12,7 +12,7 @@ use crate::registry::Resource;
 use crate::reply::Reply;
 use crate::server::Inner;
 use crate::status::{ApiError, Cause};
-use crate::store::{State, Stored};
+use crate::store::{State, Stored, fits};
 use crate::verbs::{Request, drop_finalized, prepare, read};
 
 /// Who changes an object, and by which door.
@@ -112,6 +112,7 @@ pub(crate) fn commit_update(
     if unchanged(&old, &tree) {
         return Ok(live.clone());
     }
+    fits(&tree)?;
     let stored = state.put(resource, tree);
     effects::updated(inner, state, resource, live, &stored);
     if let Some(last) = drop_finalized(inner, state, resource, &stored.key) {

@@ -129,3 +129,285 @@ impl CreateRestore {
         Ok(Exit::Success)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+    use serde_json::{Value, json};
+    use velero_restore::{EXISTING_RESOURCE_POLICY, RELINK_OWNERS};
+
+    use super::*;
+    use crate::cli::command::{Cli, Command, RestoreCommand};
+    use crate::cli::grammar;
+    use crate::cli::peer_flags::peer;
+
+    fn parse(args: &[&str]) -> CreateRestore {
+        let source: &[&str] = match args.iter().any(|arg| arg.starts_with("--from-")) {
+            true => &[],
+            false => &["--from-backup=b"],
+        };
+        let line = ["velero", "restore", "create", "r"].iter();
+        let line = line.chain(source).chain(args);
+        let mut matches = grammar::command().try_get_matches_from(line).unwrap();
+        match Cli::from_arg_matches_mut(&mut matches).unwrap().command {
+            Command::Restore(RestoreCommand::Create(args)) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn object(args: &[&str]) -> Value {
+        serde_json::to_value(parse(args).restore("velero").unwrap()).unwrap()
+    }
+
+    /// What a flag of the peer does: it sets a field, or is not about the object.
+    enum Does {
+        Sets(&'static str, Value),
+        Nothing,
+    }
+    use Does::{Nothing, Sets};
+
+    /// Each flag of the peer's `restore create`.
+    fn flags() -> Vec<(&'static str, &'static [&'static str], Does)> {
+        let mut flags = flags_about_filters();
+        flags.extend(flags_about_objects());
+        flags.sort_by_key(|(flag, ..)| *flag);
+        flags
+    }
+
+    fn flags_about_filters() -> Vec<(&'static str, &'static [&'static str], Does)> {
+        let selector = |key: &str| json!({"matchLabels": {key: "b"}});
+        vec![
+            (
+                "exclude-namespaces",
+                &["--exclude-namespaces=a,b*"],
+                Sets("/spec/excludedNamespaces", json!(["a", "b*"])),
+            ),
+            (
+                "exclude-resources",
+                &["--exclude-resources=pods,deployments.apps"],
+                Sets(
+                    "/spec/excludedResources",
+                    json!(["pods", "deployments.apps"]),
+                ),
+            ),
+            (
+                "include-cluster-resources",
+                &["--include-cluster-resources"],
+                Sets("/spec/includeClusterResources", json!(true)),
+            ),
+            (
+                "include-namespaces",
+                &["--include-namespaces=a", "--include-namespaces", "b,c"],
+                Sets("/spec/includedNamespaces", json!(["b", "c"])),
+            ),
+            (
+                "include-resources",
+                &["--include-resources=*"],
+                Sets("/spec/includedResources", json!(["*"])),
+            ),
+            (
+                "namespace-mappings",
+                &["--namespace-mappings=a:b,c:d", "--namespace-mappings=e:f"],
+                Sets(
+                    "/spec/namespaceMapping",
+                    json!({"a": "b", "c": "d", "e": "f"}),
+                ),
+            ),
+            (
+                "or-selector",
+                &["--or-selector", "a=b or c=b"],
+                Sets(
+                    "/spec/orLabelSelectors",
+                    json!([selector("a"), selector("c")]),
+                ),
+            ),
+            (
+                "selector",
+                &["-l", "a=b"],
+                Sets("/spec/labelSelector", selector("a")),
+            ),
+            (
+                "status-exclude-resources",
+                &[
+                    "--status-include-resources=*",
+                    "--status-exclude-resources=jobs,pods",
+                ],
+                Sets(
+                    "/spec/restoreStatus/excludedResources",
+                    json!(["jobs", "pods"]),
+                ),
+            ),
+            (
+                "status-include-resources",
+                &["--status-include-resources=pods"],
+                Sets("/spec/restoreStatus/includedResources", json!(["pods"])),
+            ),
+        ]
+    }
+
+    fn flags_about_objects() -> Vec<(&'static str, &'static [&'static str], Does)> {
+        vec![
+            (
+                "allow-partially-failed",
+                &["--allow-partially-failed"],
+                Nothing,
+            ),
+            (
+                "annotations",
+                &["--annotations=a=b", "--annotations", "\"c=d,e\""],
+                Sets("/metadata/annotations", json!({"a": "b", "c": "d,e"})),
+            ),
+            (
+                "existing-resource-policy",
+                &["--existing-resource-policy=update"],
+                Sets("/spec/existingResourcePolicy", json!("update")),
+            ),
+            (
+                "from-backup",
+                &["--from-backup", "other"],
+                Sets("/spec/backupName", json!("other")),
+            ),
+            (
+                "from-schedule",
+                &["--from-schedule=s"],
+                Sets("/spec/scheduleName", json!("s")),
+            ),
+            (
+                "item-operation-timeout",
+                &["--item-operation-timeout=1h"],
+                Sets("/spec/itemOperationTimeout", json!("1h0m0s")),
+            ),
+            ("label-columns", &["-L", "a"], Nothing),
+            (
+                "labels",
+                &["--labels", "a=b,c=d"],
+                Sets("/metadata/labels", json!({"a": "b", "c": "d"})),
+            ),
+            ("output", &["-o", "json"], Nothing),
+            (
+                "parallel-files-download",
+                &["--parallel-files-download=4"],
+                Sets("/spec/uploaderConfig/parallelFilesDownload", json!(4)),
+            ),
+            (
+                "preserve-nodeports",
+                &["--preserve-nodeports=true"],
+                Sets("/spec/preserveNodePorts", json!(true)),
+            ),
+            (
+                "resource-modifier-configmap",
+                &["--resource-modifier-configmap=m"],
+                Sets(
+                    "/spec/resourceModifier",
+                    json!({"apiGroup": "", "kind": "configmap", "name": "m"}),
+                ),
+            ),
+            (
+                "restore-volumes",
+                &["--restore-volumes=false"],
+                Sets("/spec/restorePVs", json!(false)),
+            ),
+            ("show-labels", &["--show-labels"], Nothing),
+            ("wait", &["-w"], Nothing),
+            (
+                "write-sparse-files",
+                &["--write-sparse-files"],
+                Sets("/spec/uploaderConfig/writeSparseFiles", json!(true)),
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_flag_of_the_peer_sets_its_field() {
+        let peer = peer();
+        let theirs: Vec<&str> = peer["velero restore create"]
+            .keys()
+            .map(String::as_str)
+            .filter(|flag| *flag != "help")
+            .collect();
+        let flags = flags();
+        let ours: Vec<&str> = flags.iter().map(|(flag, ..)| *flag).collect();
+        assert_eq!(ours, theirs);
+        let plain = object(&[]);
+        let spec = json!({
+            "backupName": "b",
+            "includedNamespaces": ["*"],
+            "itemOperationTimeout": "0s",
+            "hooks": {},
+            "uploaderConfig": {},
+        });
+        assert_eq!(plain["spec"], spec);
+        for (flag, args, does) in flags {
+            let found = object(args);
+            match does {
+                Sets(field, value) => {
+                    assert_eq!(found.pointer(field), Some(&value), "--{flag}");
+                    assert_ne!(plain.pointer(field), Some(&value), "--{flag}");
+                }
+                Nothing => assert_eq!(found, plain, "--{flag}"),
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_say_nothing_leave_the_field_alone() {
+        let plain = object(&[]);
+        for args in [
+            &[
+                "--include-cluster-resources=true",
+                "--include-cluster-resources=",
+            ][..],
+            &["--restore-volumes="],
+            &["--preserve-nodeports="],
+            &["--write-sparse-files="],
+            &["--parallel-files-download=0"],
+            &["--resource-modifier-configmap="],
+            &["--existing-resource-policy="],
+            &["--status-include-resources="],
+        ] {
+            assert_eq!(object(args), plain, "{args:?}");
+        }
+        let of_schedule = object(&["--from-schedule=s"]);
+        assert_eq!(of_schedule["spec"].get("backupName"), None);
+    }
+
+    #[test]
+    fn flags_of_ours_are_annotations() {
+        for (args, key, value, policy) in [
+            (["--relink-owners"], RELINK_OWNERS, "true", None),
+            (["--relink-owners=false"], RELINK_OWNERS, "false", None),
+            (
+                ["--existing-resource-policy=recreate"],
+                EXISTING_RESOURCE_POLICY,
+                "recreate",
+                Some("update"),
+            ),
+        ] {
+            let found = object(&args);
+            let annotations = json!({key: value});
+            assert_eq!(found["metadata"]["annotations"], annotations, "{args:?}");
+            let found = found["spec"].get("existingResourcePolicy");
+            assert_eq!(found.and_then(Value::as_str), policy, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for (args, part) in [
+            (&["--from-backup=b", "--from-schedule=s"][..], "not both"),
+            (&["--from-backup="], "must be specified"),
+            (
+                &["-l", "a=b", "--or-selector", "c=d"],
+                "cannot be used together",
+            ),
+            (
+                &["--namespace-mappings=a:b", "--namespace-mappings=a:c"],
+                "given twice",
+            ),
+            (&["--existing-resource-policy=mirror"], "plan"),
+        ] {
+            let error = parse(args).restore("velero").unwrap_err().to_string();
+            assert!(error.contains(part), "{args:?}: {error}");
+        }
+    }
+}

@@ -12,14 +12,14 @@ use velero_testkit::{Fault, FaultAction};
 use crate::program::Cluster;
 
 /// A cluster with an operator and a folder as its location.
-struct Operated {
-    cluster: Cluster,
+pub(super) struct Operated {
+    pub(super) cluster: Cluster,
     _operator: Server,
     folder: TempDir,
 }
 
 impl Operated {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (cluster, folder) = (Cluster::with_shop().await, TempDir::new().unwrap());
         cluster.velero("install --crds-only").await.exits(0);
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
@@ -47,7 +47,7 @@ impl Operated {
         }
     }
 
-    async fn velero(&self, line: &str) -> crate::program::Ran {
+    pub(super) async fn velero(&self, line: &str) -> crate::program::Ran {
         self.cluster.velero(line).await
     }
 }

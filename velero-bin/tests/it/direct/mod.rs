@@ -2,11 +2,14 @@
 
 mod coverage;
 mod faults;
+mod identity;
 mod inputs;
 mod killed;
+mod left_out;
 mod mirror;
 mod peer;
 mod plan;
+mod plan_streamed;
 mod policies;
 mod random_points;
 mod round_trip;
