@@ -1,7 +1,8 @@
 //! Kinds whose objects are in the cluster already: they are read by lists, not one by one.
 //!
-//! Every item is created at first, and one that is in the cluster is read then. When several of a kind in a row turn out
-//! to be there ([`RestoreOptions::list_existing_after`]), the rest of the wave is compared with pages of a list:
+//! Every item is created at first, and one that is in the cluster is read then. The first ones of a wave are sent alone;
+//! when several of a kind in a row turn out to be there ([`RestoreOptions::list_existing_after`]), the rest of the wave is
+//! compared with pages of a list:
 //!
 //! - the items are put in the order in which API servers list objects, so that each page answers for a window of them;
 //! - what the page shows is compared with it, without a call; what it does not show is created as before;
@@ -97,6 +98,13 @@ impl Run {
         }
         let after = self.options.list_existing_after;
         after > 0 && left >= after && self.bulk.row(resource) >= after
+    }
+
+    /// Whether the items of a wave before this one are to be answered for first, as there are enough of them to tell
+    /// whether the rest is listed, and the rest is large enough for that.
+    pub(super) fn asks_first(&self, at: usize, all: usize) -> bool {
+        let after = self.options.list_existing_after;
+        after > 0 && at == after && all - at >= after && !self.ledger.resumes()
     }
 
     /// Restores the rest of a wave, page by page of what the cluster has.

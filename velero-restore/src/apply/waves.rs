@@ -22,6 +22,9 @@ const PERMIT_BYTES: usize = 1 << 10;
 /// Longest time that discovery may lag behind definitions that are served.
 pub(super) const DISCOVERY_LAG: Duration = Duration::from_secs(30);
 
+/// Longest wait for the first items of a wave, which tell whether the rest is compared with a list.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// How many permits stand for the bytes in flight.
 pub(super) fn permits(options: &RestoreOptions) -> usize {
     (options.bytes_in_flight / PERMIT_BYTES).clamp(1, 1 << 20)
@@ -90,6 +93,9 @@ pub(super) async fn apply_wave(
         if run.is_cancelled() {
             break;
         }
+        if run.asks_first(at, wave.items.len()) {
+            crew.settle(FIRST_ANSWERS).await;
+        }
         if run.lists_rest(&wave.resource, wave.items.len(), wave.items.len() - at) {
             run.apply_listed(&mut crew, &wave.items[at..]).await?;
             break;
@@ -138,6 +144,17 @@ impl Crew<'_> {
         };
         self.tasks.spawn(restored.in_current_span());
         Ok(())
+    }
+
+    /// Waits until the items that were taken up are done with, but not longer than that.
+    async fn settle(&mut self, limit: Duration) {
+        let done = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                collect(self.run, self.wave, Some(ended));
+            }
+        };
+        // Items that wait for something else have told by then what they could.
+        let _over = tokio::time::timeout(limit, done).await;
     }
 
     /// Waits until all items that were taken up are done with.
