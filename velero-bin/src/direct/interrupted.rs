@@ -1,6 +1,7 @@
 //! Restores of direct mode that were interrupted: the same command goes on with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use crate::runs::{
     FoundJournal, JOURNAL_END, LEASE, Mark, RestoreJournal, cluster_identity,
     prepare_direct_restore, read_journal,
 };
+
+/// Longest time since the last sign of life of a restore that goes on by itself.
+const RECENT: Duration = Duration::from_secs(3600);
 
 /// Where a command restores from, and into what.
 pub(super) struct Between<'a> {
@@ -56,13 +60,15 @@ impl Between<'_> {
     /// The restore that the same command has begun and not ended, unless it is to begin anew.
     ///
     /// # Errors
-    /// When another process is at it, or the store fails.
+    /// When another process is at it, it was interrupted long ago and nobody has said what is to become of it, or the
+    /// store fails.
     pub(super) async fn find(
         &self,
         restore: &Restore,
         identity: &str,
-        anew: bool,
+        which: Which,
     ) -> Result<Option<FoundJournal>> {
+        let anew = which == Which::Anew;
         let given = restore.metadata.name.as_deref().unwrap_or_default();
         let now = Timestamp::now();
         let mut same = Vec::new();
@@ -75,6 +81,10 @@ impl Between<'_> {
             }
             if is_same && !lives {
                 same.push(found);
+            } else if !is_same && !given.is_empty() {
+                console::note(format_args!(
+                    "another restore was begun under the name {given:?} and was interrupted; what it has to remember stays"
+                ));
             }
         }
         if anew {
@@ -86,9 +96,13 @@ impl Between<'_> {
             }
             return Ok(None);
         }
-        Ok(same
+        let found = same
             .into_iter()
-            .max_by_key(|found| found.document.entries.since))
+            .max_by_key(|found| found.document.entries.since);
+        if let Some(found) = found.as_ref().filter(|_| which == Which::Recent) {
+            refuse_stale(found, now)?;
+        }
+        Ok(found)
     }
 
     /// Journals that may be the command's: of the name that it gives, or all.
@@ -118,8 +132,14 @@ impl Between<'_> {
         Ok(all)
     }
 
-    /// Goes on with a restore that was interrupted.
-    pub(super) fn resume(&self, found: FoundJournal) -> (Restore, Arc<RestoreJournal>) {
+    /// Goes on with a restore that was interrupted, and claims it.
+    ///
+    /// # Errors
+    /// When another process has been faster.
+    pub(super) async fn resume(
+        &self,
+        found: FoundJournal,
+    ) -> Result<(Restore, Arc<RestoreJournal>)> {
         let restore = found.restore.clone();
         let (name, since) = (
             restore.metadata.name.as_deref().unwrap_or_default(),
@@ -129,9 +149,14 @@ impl Between<'_> {
         console::note(format_args!(
             "restore {name:?}{began} was interrupted and goes on (--restart begins a new one)"
         ));
-        let (mark, cancel) = (own_mark(Timestamp::now()), self.cancel.clone());
+        let now = Timestamp::now();
+        let (mark, cancel) = (own_mark(now), self.cancel.clone());
         let journal = RestoreJournal::found(self.cluster, self.store, found, mark, cancel);
-        (restore, Arc::new(journal))
+        journal.take_over(now).await;
+        if journal.is_lost() {
+            bail!("restore {name:?} was taken up by another process just now");
+        }
+        Ok((restore, Arc::new(journal)))
     }
 
     /// Begins a restore, which has its name by now.
@@ -148,6 +173,38 @@ impl Between<'_> {
         let journal = RestoreJournal::of_command(self.cluster, self.store, &restore, known, cancel);
         (restore, Arc::new(journal))
     }
+}
+
+/// Which interrupted restore a command goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// One with signs of life within [`RECENT`]; an older one is refused.
+    Recent,
+    /// However old it is.
+    Any,
+    /// None: what is left of it is removed.
+    Anew,
+}
+
+/// Refuses to go on with what was interrupted long ago: much can have changed since that the restore would not look at.
+fn refuse_stale(found: &FoundJournal, now: Timestamp) -> Result<()> {
+    let document = &found.document;
+    let renewed = document.claim.as_ref().and_then(|claim| claim.renewed);
+    let Some(last) = renewed.max(document.entries.since) else {
+        return Ok(());
+    };
+    let age = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+    if age <= RECENT {
+        return Ok(());
+    }
+    let name = found.restore.metadata.name.as_deref().unwrap_or_default();
+    let minutes = age.as_secs() / 60;
+    bail!(
+        "restore {name:?} was interrupted {} h {} min ago (last sign of life at {last}), and the cluster can have changed since; \
+         --resume goes on with it, --restart begins a new one",
+        minutes / 60,
+        minutes % 60
+    )
 }
 
 fn own_mark(now: Timestamp) -> Mark {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use velero_cluster::Cluster;
 use velero_core::api::Restore;
 use velero_core::plan::{ItemVerdict, PlanOutline, Verdict};
@@ -120,6 +121,8 @@ impl From<&Verified> for End {
 pub(super) struct PlanFile {
     pub(super) head: Head,
     pub(super) expected: ExpectedPlan,
+    /// Tells it from other plans.
+    pub(super) digest: String,
 }
 
 impl PlanFile {
@@ -164,11 +167,14 @@ impl PlanFile {
         let mut end = None;
         let mut expected = ExpectedPlan::default();
         let mut seen = End::default();
+        let mut hash = Sha256::new();
         for (at, line) in text.lines().enumerate() {
             let line = line?;
             if line.trim().is_empty() {
                 continue;
             }
+            hash.update(line.trim());
+            hash.update("\n");
             let number = at + 1;
             let line: Line = serde_json::from_str(&line).map_err(|error| {
                 anyhow!("line {number} is no line of a plan as \"direct plan -o json\" prints it: {error}")
@@ -202,9 +208,17 @@ impl PlanFile {
             Some(end) if end != seen => {
                 bail!("it is not whole: its lines are not those that its end counts")
             }
-            Some(_) => Ok(Self { head, expected }),
+            Some(_) => Ok(Self {
+                head,
+                expected,
+                digest: hex(&hash.finalize()),
+            }),
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -227,6 +241,12 @@ mod tests {
         assert_eq!(plan.expected.len(), 1);
         assert_eq!(plan.head.restore.spec.backup_name, "b");
         assert_eq!(plan.head.cluster, "c");
+        let other = ITEM.replace("\"a\"", "\"b\"");
+        assert_ne!(plan.digest, read(&[HEAD, &other, END]).unwrap().digest);
+        assert_eq!(
+            plan.digest,
+            read(&[HEAD, outline, ITEM, note, END]).unwrap().digest
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use velero_persistence::{BackupStore, RestoreFile};
 use super::backup::OPERATIONS_PERIOD;
 use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
-use super::interrupted::Between;
+use super::interrupted::{Between, Which};
 use super::plan_file::PlanFile;
 use super::stop_on_interrupt;
 use super::store::StoreArgs;
@@ -47,6 +47,9 @@ pub(crate) struct DirectRestore {
     /// Begin a new restore, although one with the same flags was interrupted and could go on
     #[arg(long)]
     restart: bool,
+    /// Go on with an interrupted restore, although its last sign of life is more than an hour old
+    #[arg(long, conflicts_with = "restart")]
+    resume: bool,
     #[command(flatten)]
     engine: RestoreEngineArgs,
     #[command(flatten)]
@@ -79,10 +82,12 @@ impl DirectRestore {
             cancel: &cancel,
         };
         let priorities = self.inputs.priorities();
-        let more = format!("{inputs:?} {priorities:?} {options:?}");
+        let digest = planned.as_ref().map(|plan| plan.digest.as_str());
+        let more = format!("{inputs:?} {priorities:?} {options:?} {digest:?}");
         let identity = between.identity(&restore, &more).await;
-        let (restore, journal) = match between.find(&restore, &identity, self.restart).await? {
-            Some(found) => between.resume(found),
+        let which = self.which();
+        let (restore, journal) = match between.find(&restore, &identity, which).await? {
+            Some(found) => between.resume(found).await?,
             None => {
                 restore.metadata.name = Some(free_name(&store, &restore).await?);
                 between.begin(restore, identity)
@@ -125,7 +130,7 @@ impl DirectRestore {
         let stays = match &outcome {
             Ok(done) => done.left.is_some(),
             // What an earlier attempt has left open is not done with.
-            Err(failure) => failure.error.has_moved(),
+            Err(_) => journal.is_untouched().await,
         };
         if !stays {
             journal.forget().await;
@@ -150,6 +155,15 @@ impl DirectRestore {
         life.abort();
         self.summary(&name, &done, started.elapsed());
         Ok(done.restore.phase().into())
+    }
+
+    /// Which interrupted restore it goes on with.
+    fn which(&self) -> Which {
+        match (self.restart, self.resume) {
+            (true, _) => Which::Anew,
+            (_, true) => Which::Any,
+            _ => Which::Recent,
+        }
     }
 
     /// The plan to carry out, if one is given.

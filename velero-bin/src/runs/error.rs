@@ -12,6 +12,8 @@ pub enum RunErrorKind {
     NotFound,
     /// The run was cancelled.
     Cancelled,
+    /// Another process works on it by now.
+    TakenOver,
     /// The store failed.
     Store,
     /// The API server or the engine failed.
@@ -67,6 +69,9 @@ pub enum RunError {
     /// The run was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// Another process has taken the restore over while this one was stopped or cut off; the end is the other's to tell.
+    #[error("another process has taken the restore over")]
+    TakenOver,
     /// The store failed.
     #[error("cannot {operation}")]
     Store {
@@ -101,6 +106,7 @@ impl RunError {
             Self::AlreadyExists { .. } => RunErrorKind::AlreadyExists,
             Self::BackupNotFound { .. } => RunErrorKind::NotFound,
             Self::Cancelled => RunErrorKind::Cancelled,
+            Self::TakenOver => RunErrorKind::TakenOver,
             Self::Store { .. }
             | Self::Log(_)
             | Self::Metadata { .. }

@@ -22,6 +22,7 @@ mod restore;
 mod restore_failure;
 mod restore_finalize;
 mod restore_inputs;
+mod taken;
 mod tidy;
 mod volumes;
 
@@ -49,6 +50,7 @@ pub use restore_finalize::{
     RestoreFollow, RestoreFollowRun, RestoreFollowed, RestoreLeft, follow_restore,
 };
 pub use restore_inputs::{RestoreInputs, read_action_config, read_modifiers, read_versions};
+pub(crate) use taken::TakenOver;
 pub use volumes::WithoutData;
 pub(crate) use volumes::without_data as volumes_without_data;
 

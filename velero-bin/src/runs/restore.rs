@@ -88,12 +88,17 @@ pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure>
     async {
         let outcome = match items(&run, &journal).await {
             Ok(items) => end(run, items, &journal).await,
+            Err(_) if journal.is_lost() => Err(taken_over(&run.restore.status)),
             Err(error) => {
                 let now = (run.clock)();
                 Err(keep(&run.store, &run.restore, &run.log, error, now).await)
             }
         };
-        let goes_on = outcome.as_ref().is_ok_and(|done| done.left.is_some());
+        let goes_on = match &outcome {
+            Ok(done) => done.left.is_some(),
+            // What an earlier attempt has left open is not done with.
+            Err(_) => journal.is_untouched().await,
+        };
         if given.is_none() && !goes_on {
             journal.forget().await;
         }
@@ -194,6 +199,9 @@ async fn end(
         status.completion_timestamp = Some(whole_seconds(clock()));
     }
     restore.status = status;
+    if journal.is_lost() {
+        return Err(taken_over(&restore.status));
+    }
     tell(&restore, &result, &without_data);
     let kept = keep_artifacts(&store, &mut restore, &mut result, &log).await;
     if result.cancelled {
@@ -217,6 +225,14 @@ async fn end(
         without_data,
         left,
     })
+}
+
+/// How a run ends whose restore is another's by now: log and results are the other's, and stay.
+fn taken_over(status: &RestoreStatus) -> RestoreFailure {
+    RestoreFailure {
+        error: RunError::TakenOver,
+        status: Box::new(status.clone()),
+    }
 }
 
 /// Stores log, results and lists. A store that does not take them is a warning of the restore; says whether it has.

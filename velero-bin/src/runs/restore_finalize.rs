@@ -172,13 +172,16 @@ impl RestoreFollow {
     /// minute.
     ///
     /// # Errors
-    /// When the store fails, or the work is cancelled. The next look writes what is missing in the store before it asks
+    /// When the store fails, the work is cancelled, or another process has taken it over. The next look writes what is missing in the store before it asks
     /// again.
     pub async fn look(&mut self, patience: Duration) -> Result<&Restore, RunError> {
         let cancel = self.cancel.clone();
         let look = async {
             if self.pending.is_none() {
                 self.pending = self.news(patience).await?;
+            }
+            if self.journal.is_lost() {
+                return Err(RunError::TakenOver);
             }
             if let Some(mut news) = self.pending.take() {
                 if let Err(error) = self.write(&mut news).await {

@@ -41,7 +41,8 @@ pub(super) struct Context {
 }
 
 /// Pauses between tries of a write that must not be lost: from here, doubled up to the second.
-const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+pub(super) const RETRY_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(15));
 
 impl Context {
     pub(super) fn new(

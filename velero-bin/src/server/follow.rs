@@ -14,7 +14,7 @@ use velero_persistence::ErrorKind;
 
 use super::context::{Context, after};
 use super::controller::panic_text;
-use super::objects::Lock;
+use super::objects::{ApiError, Lock};
 use super::tracker::Running;
 use crate::runs::RunError;
 
@@ -34,7 +34,8 @@ pub(super) enum Stop {
 impl From<RunError> for Stop {
     fn from(error: RunError) -> Self {
         let passes = match &error {
-            RunError::ClaimLost(_)
+            RunError::TakenOver
+            | RunError::ClaimLost(_)
             | RunError::Store {
                 source: velero_persistence::Error::BackupReserved { .. },
                 ..
@@ -83,6 +84,24 @@ pub(super) trait Followed: Send + Sync + 'static {
         object: &Self::Kind,
         reason: &str,
     ) -> impl Future<Output = Self::Kind> + Send;
+
+    /// Writes another state of the resource, its end for as long as it takes; `None` when somebody else follows it by now,
+    /// and nothing is written.
+    fn write(
+        &self,
+        context: &Context,
+        old: &Self::Kind,
+        new: &Self::Kind,
+    ) -> impl Future<Output = Result<Option<Self::Kind>, ApiError>> + Send {
+        async move {
+            let written = if Self::has_ended(new) {
+                context.patch_surely(old, new).await
+            } else {
+                context.objects.patch(old, new, Lock::SameObject).await
+            };
+            written.map(Some)
+        }
+    }
 
     /// Is told that the end was written.
     fn ended(&self, object: &Self::Kind);
@@ -216,14 +235,12 @@ impl<F: Followed> Task<F> {
         // Of the rest of the object others may have written a newer state.
         let new = F::with_status(old, new);
         let has_ended = F::has_ended(&new);
-        let outcome = if has_ended {
-            self.context.patch_surely(old, &new).await
-        } else {
-            let objects = &self.context.objects;
-            objects.patch(old, &new, Lock::SameObject).await
-        };
-        match outcome {
-            Ok(written) => {
+        match self.followed.write(&self.context, old, &new).await {
+            Ok(None) => {
+                tracing::warn!(kind, name, "another server follows it by now");
+                None
+            }
+            Ok(Some(written)) => {
                 if has_ended {
                     self.followed.ended(&new);
                 }

@@ -94,6 +94,8 @@ async fn write_loop<K: VeleroKind>(
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
+            // A run that ends has no progress to tell of; another server may have it.
+            () = cancel.cancelled() => return,
             _ = tick.tick() => {}
         }
         let now = counts.get();

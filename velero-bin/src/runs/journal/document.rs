@@ -16,7 +16,7 @@ pub(crate) struct Document {
     /// The restore as it was begun, where no cluster knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restore: Option<Box<Restore>>,
-    /// Who works on it, where that is written nowhere else.
+    /// Who works on it. Of a Restore of a cluster it is the holder alone: its signs of life are on the Restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<Mark>,
     #[serde(default)]

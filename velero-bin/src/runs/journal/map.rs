@@ -6,6 +6,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +16,8 @@ use velero_core::names::valid_label_name;
 use velero_core::result::chain;
 use velero_core::{ApiResource, GroupResource, Operator, RawItem, Requirement, Selector};
 
-use super::place::Written;
+use super::document::Document;
+use super::place::{Written, has_same_holder};
 use crate::runs::RunError;
 
 /// Names the restore that a ConfigMap belongs to.
@@ -100,7 +102,13 @@ impl Maps {
         Ok(None)
     }
 
-    pub(super) async fn create(&self, bytes: &Bytes) -> Result<Map, String> {
+    /// Whether a journal is one of the same restore.
+    pub(super) fn are_of(&self, bytes: &Bytes) -> bool {
+        Document::parse(bytes).is_ok_and(|document| document.identity == self.identity)
+    }
+
+    /// Writes a first journal; `None` when another process is at the same restore.
+    pub(super) async fn create(&self, bytes: &Bytes) -> Result<Option<Map>, String> {
         let maps = config_maps(&self.cluster).ok_or("the cluster serves no ConfigMaps")?;
         let mut refused = String::new();
         for namespace in &self.namespaces {
@@ -111,15 +119,19 @@ impl Maps {
                 .create(&maps, namespace, &self.name, body, &options)
                 .await;
             match made {
-                Ok(made) => return Ok(Map::of(&made)),
+                Ok(made) => return Ok(Some(Map::of(&made))),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     // Of a restore that has begun anew.
                     let found = self.cluster.get(&maps, namespace, &self.name).await;
                     let found = found.map_err(|error| chain(&error))?;
-                    let mut map = found.as_ref().map(Map::of).ok_or_else(|| chain(&error))?;
+                    let found = found.ok_or_else(|| chain(&error))?;
+                    if is_at_work(&found, bytes) {
+                        return Ok(None);
+                    }
+                    let mut map = Map::of(&found);
                     return match self.replace(&mut map, bytes).await? {
-                        Written::Here => Ok(map),
-                        Written::Lost => Err(chain(&error)),
+                        Written::Here => Ok(Some(map)),
+                        Written::Lost => Ok(None),
                     };
                 }
                 Err(error) => refused = chain(&error),
@@ -211,6 +223,17 @@ pub(super) async fn find(cluster: &Cluster, namespace: &str, identity: &str) -> 
         }
     }
     all
+}
+
+/// Whether somebody else may be behind a journal.
+fn is_at_work(found: &RawItem, own: &Bytes) -> bool {
+    let Ok(content) = content(found) else {
+        return false;
+    };
+    let claim = Document::parse(&content)
+        .ok()
+        .and_then(|document| document.claim);
+    !has_same_holder(&content, own) && claim.is_some_and(|claim| claim.may_live(Timestamp::now()))
 }
 
 fn places(namespace: &str) -> Vec<String> {

@@ -17,16 +17,15 @@ use tracing::Instrument as _;
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
 use velero_core::api::Restore;
-use velero_core::result::chain;
 use velero_persistence::BackupStore;
 use velero_restore::{Journal, JournalEntries, JournalError};
 
 pub(crate) use document::Document;
 use map::Maps;
-pub(crate) use place::{KEY_END, key, read};
-use place::{Place, Written};
+pub(crate) use place::{KEY_END, read};
+use place::{Place, Reserved, Written};
 
-use super::{Clock, Mark, RunError};
+use super::{Clock, Mark, RunError, TakenOver};
 
 /// Longest time for one write: hooks wait for it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,7 +44,7 @@ struct Inner {
     is_read_only: bool,
     state: tokio::sync::Mutex<State>,
     /// Fired when another process has taken the restore over.
-    lost: Option<CancellationToken>,
+    taken: TakenOver,
 }
 
 struct State {
@@ -53,6 +52,10 @@ struct State {
     place: Place,
     /// Whether what lies there is of an earlier attempt of the same restore.
     is_found: bool,
+    /// Whether whoever gives the journal has looked for one of an earlier attempt.
+    is_looked_for: bool,
+    /// Whether this process has kept anything in it.
+    is_kept: bool,
     /// Nothing is written any more.
     is_closed: bool,
 }
@@ -70,8 +73,21 @@ impl RestoreJournal {
     /// itself.
     pub fn of(cluster: &Cluster, store: &BackupStore, restore: &Restore) -> Self {
         let identity = restore.metadata.uid.clone().unwrap_or_default();
-        let document = Document::new(identity);
+        let mut document = Document::new(identity);
+        document.claim = Some(Mark {
+            holder: uuid::Uuid::new_v4().to_string(),
+            ..Mark::default()
+        });
         Self(Arc::new(Inner::new(cluster, store, restore, document)))
+    }
+
+    /// Sets what is fired when another process has taken the restore over.
+    #[must_use]
+    pub(crate) fn telling(mut self, taken: TakenOver) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.taken = taken;
+        }
+        self
     }
 
     /// The journal of a restore that no cluster knows: with the restore as it was begun, and a claim.
@@ -86,7 +102,8 @@ impl RestoreJournal {
         document.restore = Some(Box::new(restore.clone()));
         document.claim = Some(mark);
         let mut inner = Inner::new(cluster, store, restore, document);
-        inner.lost = Some(lost);
+        inner.taken = TakenOver::new(lost);
+        inner.state.get_mut().is_looked_for = true;
         Self(Arc::new(inner))
     }
 
@@ -105,10 +122,11 @@ impl RestoreJournal {
         } = found;
         document.claim = Some(mark);
         let mut inner = Inner::new(cluster, store, &restore, document);
-        inner.lost = Some(lost);
+        inner.taken = TakenOver::new(lost);
         let state = inner.state.get_mut();
         state.place = Place::of(written);
         state.is_found = true;
+        state.is_looked_for = true;
         Self(Arc::new(inner))
     }
 
@@ -124,6 +142,21 @@ impl RestoreJournal {
     /// Goes on with another handle on the same store.
     pub(crate) fn use_store(&self, store: BackupStore) {
         *self.0.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+
+    /// Whether another process has taken the restore over: nothing of it is this one's to write any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.taken.is_fired()
+    }
+
+    /// Whether this process has begun nothing of the restore: what lies there is as an earlier attempt has left it.
+    pub(crate) async fn is_untouched(&self) -> bool {
+        !self.0.state.lock().await.is_kept
+    }
+
+    /// Writes the claim of this process at once, before it does anything else. What fails shows with the next write.
+    pub(crate) async fn take_over(&self, now: Timestamp) {
+        self.0.renew(now).await;
     }
 
     /// Removes it: the restore has ended, or goes on without it. What is kept from now on is not written.
@@ -147,11 +180,13 @@ impl Inner {
             maps: Maps::new(cluster.clone(), restore, &document.identity),
             store: Mutex::new(store.clone()),
             is_read_only: false,
-            lost: None,
+            taken: TakenOver::default(),
             state: tokio::sync::Mutex::new(State {
                 document,
                 place: Place::Untried,
                 is_found: false,
+                is_looked_for: false,
+                is_kept: false,
                 is_closed: false,
             }),
         }
@@ -165,15 +200,13 @@ impl Inner {
     async fn forget(&self) {
         let mut state = self.state.lock().await;
         state.is_closed = true;
+        if self.taken.is_fired() {
+            return;
+        }
         let place = std::mem::replace(&mut state.place, Place::Untried);
         let removed = match place {
             Place::Untried => return,
-            Place::Store(_) => {
-                let store = self.store();
-                let file = key(&self.name);
-                let removing = async { store.store().delete(&file).await };
-                within(async { removing.await.map_err(|error| chain(&error)) }).await
-            }
+            Place::Store(before) => within(place::remove(&self.store(), &self.name, &before)).await,
             Place::Map(map) => within(self.maps.remove(&map)).await,
         };
         if let Err(error) = removed {
@@ -206,10 +239,11 @@ impl Inner {
 
     async fn keep(&self, entries: JournalEntries) -> Result<(), String> {
         let mut state = self.state.lock().await;
-        if state.is_closed {
+        if state.is_closed || self.taken.is_fired() {
             return Ok(());
         }
         state.document.entries = entries;
+        state.is_kept = true;
         self.write(&mut state).await
     }
 
@@ -219,22 +253,21 @@ impl Inner {
         let store = self.store();
         let mut is_lost = false;
         match &mut state.place {
-            Place::Store(before) if state.document.claim.is_some() => {
+            Place::Store(before) => {
                 let swapped = within(place::swap(&store, &self.name, before, &bytes)).await?;
                 match swapped {
                     Written::Here => *before = bytes,
                     Written::Lost => is_lost = true,
                 }
             }
-            Place::Store(before) => {
-                within(place::put(&store, &self.name, &bytes)).await?;
-                *before = bytes;
-            }
             Place::Map(map) => match within(self.maps.replace(map, &bytes)).await? {
                 Written::Here => {}
                 Written::Lost => is_lost = true,
             },
-            Place::Untried => state.place = self.first(&store, &bytes).await?,
+            Place::Untried => match self.first(&store, &bytes).await? {
+                Some(place) => state.place = place,
+                None => is_lost = true,
+            },
         }
         if is_lost {
             // It is another's from now on, to be neither written nor removed here.
@@ -245,17 +278,36 @@ impl Inner {
         Ok(())
     }
 
-    async fn first(&self, store: &BackupStore, bytes: &bytes::Bytes) -> Result<Place, String> {
+    /// Writes it for the first time: into the restore's folder, unless that takes nothing or another restore of its name
+    /// has its journal there; `None` when another process is at the same restore.
+    async fn first(
+        &self,
+        store: &BackupStore,
+        bytes: &bytes::Bytes,
+    ) -> Result<Option<Place>, String> {
         let refused = if self.is_read_only {
             "the location is read-only".to_owned()
         } else {
-            match within(place::put(store, &self.name, bytes)).await {
-                Ok(()) => return Ok(Place::Store(bytes.clone())),
+            match within(place::reserve(store, &self.name, bytes)).await {
+                Ok(Reserved::Here) => return Ok(Some(Place::Store(bytes.clone()))),
+                Ok(Reserved::Taken(found)) if place::has_same_holder(&found, bytes) => {
+                    // An answer to the same write was lost.
+                    return Ok(Some(Place::Store(found)));
+                }
+                Ok(Reserved::Taken(found)) if self.maps.are_of(&found) => return Ok(None),
+                Ok(Reserved::Taken(_)) => {
+                    tracing::warn!(
+                        restore = self.name,
+                        "another restore of this name has left its journal, which stays"
+                    );
+                    "the journal of another restore of its name lies in the store".to_owned()
+                }
                 Err(error) => error,
             }
         };
         match within(self.maps.create(bytes)).await {
-            Ok(map) => Ok(Place::Map(map)),
+            Ok(Some(map)) => Ok(Some(Place::Map(map))),
+            Ok(None) => Ok(None),
             Err(error) => Err(format!("{refused}; nor does a ConfigMap: {error}")),
         }
     }
@@ -265,9 +317,7 @@ impl Inner {
             restore = self.name,
             "another process has taken the restore over; this one stops"
         );
-        if let Some(lost) = &self.lost {
-            lost.cancel();
-        }
+        self.taken.fire();
     }
 }
 
@@ -333,7 +383,7 @@ impl RestoreJournal {
         if state.is_found {
             return Ok(Some(state.document.entries.clone()));
         }
-        if state.document.claim.is_some() {
+        if state.is_looked_for {
             // Whoever has begun the command has looked before.
             return Ok(None);
         }

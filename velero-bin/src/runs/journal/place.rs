@@ -62,9 +62,63 @@ pub(crate) async fn read(store: &BackupStore, restore: &str) -> Result<Option<By
     }
 }
 
-pub(super) async fn put(store: &BackupStore, restore: &str, bytes: &Bytes) -> Result<(), String> {
-    let put = store.store().put(&key(restore), bytes.clone()).await;
-    put.map_err(|error| chain(&error))
+/// What came of writing a journal where nobody has written one.
+pub(super) enum Reserved {
+    Here,
+    /// Something lies there already.
+    Taken(Bytes),
+}
+
+/// Writes a journal where there is none; one that is there stays.
+pub(super) async fn reserve(
+    store: &BackupStore,
+    restore: &str,
+    bytes: &Bytes,
+) -> Result<Reserved, String> {
+    let key = key(restore);
+    let taken = async || {
+        let found = read(store, restore).await;
+        found.map_err(|error| chain(&error))
+    };
+    match store.store().put_if_absent(&key, bytes.clone()).await {
+        Ok(()) => Ok(Reserved::Here),
+        Err(Error::AlreadyExists { .. }) => match taken().await? {
+            Some(found) => Ok(Reserved::Taken(found)),
+            None => Err("another one was there, and is not any more".to_owned()),
+        },
+        // A look before has to do.
+        Err(Error::Unsupported { .. }) => match taken().await? {
+            Some(found) => Ok(Reserved::Taken(found)),
+            None => {
+                let put = store.store().put(&key, bytes.clone()).await;
+                put.map(|()| Reserved::Here).map_err(|error| chain(&error))
+            }
+        },
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+/// Removes a journal, unless somebody else has written it since.
+pub(super) async fn remove(
+    store: &BackupStore,
+    restore: &str,
+    before: &Bytes,
+) -> Result<(), String> {
+    let found = read(store, restore).await.map_err(|error| chain(&error))?;
+    let is_ours = |found: &Bytes| found == before || has_same_holder(found, before);
+    match found {
+        Some(found) if is_ours(&found) => {
+            let deleted = store.store().delete(&key(restore)).await;
+            deleted.map_err(|error| chain(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the same process has written two journals.
+pub(super) fn has_same_holder(one: &Bytes, other: &Bytes) -> bool {
+    let holder = |bytes: &Bytes| Some(Document::parse(bytes).ok()?.claim?.holder);
+    holder(one).is_some_and(|one| Some(one) == holder(other))
 }
 
 /// Replaces a journal that is still as it was written.
@@ -81,15 +135,9 @@ pub(super) async fn swap(
     }
     // An answer to an earlier write may have been lost.
     let found = read(store, restore).await.map_err(|error| chain(&error))?;
-    let ours = |bytes: &Bytes| Document::parse(bytes).ok().and_then(|d| d.claim);
-    let Some(found) = found else {
+    let Some(found) = found.filter(|found| has_same_holder(found, bytes)) else {
         return Ok(Written::Lost);
     };
-    let (now, mine) = (ours(&found), ours(bytes));
-    let is_ours = matches!((&now, &mine), (Some(now), Some(mine)) if now.holder == mine.holder);
-    if !is_ours {
-        return Ok(Written::Lost);
-    }
     let swapped = store.store().swap(&key, &found, bytes.clone()).await;
     match swapped.map_err(|error| chain(&error))? {
         true => Ok(Written::Here),

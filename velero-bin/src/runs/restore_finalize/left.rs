@@ -14,7 +14,7 @@ use velero_restore::{Journal, NewVolume, RestoreOptions, RunningHooks};
 use super::{engine_run, log_name};
 use crate::logfile::{RunLog, RunLogs};
 use crate::runs::volumes::{self, CLAIMS};
-use crate::runs::{Clock, RestoreJournal, RunError};
+use crate::runs::{Clock, RestoreJournal, RunError, TakenOver};
 
 /// What it takes to follow a restore to its end.
 pub struct RestoreFollowRun {
@@ -62,7 +62,7 @@ impl RestoreFollowRun {
     pub(super) async fn stored(&self) -> Result<RestoreLeft, RunError> {
         let operations = self.operations().await?;
         let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
-        let journal = Arc::new(journal);
+        let journal = Arc::new(journal.telling(TakenOver::new(self.cancel.clone())));
         let found = journal.find().await?;
         let volumes = self.volumes().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));

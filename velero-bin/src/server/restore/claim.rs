@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use velero_core::CancellationToken;
 use velero_core::api::Restore;
 use velero_persistence::ProcessId;
 
-use crate::runs::Mark;
-use crate::server::context::{Context, whole_seconds};
+use crate::runs::{Mark, TakenOver};
+use crate::server::context::{Context, RETRY_PAUSES, whole_seconds};
 use crate::server::objects::{ApiError, Lock};
 
 /// Who works on a Restore.
@@ -25,14 +26,23 @@ pub(super) const ATTEMPTS: u32 = 3;
 const BEATS: u32 = 4;
 /// Least time between two of them.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(100);
+/// Tries at once of a write that others come before.
+const TRIES: u32 = 20;
 
 /// Whether a server other than `writer` works on a restore, as far as the restore tells. A mark that cannot be understood
 /// is none.
 pub(super) fn is_held_by_another(restore: &Restore, writer: &str, now: Timestamp) -> bool {
-    let annotations = restore.metadata.annotations.as_ref();
-    let mark = annotations.and_then(|annotations| annotations.get(CLAIM));
-    mark.and_then(|mark| serde_json::from_str::<Mark>(mark).ok())
-        .is_some_and(|mark| mark.holder != writer && mark.may_live(now))
+    mark(restore).is_some_and(|mark| mark.holder != writer && mark.may_live(now))
+}
+
+/// Whether a restore has the mark of a server other than `writer`, whether that lives or not.
+fn is_taken(restore: &Restore, writer: &str) -> bool {
+    mark(restore).is_some_and(|mark| mark.holder != writer)
+}
+
+fn mark(restore: &Restore) -> Option<Mark> {
+    let mark = restore.metadata.annotations.as_ref()?.get(CLAIM)?;
+    serde_json::from_str(mark).ok()
 }
 
 /// How many times the work on a restore has begun.
@@ -82,23 +92,91 @@ pub(super) async fn claim(context: &Context, restore: &Restore) -> Result<Restor
     objects.patch(restore, &claimed, Lock::Unchanged).await
 }
 
+/// Writes a state of a restore that this server works on, its end again and again until the resource timeout has passed.
+/// `None` when another server works on it by now, or has ended it: nothing is written then.
+pub(super) async fn write_ours(
+    context: &Context,
+    old: &Restore,
+    new: &Restore,
+) -> Result<Option<Restore>, ApiError> {
+    let limit = match new.phase().is_terminal() {
+        true => context.settings.resource_timeout,
+        false => Duration::ZERO,
+    };
+    let deadline = Instant::now() + limit;
+    let (mut pause, mut conflicts) = (RETRY_PAUSES.0, 0);
+    loop {
+        let error = match write_once(context, old, new).await {
+            Ok(written) => return Ok(written),
+            Err(error) => error,
+        };
+        if error.is_conflict() && conflicts < TRIES {
+            conflicts += 1;
+            continue;
+        }
+        let passes = error.is_retryable() || error.is_conflict();
+        if !passes || Instant::now() + pause > deadline {
+            return Err(error);
+        }
+        tracing::warn!(%error, "will try again in {} ms", pause.as_millis());
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSES.1);
+    }
+}
+
+async fn write_once(
+    context: &Context,
+    old: &Restore,
+    new: &Restore,
+) -> Result<Option<Restore>, ApiError> {
+    let live = read(context, old).await?;
+    if is_taken(&live, &context.writer) {
+        return Ok(None);
+    }
+    if live.phase().is_terminal() {
+        // This server's own write, whose answer was lost, or another's.
+        return Ok((live.status == new.status).then_some(live));
+    }
+    let at = |state: &Restore| {
+        let mut state = state.clone();
+        state.metadata.resource_version = live.metadata.resource_version.clone();
+        state
+    };
+    let objects = &context.objects;
+    let written = objects.patch(&at(old), &at(new), Lock::Unchanged).await?;
+    Ok(Some(written))
+}
+
+/// The restore as it is now; an error when it is gone.
+async fn read(context: &Context, restore: &Restore) -> Result<Restore, ApiError> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    let live = context.objects.get::<Restore>(name).await?;
+    let is_same = |live: &Restore| live.metadata.uid == restore.metadata.uid;
+    live.filter(is_same)
+        .ok_or_else(|| ApiError::gone::<Restore>(name))
+}
+
 /// Gives signs of life until it is ended.
 pub(super) struct SignsOfLife {
     context: Context,
     restore: Restore,
     stop: CancellationToken,
+    taken: TakenOver,
     task: JoinHandle<()>,
 }
 
 impl SignsOfLife {
-    /// Begins for a restore with this server's mark.
-    pub(super) fn start(context: &Context, restore: &Restore) -> Self {
+    /// Begins for a restore with this server's mark. `taken` is fired when another server has put its own there: this
+    /// one was taken for dead.
+    pub(super) fn start(context: &Context, restore: &Restore, taken: TakenOver) -> Self {
         let stop = CancellationToken::new();
-        let beating = beat(context.clone(), restore.clone(), stop.clone());
+        let ends = (stop.clone(), taken.clone());
+        let beating = beat(context.clone(), restore.clone(), ends);
         Self {
             context: context.clone(),
             restore: restore.clone(),
             stop,
+            taken,
             task: tokio::spawn(beating),
         }
     }
@@ -114,46 +192,70 @@ impl SignsOfLife {
     /// Ends them and takes the mark off: another server may go on at once.
     pub(super) async fn give_back(self) {
         let (context, restore) = (self.context.clone(), self.restore.clone());
+        let taken = self.taken.clone();
         self.stop().await;
-        let mut marked = restore.clone();
-        put(&context, &mut marked);
-        let mut free = restore.clone();
-        take_off(&mut free);
-        if let Err(error) = context
-            .objects
-            .patch(&marked, &free, Lock::SameObject)
-            .await
-            && !error.is_not_found()
-        {
-            tracing::warn!(
+        if taken.is_fired() {
+            return;
+        }
+        match change(&context, &restore, take_off).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => tracing::warn!(
                 restore = restore.metadata.name.as_deref().unwrap_or_default(),
                 %error,
                 "the claim on the restore stays until its lease is over"
-            );
+            ),
         }
     }
 }
 
-async fn beat(context: Context, restore: Restore, stop: CancellationToken) {
+async fn beat(context: Context, restore: Restore, (stop, taken): (CancellationToken, TakenOver)) {
     let period = (context.settings.restore_lease / BEATS).max(SHORTEST_PERIOD);
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(period) => {}
         }
-        let mut without = restore.clone();
-        take_off(&mut without);
-        let mut marked = without.clone();
-        put(&context, &mut marked);
-        let name = restore.metadata.name.as_deref().unwrap_or_default();
-        let patch = context.objects.patch(&without, &marked, Lock::SameObject);
-        match patch.await {
-            Ok(_) => {}
+        match change(&context, &restore, |marked| put(&context, marked)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::error!(
+                    restore = name,
+                    "another server has taken the restore over; this one stops"
+                );
+                taken.fire();
+                return;
+            }
             // It is gone; whoever works on it finds out.
-            Err(error) if error.is_not_found() || error.is_conflict() => return,
+            Err(error) if error.is_not_found() => return,
             Err(error) => {
                 tracing::warn!(restore = name, %error, "no sign of life could be given for the restore");
             }
+        }
+    }
+}
+
+/// Changes the mark of this server; `false` when there is another's.
+async fn change(
+    context: &Context,
+    restore: &Restore,
+    change: impl Fn(&mut Restore),
+) -> Result<bool, ApiError> {
+    let mut tries = 0;
+    loop {
+        let live = read(context, restore).await?;
+        if is_taken(&live, &context.writer) {
+            return Ok(false);
+        }
+        let mut changed = live.clone();
+        change(&mut changed);
+        let patched = context.objects.patch(&live, &changed, Lock::Unchanged);
+        match patched.await {
+            Ok(_) => return Ok(true),
+            // Its progress is written all the time.
+            Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
         }
     }
 }

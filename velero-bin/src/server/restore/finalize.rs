@@ -7,11 +7,12 @@ use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_persistence::BackupStore;
 
-use super::claim::{SignsOfLife, take_off};
+use super::claim::{SignsOfLife, take_off, write_ours};
 use super::run::{count, restore_options};
-use crate::runs::{RestoreFollow, RestoreFollowRun, RestoreLeft};
+use crate::runs::{RestoreFollow, RestoreFollowRun, RestoreLeft, TakenOver};
 use crate::server::context::{Context, stamp};
 use crate::server::follow::{Followed, Stop, Task, last_moment};
+use crate::server::objects::ApiError;
 use crate::server::stores::{self, StoreError};
 use crate::server::tracker::RunKind;
 
@@ -37,7 +38,11 @@ pub(super) fn follow(context: &Context, restore: &Restore, left: Option<RestoreL
             left,
             follow: None,
             stale: false,
-            life: Some(SignsOfLife::start(context, restore)),
+            life: Some(SignsOfLife::start(
+                context,
+                restore,
+                TakenOver::new(cancel.clone()),
+            )),
             is_ending: false,
         },
         cancel,
@@ -128,6 +133,15 @@ impl Followed for Hold {
         ended
     }
 
+    async fn write(
+        &self,
+        context: &Context,
+        old: &Restore,
+        new: &Restore,
+    ) -> Result<Option<Restore>, ApiError> {
+        write_ours(context, old, new).await
+    }
+
     fn ended(&self, restore: &Restore) {
         count(&self.context, restore);
         let name = restore.metadata.name.as_deref().unwrap_or_default();
@@ -159,7 +173,7 @@ impl Hold {
     }
 
     async fn store(&self, restore: &Restore) -> Result<BackupStore, Stop> {
-        let later = |error: crate::server::ApiError| Stop::Later(error.to_string());
+        let later = |error: ApiError| Stop::Later(error.to_string());
         let name = &restore.spec.backup_name;
         let backup = self.context.objects.get::<Backup>(name).await;
         let Some(backup) = backup.map_err(later)? else {

@@ -4,7 +4,7 @@ use velero_core::api::{Restore, RestorePhase};
 use velero_core::result::{Record, Severity};
 use velero_restore::Journal as _;
 
-use super::claim;
+use super::claim::{self, write_ours};
 use super::reconcile::{inputs, location_of};
 use super::run::start;
 use crate::logfile::LogFile;
@@ -78,10 +78,9 @@ async fn end(context: &Context, restore: &Restore, reason: String) -> Result<(),
     failed.status.failure_reason = reason;
     failed.status.phase = Some(RestorePhase::Failed);
     failed.status.completion_timestamp = stamp(context.now());
-    context
-        .objects
-        .patch(&claimed, &failed, Lock::SameObject)
-        .await?;
+    if write_ours(context, &claimed, &failed).await?.is_none() {
+        return Ok(());
+    }
     tracing::warn!(
         restore = name,
         "the restore was left behind by a server that has stopped"

@@ -4,21 +4,25 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt as _;
+use tokio::time::Instant;
 use velero_core::api::{
     Backup, BackupStorageLocation, Restore, RestorePhase, RestoreProgress, RestoreStatus,
 };
 use velero_core::result::chain;
 use velero_core::{CancellationToken, Progress, ProgressUpdate};
+use velero_persistence::BackupStore;
 use velero_restore::RestoreOptions;
 
-use super::claim::{SignsOfLife, take_off};
+use super::claim::{SignsOfLife, attempt, take_off, write_ours};
 use super::finalize::follow;
 use crate::runs::{
-    RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, run_restore,
+    RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, TakenOver,
+    run_restore,
 };
-use crate::server::context::{Context, stamp};
+use crate::server::context::{Context, RETRY_PAUSES, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::Count;
+use crate::server::objects::ApiError;
 use crate::server::progress::ProgressWriter;
 use crate::server::stores;
 use crate::server::tracker::Running;
@@ -33,10 +37,11 @@ pub(super) fn start(
 ) {
     let context = context.clone();
     tokio::spawn(async move {
-        let life = SignsOfLife::start(&context, &restore);
+        let taken = TakenOver::new(cancel.clone());
+        let life = SignsOfLife::start(&context, &restore, taken.clone());
         let writer = ProgressWriter::start(&context, &restore, cancel.clone(), write_progress);
         let journal = OnceLock::new();
-        let parts = (inputs, &journal);
+        let parts = (inputs, &journal, &taken);
         let run = execute(&context, &restore, parts, writer.progress(), cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
@@ -44,6 +49,14 @@ pub(super) fn start(
         };
         writer.stop().await;
         life.stop().await;
+        if taken.is_fired() {
+            // Status, claim, journal and files are the other's.
+            let name = restore.metadata.name.as_deref().unwrap_or_default();
+            tracing::warn!(restore = name, "the restore goes on in another server");
+            drop(running);
+            context.restore_slot.notify_one();
+            return;
+        }
         let (ended, left) = ended(&context, &restore, outcome);
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
@@ -55,10 +68,16 @@ pub(super) fn start(
         } else {
             tracing::warn!(restore = name, %phase, reason, "the restore has ended");
         }
-        match context.patch_surely(&restore, &ended).await {
-            Ok(written) if left.is_some() => follow(&context, &written, left),
+        match write_ours(&context, &restore, &ended).await {
+            Ok(None) => {
+                tracing::warn!(
+                    restore = name,
+                    "another server has the restore by now, and tells its end"
+                );
+            }
+            Ok(Some(written)) if left.is_some() => follow(&context, &written, left),
             // Until its end is written another server may have to go on with it.
-            Ok(_) => {
+            Ok(Some(_)) => {
                 if let Some(journal) = journal.get() {
                     journal.forget().await;
                 }
@@ -117,41 +136,75 @@ impl From<String> for Failed {
     }
 }
 
+/// Why a run cannot begin.
+enum Problem {
+    /// It can pass.
+    Passing(String),
+    /// It does not pass.
+    Lasting(String),
+}
+
+/// Finds what a run needs: its store, and whether that is read only. What an earlier attempt has left open is not given up
+/// for a fault that passes.
+async fn prepare(
+    context: &Context,
+    restore: &Restore,
+    cancel: &CancellationToken,
+) -> Result<(BackupStore, bool), String> {
+    let deadline = Instant::now() + context.settings.resource_timeout;
+    let is_first = attempt(restore) <= 1;
+    let mut pause = RETRY_PAUSES.0;
+    loop {
+        let reason = match find_store(context, restore).await {
+            Ok(found) => return Ok(found),
+            Err(Problem::Lasting(reason)) => return Err(reason),
+            Err(Problem::Passing(reason)) => reason,
+        };
+        if is_first || Instant::now() + pause > deadline {
+            return Err(reason);
+        }
+        tracing::warn!(
+            restore = restore.metadata.name.as_deref().unwrap_or_default(),
+            reason,
+            "the restore cannot go on yet; will try again"
+        );
+        tokio::select! {
+            () = cancel.cancelled() => return Err(reason),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(RETRY_PAUSES.1);
+    }
+}
+
+async fn find_store(context: &Context, restore: &Restore) -> Result<(BackupStore, bool), Problem> {
+    let passing = |error: ApiError| Problem::Passing(error.to_string());
+    let objects = &context.objects;
+    let name = &restore.spec.backup_name;
+    let backup = objects.get::<Backup>(name).await.map_err(passing)?;
+    let backup = backup.ok_or_else(|| Problem::Lasting(format!("backup {name:?} is gone")))?;
+    let name = &backup.spec.storage_location;
+    let location = objects.get::<BackupStorageLocation>(name).await;
+    let location = location
+        .map_err(passing)?
+        .ok_or_else(|| Problem::Lasting(format!("backup storage location {name:?} is gone")))?;
+    let store = stores::open(objects, &location).await;
+    let store = store.map_err(|error| Problem::Passing(chain(&error)))?;
+    let refreshed = context.cluster.refresh().await;
+    refreshed.map_err(|error| Problem::Passing(chain(&error)))?;
+    Ok((store, location.is_read_only()))
+}
+
 async fn execute(
     context: &Context,
     restore: &Restore,
-    (inputs, journal): (RestoreInputs, &OnceLock<Arc<RestoreJournal>>),
+    (inputs, journal, taken): (RestoreInputs, &OnceLock<Arc<RestoreJournal>>, &TakenOver),
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
 ) -> Result<RestoreDone, Failed> {
     let name = restore.metadata.name.clone().unwrap_or_default();
-    let backup: Option<Backup> = context
-        .objects
-        .get(&restore.spec.backup_name)
-        .await
-        .map_err(|error| error.to_string())?;
-    let backup = backup.ok_or_else(|| format!("backup {:?} is gone", restore.spec.backup_name))?;
-    let location: Option<BackupStorageLocation> = context
-        .objects
-        .get(&backup.spec.storage_location)
-        .await
-        .map_err(|error| error.to_string())?;
-    let location = location.ok_or_else(|| {
-        format!(
-            "backup storage location {:?} is gone",
-            backup.spec.storage_location
-        )
-    })?;
-    let store = stores::open(&context.objects, &location)
-        .await
-        .map_err(|error| chain(&error))?;
-    context
-        .cluster
-        .refresh()
-        .await
-        .map_err(|error| chain(&error))?;
-    let own = RestoreJournal::of(&context.cluster, &store, restore);
-    let own = Arc::new(own.read_only(location.is_read_only()));
+    let (store, is_read_only) = prepare(context, restore, &cancel).await?;
+    let own = RestoreJournal::of(&context.cluster, &store, restore).telling(taken.clone());
+    let own = Arc::new(own.read_only(is_read_only));
     let journal = Arc::clone(journal.get_or_init(|| own));
     let log = context.logs.begin(
         "restore",

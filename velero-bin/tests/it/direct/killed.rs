@@ -3,6 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use velero_testkit::{Fault, FaultAction};
 
@@ -239,4 +240,89 @@ async fn where_the_store_takes_nothing_a_config_map_holds_the_journal() {
         2
     );
     assert_eq!(maps("default"), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_interrupted_long_ago_goes_on_only_if_it_is_told_to() {
+    let bench = Bench::new(&[]).await;
+    bench.kill().await;
+    let path = bench.folder.path().join("restores").join(&bench.left()[0]);
+    let mut journal: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let long_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(150)).to_string();
+    journal["claim"]["renewed"] = json!(long_ago);
+    journal["entries"]["since"] = json!(long_ago);
+    std::fs::write(&path, journal.to_string()).unwrap();
+    let before = bench.of_copy().len();
+    let message = bench.again(&[]).await.fails();
+    let killed = bench.left()[0].split('/').next().unwrap().to_owned();
+    for part in [
+        format!("restore {killed:?} was interrupted 2 h 30 min ago").as_str(),
+        "--resume goes on with it",
+        "--restart begins a new one",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert_eq!(bench.of_copy().len(), before);
+    let again = bench.again(&["--resume"]).await;
+    assert!(
+        again.stderr.contains("was interrupted and goes on"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(name(&again.exits(0)), killed);
+    assert_eq!(bench.left(), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_of_another_restore_of_the_same_name_stays() {
+    let bench = Bench::new(&["--restore-name", "r"]).await;
+    let dir = bench.folder.path().join("restores/r");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("x-velero-journal.json");
+    let others = r#"{"identity": "another", "entries": {}}"#;
+    std::fs::write(&file, others).unwrap();
+    bench.kill().await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), others);
+    let again = bench.again(&[]).await;
+    assert!(
+        again.stderr.contains("was interrupted and goes on"),
+        "{}",
+        again.stderr
+    );
+    assert!(again.exits(0).contains("Restore \"r\""));
+    assert_eq!(
+        bench.of_copy().iter().filter(|code| **code == 201).count(),
+        2
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), others);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_was_made_anew_is_another_command() {
+    let bench = Bench::new(&[]).await;
+    let file = bench.cluster.home.path().join("plan.jsonl");
+    let (path, store) = (file.display().to_string(), bench.args.last().unwrap());
+    let carry_out = ["direct", "restore", "--plan-file", &path, "--store", store];
+    let carry_out = carry_out.map(str::to_owned).to_vec();
+    let words = ["direct", "plan", "--restore-name", "r", "-o", "json"].map(str::to_owned);
+    let plan: Vec<String> = words
+        .into_iter()
+        .chain(bench.args[2..].iter().cloned())
+        .collect();
+    std::fs::write(&file, bench.cluster.run(&plan).await.exits(0)).unwrap();
+    let bench = Bench {
+        args: carry_out,
+        ..bench
+    };
+    bench.kill().await;
+    assert_eq!(bench.left(), ["r/x-velero-journal.json"]);
+    // It finds another world than the first one did.
+    std::fs::write(&file, bench.cluster.run(&plan).await.exits(0)).unwrap();
+    let other = bench.again(&[]).await;
+    assert!(!other.stderr.contains("goes on"), "{}", other.stderr);
+    other.exits(0);
+    assert_eq!(bench.left(), ["r/x-velero-journal.json"]);
 }

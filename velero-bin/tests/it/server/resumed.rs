@@ -1,12 +1,17 @@
 //! Restores that a killed server has left under way.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use velero_bin::server::Settings;
 use velero_core::api::{Restore, RestorePhase};
+use velero_testkit::{Fault, FaultAction};
 
 use super::operations::document;
 use super::world::{World, eventually, files, folder, gunzip, settings};
 
 const ATTEMPT: &str = "x.velero.io/attempt";
+const CLAIM: &str = "x.velero.io/claim";
 
 /// A Restore as a server leaves it that is killed.
 async fn leave(world: &World, name: &str, attempt: Option<&str>) -> Restore {
@@ -185,4 +190,125 @@ async fn where_the_store_takes_nothing_the_journal_is_a_config_map_until_the_end
         .iter()
         .filter(|map| map["metadata"]["labels"]["x.velero.io/restore-journal"].is_string());
     assert_eq!(journals.count(), 0);
+}
+
+#[tokio::test]
+async fn a_journal_of_another_restore_of_the_same_name_stays() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    let dir = folder.path().join("bucket/restores/r");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("x-velero-journal.json");
+    let others = json!({"identity": "another", "entries": {"since": "2026-01-01T00:00:00Z"}});
+    std::fs::write(&file, others.to_string()).unwrap();
+    world.api.calls().reset();
+    let spec = json!({"backupName": "b", "namespaceMapping": {"shop": "copy"}});
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": spec}))
+        .await;
+    let ended = world.restore_ended("r").await;
+    assert_eq!(*ended.phase(), RestorePhase::Completed);
+    let of_velero = |verb: &str| {
+        let calls = world.api.calls().log().into_iter();
+        let own = calls.filter(|call| {
+            call.verb == verb
+                && call.resource == "configmaps"
+                && call.namespace.as_deref() == Some("velero")
+        });
+        own.filter(|call| call.code < 300).count()
+    };
+    let gone = eventually(async || (of_velero("delete") == 1).then_some(())).await;
+    assert!(gone.is_some() && of_velero("create") == 1);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), others.to_string());
+}
+
+#[tokio::test]
+async fn a_server_whose_restore_another_has_taken_over_stops_and_writes_nothing_more() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    assert!(world.stop().await);
+    world
+        .start(Settings {
+            restore_lease: Duration::from_millis(400),
+            ..settings()
+        })
+        .await;
+    world.api.faults().add(
+        Fault::new(FaultAction::Slow(Duration::from_secs(2)))
+            .verb("create")
+            .resource("configmaps")
+            .namespace("copy"),
+    );
+    let spec = json!({"backupName": "b", "namespaceMapping": {"shop": "copy"}});
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": spec}))
+        .await;
+    let is_under_way = async || {
+        let log = world.api.calls().log();
+        let mut begun = log.iter();
+        let is_it = begun.any(|call| {
+            call.verb == "create"
+                && call.resource == "configmaps"
+                && call.namespace.as_deref() == Some("copy")
+        });
+        is_it.then_some(())
+    };
+    assert!(eventually(is_under_way).await.is_some());
+    let now = jiff::Timestamp::now().to_string();
+    let mark = json!({"holder": "another", "renewed": now, "leaseSeconds": 120}).to_string();
+    let patch = json!({"metadata": {"annotations": {CLAIM: mark}}});
+    world
+        .kind::<Restore>()
+        .patch("r", &Default::default(), &kube::api::Patch::Merge(&patch))
+        .await
+        .unwrap();
+    // Several beats, and the calls under way.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let seen = world.get::<Restore>("r").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(world.stop().await);
+    let left = world.get::<Restore>("r").await.unwrap();
+    assert_eq!(*left.phase(), RestorePhase::InProgress, "{:?}", left.status);
+    assert_eq!(annotation(&left, CLAIM), Some(mark.as_str()));
+    assert_eq!(
+        left.metadata.resource_version,
+        seen.metadata.resource_version
+    );
+    // What it has to remember is the other's, and so are log and results.
+    let dir = folder.path().join("bucket/restores/r");
+    assert_eq!(files(&dir), ["x-velero-journal.json"]);
+}
+
+#[tokio::test]
+async fn a_restore_that_goes_on_bears_with_a_fault_that_passes() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    assert!(world.stop().await);
+    let left = leave(&world, "r", None).await;
+    let dir = folder.path().join("bucket/restores/r");
+    std::fs::create_dir_all(&dir).unwrap();
+    let journal =
+        json!({"identity": left.metadata.uid, "entries": {"since": left.status.start_timestamp}});
+    std::fs::write(dir.join("x-velero-journal.json"), journal.to_string()).unwrap();
+    world.api.faults().add(
+        Fault::new(FaultAction::InternalError)
+            .verb("get")
+            .resource("backupstoragelocations")
+            .times(2),
+    );
+    world.start(settings()).await;
+    let ended = world.restore_ended("r").await;
+    assert_eq!(
+        *ended.phase(),
+        RestorePhase::Completed,
+        "{:#?}",
+        ended.status
+    );
+    assert_eq!(annotation(&ended, ATTEMPT), Some("2"));
 }
