@@ -16,6 +16,7 @@ mod post;
 mod report;
 mod run;
 mod verdict;
+mod writes;
 
 use std::process::ExitCode;
 

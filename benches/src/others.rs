@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use http::Request;
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::{
@@ -16,22 +17,36 @@ use tokio::{
 };
 use velero_e2e::{ControlPlane, Kubectl, NARROW, administrator};
 
-use crate::{measure::Usage, post, report::Row};
+use crate::{measure::Usage, post, report::Row, writes::Writes};
 
 /// Time between two GETs, unless one takes longer.
 const PACE: Duration = Duration::from_millis(5);
+/// GETs without which a percentile says nothing.
+const LEAST: usize = 100;
 /// How long an idle API server is looked at.
 pub(crate) const IDLE: Duration = Duration::from_secs(8);
 /// Name of the part in tables.
 pub(crate) const PART: &str = "others";
+/// The cases, by the names that their rows have.
+pub(crate) const ALONE: &str = "idle";
+pub(crate) const BESIDE_RESTORE: &str = "beside the restore";
+pub(crate) const BESIDE_LOOP: &str = "beside the POST loop";
+pub(crate) const BESIDE_ONE_SEAT: &str = "beside the restore with one seat";
+/// Name of the restore whose user has one seat.
+pub(crate) const ONE_SEAT: &str = "others-one-seat";
 const READER: &str = "reader";
 const OBJECT: &str = "/api/v1/namespaces/kube-system";
 
 /// A user who reads one object again and again.
 pub(crate) struct Reader {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Vec<Duration>>>,
-    begun: Instant,
+    task: JoinHandle<Result<Vec<Answered>>>,
+}
+
+/// One GET.
+struct Answered {
+    at: Timestamp,
+    took: Duration,
 }
 
 impl Reader {
@@ -39,47 +54,57 @@ impl Reader {
     pub(crate) async fn begin(plane: &ControlPlane) -> Result<Self> {
         let may_read = [administrator(READER)];
         Kubectl::new(plane)?.apply(&may_read, &[]).await?;
-        Self::begin_again(plane).await
-    }
-
-    /// The same for a user who may read already.
-    pub(crate) async fn begin_again(plane: &ControlPlane) -> Result<Self> {
         let client = post::client(&plane.kubeconfig_for(READER, None)?).await?;
         read(&client).await.context("the reader may not read")?;
         let (stop, stopped) = oneshot::channel();
         Ok(Self {
             stop,
             task: tokio::spawn(read_until(client, stopped)),
-            begun: Instant::now(),
         })
     }
 
-    /// Ends it; the row holds the time below which 99 of 100 GETs were answered.
-    pub(crate) async fn end(self, variant: &str) -> Result<Row> {
-        let elapsed = self.begun.elapsed();
+    /// Ends it; the row holds the time below which 99 of 100 GETs were answered. Beside a writer those count that were asked
+    /// between its first write and its last one.
+    pub(crate) async fn end(self, variant: &str, writes: Option<&Writes>) -> Result<Row> {
         // A reader that failed has ended by itself.
         let _ = self.stop.send(());
-        let mut times = self.task.await??;
-        times.sort_unstable();
-        let at = (times.len() * 99).div_ceil(100);
-        let p99 = times
-            .get(at.saturating_sub(1))
-            .context("no GET was answered")?;
-        let unmeasured = Usage::default();
+        let all = self.task.await??;
+        let counts = |get: &&Answered| writes.is_none_or(|writes| writes.covers(get.at));
+        let counted: Vec<&Answered> = all.iter().filter(counts).collect();
+        ensure!(
+            counted.len() >= LEAST,
+            "{} GETs {variant}, at least {LEAST} are needed",
+            counted.len()
+        );
+        let times: Vec<Timestamp> = counted.iter().map(|get| get.at).collect();
+        let elapsed = match (times.first(), times.last()) {
+            (Some(first), Some(last)) => last.duration_since(*first).unsigned_abs(),
+            _ => Duration::ZERO,
+        };
         let mut row = Row::new(
             PART,
             variant.to_owned(),
-            times.len(),
+            counted.len(),
             elapsed,
-            unmeasured,
-            unmeasured,
+            Usage::default(),
+            Usage::default(),
         );
+        let p99 = percentile(counted.iter().map(|get| get.took).collect());
         row.get_p99_ms = Some((p99.as_secs_f64() * 100_000.0).round() / 100.0);
+        row.writes_per_second = writes.map(|writes| writes.rate().round());
+        row.writes_at_once = writes.and_then(|writes| writes.at_once);
         Ok(row)
     }
 }
 
-async fn read_until(client: Client, mut stopped: oneshot::Receiver<()>) -> Result<Vec<Duration>> {
+/// The time below which 99 of 100 lie.
+fn percentile(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() * 99).div_ceil(100);
+    times.get(at.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+async fn read_until(client: Client, mut stopped: oneshot::Receiver<()>) -> Result<Vec<Answered>> {
     let mut times = Vec::new();
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,9 +113,10 @@ async fn read_until(client: Client, mut stopped: oneshot::Receiver<()>) -> Resul
             _ = &mut stopped => return Ok(times),
             _ = pace.tick() => {}
         }
-        let asked = Instant::now();
+        let (at, asked) = (Timestamp::now(), Instant::now());
         read(&client).await?;
-        times.push(asked.elapsed());
+        let took = asked.elapsed();
+        times.push(Answered { at, took });
     }
 }
 

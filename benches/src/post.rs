@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Requests under way at a time.
     #[arg(long)]
     in_flight: usize,
+    /// Objects a second, at most; as many as there can be without it.
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 /// Creates the objects and prints how many in which time.
@@ -36,12 +39,15 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let start = Instant::now();
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     for _ in 0..args.in_flight {
-        let (client, next, size) = (client.clone(), next.clone(), args.size);
+        let (client, next, size, rate) = (client.clone(), next.clone(), args.size, args.rate);
         workers.spawn(async move {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 if n >= total {
                     return Ok(());
+                }
+                if let Some(turn) = turn(rate, n) {
+                    tokio::time::sleep_until((start + turn).into()).await;
                 }
                 create(&client, size, n).await?;
             }
@@ -57,6 +63,12 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     .print()
 }
 
+/// How long after the beginning an object is due.
+fn turn(rate: Option<f64>, n: usize) -> Option<Duration> {
+    let rate = rate.filter(|rate| *rate > 0.0)?;
+    Duration::try_from_secs_f64(n as f64 / rate).ok()
+}
+
 async fn create(client: &Client, size: Size, n: usize) -> Result<()> {
     let body = size.body(n);
     let request = Request::post(&body.path)
@@ -69,6 +81,9 @@ async fn create(client: &Client, size: Size, n: usize) -> Result<()> {
     Ok(())
 }
 
+/// User agent of the loop in the audit log.
+pub(crate) const USER_AGENT: &str = "velero-benches";
+
 /// A client as plain as it gets: no retries, so that every request counts once.
 pub(crate) async fn client(kubeconfig: &PathBuf) -> Result<Client> {
     let config = Kubeconfig::read_from(kubeconfig)?;
@@ -76,7 +91,7 @@ pub(crate) async fn client(kubeconfig: &PathBuf) -> Result<Client> {
     config.default_retry = false;
     config.headers.push((
         http::header::USER_AGENT,
-        http::HeaderValue::from_static("velero-benches"),
+        http::HeaderValue::from_static(USER_AGENT),
     ));
     Ok(Client::try_from(config)?)
 }

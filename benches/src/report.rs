@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io::Write, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, measure::Usage, verdict::Verdict};
+use crate::{machine::Machine, measure::Usage, verdict::Verdict, writes::BEGINNING};
 
 /// What a bare loop says about itself, on its last line of standard output.
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +49,12 @@ pub(crate) struct Row {
     /// Time in ms below which 99 of 100 GETs of another user were answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) get_p99_ms: Option<f64>,
+    /// Objects a second that were created meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes_per_second: Option<f64>,
+    /// Most calls to create that were under way at a time, after the first seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writes_at_once: Option<usize>,
 }
 
 impl Row {
@@ -73,6 +79,8 @@ impl Row {
             server_cpu_ms_per_object: round(per_object(server.cpu)),
             calls_per_object: None,
             get_p99_ms: None,
+            writes_per_second: None,
+            writes_at_once: None,
         }
     }
 }
@@ -105,8 +113,11 @@ pub(crate) fn print_table(rows: &[Row]) {
     for row in rows {
         if let Some(p99) = row.get_p99_ms {
             println!(
-                "{:<8} {:<36} {:>8} GETs, 99 of 100 within {p99:.2} ms",
-                row.part, row.variant, row.objects
+                "{:<8} {:<36} {:>8} GETs, 99 of 100 within {p99:.2} ms{}",
+                row.part,
+                row.variant,
+                row.objects,
+                writes_of(row)
             );
             continue;
         }
@@ -130,6 +141,19 @@ pub(crate) fn print_table(rows: &[Row]) {
             calls
         );
     }
+}
+
+/// What was written beside GETs.
+fn writes_of(row: &Row) -> String {
+    let mut text = String::new();
+    if let Some(rate) = row.writes_per_second {
+        text = format!(", beside {rate:.0} writes/s");
+    }
+    if let Some(at_once) = row.writes_at_once {
+        let seconds = BEGINNING.as_secs();
+        text.push_str(&format!(", after {seconds} s at most {at_once} at a time"));
+    }
+    text
 }
 
 /// Appends one line to the file of results.

@@ -18,8 +18,10 @@ use crate::{
     measure::{self, Watch},
     operator::{Operator, USER_AGENT},
     others::{self, Reader},
+    post,
     report::{self, Counted, Row},
     verdict::{self, Measured},
+    writes::Writes,
 };
 
 const IN_FLIGHT: [usize; 4] = [16, 32, 64, 128];
@@ -106,7 +108,9 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
     }
     machine.look_again().await;
     let verdicts = verdict::judge(&all);
-    let mut holds = verdicts.is_empty() || verdict::print(&verdicts);
+    // Who asks for a part does not get what the others would have measured.
+    let is_part = !args.only.is_empty();
+    let mut holds = verdicts.is_empty() || verdict::print(&verdicts, is_part);
     println!("\n{machine}");
     if machine.was_busy() {
         println!(
@@ -171,43 +175,74 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Another user's GETs on an idle cluster, beside the POST loop, beside a restore, and beside a restore whose user the API
-/// server gives one seat. Each writer gets a fresh cluster.
+/// Another user's GETs on an idle cluster; beside a restore and then beside the POST loop at the rate of that restore, by
+/// turns; and beside a restore whose user the API server gives one seat. Each writer gets a fresh cluster.
 async fn others_rows(args: &Args, size: Size, store: &Path, rows: &mut Vec<Row>) -> Result<()> {
-    let velero = args.velero.as_deref().context("no velero binary")?;
     let plane = ControlPlane::start(args.options(size)).await?;
-    size.prepare(&plane.client().await?).await?;
     let reader = Reader::begin(&plane).await?;
     tokio::time::sleep(others::IDLE).await;
-    rows.push(reader.end("idle").await?);
+    rows.push(reader.end(others::ALONE, None).await?);
+    plane.stop().await;
+    for n in 0..args.repeat.max(1) {
+        let name = format!("others-{n}");
+        let rate = beside_restore(args, size, store, &name, rows).await?;
+        beside_loop(args, size, rate, rows).await?;
+    }
+    beside_restore(args, size, store, others::ONE_SEAT, rows).await?;
+    Ok(())
+}
+
+/// GETs beside a restore; gives its objects a second. The one called [`others::ONE_SEAT`] is that of a user with one seat.
+async fn beside_restore(
+    args: &Args,
+    size: Size,
+    store: &Path,
+    name: &str,
+    rows: &mut Vec<Row>,
+) -> Result<f64> {
+    let velero = args.velero.as_deref().context("no velero binary")?;
+    let (plane, log) = audited(args, size).await?;
+    let (kubeconfig, variant) = match name {
+        others::ONE_SEAT => (others::narrow(&plane).await?, others::BESIDE_ONE_SEAT),
+        _ => (plane.kubeconfig().to_owned(), others::BESIDE_RESTORE),
+    };
+    let operator = Operator::start_as(velero, &plane, store, &kubeconfig).await?;
+    let reader = Reader::begin(&plane).await?;
+    let log = log.from_now()?;
+    operator.restore(&backup_name(0), name).await?;
+    let writes = Writes::of(&log, USER_AGENT)?;
+    rows.push(reader.end(variant, Some(&writes)).await?);
+    operator.stop().await?;
+    plane.stop().await;
+    Ok(writes.rate())
+}
+
+/// GETs beside the POST loop, at no more than a rate.
+async fn beside_loop(args: &Args, size: Size, rate: f64, rows: &mut Vec<Row>) -> Result<()> {
+    let (plane, log) = audited(args, size).await?;
+    size.prepare(&plane.client().await?).await?;
     let mut command = child("post", &plane)?;
     let in_flight = IN_FLIGHT[IN_FLIGHT.len() - 1].to_string();
     command.args(["--size", size.name(), "--in-flight", &in_flight]);
-    let reader = Reader::begin_again(&plane).await?;
+    command.args(["--rate", &rate.to_string()]);
+    let reader = Reader::begin(&plane).await?;
+    let log = log.from_now()?;
     tokio::task::block_in_place(|| measure::run(&mut command, DEADLINE))?;
-    rows.push(reader.end("beside the POST loop").await?);
+    let writes = Writes::of(&log, post::USER_AGENT)?;
+    rows.push(reader.end(others::BESIDE_LOOP, Some(&writes)).await?);
     plane.stop().await;
-    for narrow in [false, true] {
-        let plane = ControlPlane::start(args.options(size)).await?;
-        let (kubeconfig, variant) = match narrow {
-            false => (plane.kubeconfig().to_owned(), "beside the restore"),
-            true => (
-                others::narrow(&plane).await?,
-                "beside the restore with one seat",
-            ),
-        };
-        let operator = Operator::start_as(velero, &plane, store, &kubeconfig).await?;
-        let reader = Reader::begin(&plane).await?;
-        let (usage, objects) = operator
-            .restore(&backup_name(0), &format!("others-{narrow}"))
-            .await?;
-        rows.push(reader.end(variant).await?);
-        let speed = objects as f64 / usage.wall.as_secs_f64();
-        println!("{variant}: {objects} objects, {speed:.0}/s");
-        operator.stop().await?;
-        plane.stop().await;
-    }
     Ok(())
+}
+
+/// A cluster with an audit log, by which the window of the writes is known.
+async fn audited(args: &Args, size: Size) -> Result<(ControlPlane, AuditLog)> {
+    let options = Options {
+        audit: true,
+        ..args.options(size)
+    };
+    let plane = ControlPlane::start(options).await?;
+    let log = plane.audit().context("there is no audit log")?;
+    Ok((plane, log))
 }
 
 /// Each number in flight gets a fresh cluster; the last one stays, loaded, for what follows.

@@ -33,9 +33,13 @@ enum What {
     Growth(Size),
     /// API calls an object, at most; needs the audit log.
     Calls,
-    /// The 99th percentile of another user's GETs in one case as a multiple of that in another, at most.
+    /// The 99th percentile of another user's GETs in one case as a multiple of that in another, at most; of several runs of a
+    /// case the median counts. By as much as the other case differs from itself it may be more.
     Waits(&'static str, &'static str),
 }
+
+/// Most noise that excuses anything: on a machine that others use everything would hold.
+const MOST_NOISE: f64 = 0.25;
 
 const fn must(size: Size, part: &'static str, what: What, bound: f64) -> Threshold {
     Threshold {
@@ -57,13 +61,13 @@ const THRESHOLDS: [Threshold; 19] = [
     must(
         Size::Medium,
         others::PART,
-        What::Waits("beside the restore", "beside the POST loop"),
-        1.1,
+        What::Waits(others::BESIDE_RESTORE, others::BESIDE_LOOP),
+        1.0,
     ),
     must(
         Size::Medium,
         others::PART,
-        What::Waits("beside the restore with one seat", "idle"),
+        What::Waits(others::BESIDE_ONE_SEAT, others::ALONE),
         2.0,
     ),
     must(Size::Large, "backup", What::Times, 1.5),
@@ -94,6 +98,9 @@ pub(crate) struct Verdict {
     pub(crate) wanted: String,
     /// `None` when this run has not measured it.
     pub(crate) measured: Option<f64>,
+    /// By which part of itself the measurement differs from run to run, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) noise: Option<f64>,
     /// `None` as `measured`.
     pub(crate) holds: Option<bool>,
 }
@@ -110,8 +117,9 @@ pub(crate) fn judge(all: &[Measured]) -> Vec<Verdict> {
         .collect()
 }
 
-/// Prints a line for each verdict; returns whether none of them is broken.
-pub(crate) fn print(verdicts: &[Verdict]) -> bool {
+/// Prints a line for each verdict; returns whether none of them is broken. What was not measured is broken as well, unless
+/// only a part was asked for.
+pub(crate) fn print(verdicts: &[Verdict], is_part: bool) -> bool {
     println!("\n{:<62} {:>12} {:>12}", "threshold", "wanted", "measured");
     for verdict in verdicts {
         let measured = verdict
@@ -122,17 +130,27 @@ pub(crate) fn print(verdicts: &[Verdict]) -> bool {
             Some(false) => "DOES NOT HOLD",
             None => "not measured in this run",
         };
+        let noise = verdict
+            .noise
+            .map_or_else(String::new, |noise| format!(", with a noise of {noise:.3}"));
         println!(
-            "{:<62} {:>12} {measured:>12}  {word}",
+            "{:<62} {:>12} {measured:>12}  {word}{noise}",
             verdict.name, verdict.wanted
         );
     }
-    verdicts.iter().all(|verdict| verdict.holds != Some(false))
+    verdicts
+        .iter()
+        .all(|verdict| verdict.holds.unwrap_or(is_part))
 }
 
 impl Threshold {
     fn judge(&self, rows: &[Row], all: &[Measured]) -> Verdict {
         let measured = self.measure(rows, all);
+        let noise = match self.what {
+            What::Waits(_, other) => noise(rows, other),
+            _ => None,
+        };
+        let room = 1.0 + noise.unwrap_or_default().min(MOST_NOISE);
         let (sign, at_least) = match self.what {
             What::Share | What::Rate => (">=", true),
             _ => ("<=", false),
@@ -141,11 +159,12 @@ impl Threshold {
             name: format!("{} {}: {}", self.size.name(), self.part, self.what.words()),
             wanted: format!("{sign} {}", self.bound),
             measured,
+            noise,
             holds: measured.map(|value| {
                 if at_least {
                     value >= self.bound
                 } else {
-                    value <= self.bound
+                    value <= self.bound * room
                 }
             }),
         }
@@ -192,10 +211,24 @@ fn peak(rows: &[Row], part: &str) -> Option<f64> {
     of(rows, part, |row| Some(row.peak_mib)).reduce(f64::max)
 }
 
-/// In ms.
+/// Of all runs of a case the median, in ms.
 fn p99(rows: &[Row], variant: &str) -> Option<f64> {
-    let row = rows.iter().find(|row| row.variant == variant)?;
-    row.get_p99_ms
+    let times = p99s(rows, variant);
+    times.get(times.len() / 2).copied()
+}
+
+/// By which part of the median the slowest run of a case is above it; unknown of a single run.
+fn noise(rows: &[Row], variant: &str) -> Option<f64> {
+    let times = p99s(rows, variant);
+    let slowest = times.last().filter(|_| times.len() > 1)?;
+    Some(slowest / p99(rows, variant)? - 1.0)
+}
+
+fn p99s(rows: &[Row], variant: &str) -> Vec<f64> {
+    let of_case = rows.iter().filter(|row| row.variant == variant);
+    let mut times: Vec<f64> = of_case.filter_map(|row| row.get_p99_ms).collect();
+    times.sort_unstable_by(f64::total_cmp);
+    times
 }
 
 fn of<'a>(
@@ -224,6 +257,16 @@ mod tests {
             server_cpu_ms_per_object: 0.0,
             calls_per_object: None,
             get_p99_ms: None,
+            writes_per_second: None,
+            writes_at_once: None,
+        }
+    }
+
+    fn gets(variant: &str, p99: f64) -> Row {
+        Row {
+            variant: variant.to_owned(),
+            get_p99_ms: Some(p99),
+            ..row(others::PART, 200.0, 0.0)
         }
     }
 
@@ -272,7 +315,37 @@ mod tests {
                 (Some(49.0 / 41.0), Some(true)),
             ]
         );
-        assert!(!print(&found));
+        assert!(!print(&found, true));
+    }
+
+    #[test]
+    fn gets_beside_a_restore_are_as_fast_as_beside_the_loop_but_for_noise() {
+        let of_loop = [4.0, 4.4, 4.2].map(|p99| gets(others::BESIDE_LOOP, p99));
+        for (restores, holds) in [
+            ([4.1, 4.2, 9.0], true),
+            // The loop differs from itself by 4.4 / 4.2.
+            ([4.3, 4.39, 9.0], true),
+            ([4.3, 4.5, 9.0], false),
+        ] {
+            let mut rows = of_loop.to_vec();
+            rows.extend(restores.map(|p99| gets(others::BESIDE_RESTORE, p99)));
+            rows.push(gets(others::ALONE, 1.0));
+            rows.push(gets(others::BESIDE_ONE_SEAT, 1.9));
+            let found = judge(&[measured(Size::Medium, &rows)]);
+            let all: Vec<_> = found.iter().map(|one| one.holds).collect();
+            assert_eq!(all, [Some(holds), Some(true)], "{restores:?}");
+            let noise = found[0].noise.unwrap();
+            assert!((noise - (4.4 / 4.2 - 1.0)).abs() < 1e-9, "{noise}");
+        }
+        // Noise without bounds would excuse everything.
+        let rows = [
+            gets(others::BESIDE_LOOP, 1.0),
+            gets(others::BESIDE_LOOP, 9.0),
+            gets(others::BESIDE_LOOP, 1.0),
+            gets(others::BESIDE_RESTORE, 1.3),
+        ];
+        let found = judge(&[measured(Size::Medium, &rows)]);
+        assert_eq!(found[0].holds, Some(false));
     }
 
     #[test]
@@ -286,5 +359,16 @@ mod tests {
             .filter(|one| one.holds == Some(false))
             .collect();
         assert_eq!(broken.len(), 1, "the CPU time: {found:?}");
+    }
+
+    #[test]
+    fn what_was_not_measured_fails_all_but_a_part() {
+        // Without an audit log nobody has counted the calls.
+        let rows = [row("post", 1000.0, 1.0), row("restore", 900.0, 20.0)];
+        let found = judge(&[measured(Size::Medium, &rows)]);
+        let open = found.iter().filter(|one| one.holds.is_none()).count();
+        let broken = found.iter().any(|one| one.holds == Some(false));
+        assert_eq!((open, broken), (1, false), "{found:?}");
+        assert!(print(&found, true) && !print(&found, false));
     }
 }

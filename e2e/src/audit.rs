@@ -35,6 +35,10 @@ pub struct AuditEvent {
     pub response_status: Option<AuditStatus>,
     /// Who called.
     pub user: AuditUser,
+    /// When the server got the request, in RFC 3339 with microseconds.
+    pub request_received_timestamp: String,
+    /// When it had answered, likewise.
+    pub stage_timestamp: String,
 }
 
 /// The object of a call.

@@ -21,8 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Who makes the pods of Deployments.
 const MAKER: &str = "system:serviceaccount:kube-system:replicaset-controller";
 /// What refuses others, as the audit log names it.
-const GUARDS: [&str; 5] = [
+const GUARDS: [&str; 8] = [
     "resourcequotas",
+    "apiservices.apiregistration.k8s.io",
+    "mutatingadmissionpolicies.admissionregistration.k8s.io",
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
     "validatingadmissionpolicies.admissionregistration.k8s.io",
     "validatingadmissionpolicybindings.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
@@ -82,6 +85,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         "pods were made beside those of the backup: {made:#?}"
     );
     adopted(&target).await?;
+    locks(&target).await?;
     refuses(&target).await?;
     target.plane.stop().await;
     Ok(())
@@ -219,16 +223,32 @@ async fn guard(place: &Place) -> Result<()> {
         "MutatingWebhookConfiguration",
         json!({"webhooks": hooks("changes.example.com")}),
     );
-    place
-        .kubectl
-        .apply(&[quota, policy, binding, validating, mutating], &[])
-        .await?;
+    let mut guards = vec![quota, policy, binding, validating, mutating];
+    guards.extend(changers());
+    place.kubectl.apply(&guards, &[]).await?;
     eventually("the quota is used up", SOON, || async {
         let quotas = place.list("resourcequotas").await?;
         let status = &quotas.first().context("no quota")?["status"];
         Ok((status["used"] == status["hard"] && status["used"].is_object()).then_some(()))
     })
     .await
+}
+
+/// A policy that locks every new ConfigMap, also in a namespace that nothing else guards, and an API group that is announced.
+fn changers() -> [Value; 3] {
+    let (admission, name) = ("admissionregistration.k8s.io/v1", json!({"name": "locks"}));
+    let here = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": [SPACE, "default"]});
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]);
+    let locks = json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{immutable: true}"}}]);
+    let policy = json!({"apiVersion": admission, "kind": "MutatingAdmissionPolicy", "metadata": name,
+        "spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "mutations": locks,
+            "matchConstraints": {"namespaceSelector": {"matchExpressions": [here]}, "resourceRules": rules}}});
+    let binding = json!({"apiVersion": admission, "kind": "MutatingAdmissionPolicyBinding", "metadata": name,
+        "spec": {"policyName": "locks"}});
+    let group = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.announced.example.com"},
+        "spec": {"group": "announced.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100}});
+    [policy, binding, group]
 }
 
 /// Of what was created: guards after all others, pods before ReplicaSets, those before Deployments.
@@ -278,6 +298,33 @@ async fn adopted(place: &Place) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What changes objects came after all that it would have changed, and is in force now.
+async fn locks(place: &Place) -> Result<()> {
+    let maps = place.list("configmaps").await?;
+    let locked = maps.iter().filter(|map| map["immutable"] == true).count();
+    // The certificate authority's ConfigMap may come at any time.
+    ensure!(
+        locked == 0 && maps.len() >= MAPS,
+        "{locked} of {} ConfigMaps are locked",
+        maps.len()
+    );
+    eventually("a new ConfigMap is locked", SOON, || async {
+        let create = [
+            "create",
+            "configmap",
+            "late",
+            "-n",
+            "default",
+            "--dry-run=server",
+            "-o",
+            "json",
+        ];
+        let made: Value = serde_json::from_str(&place.kubectl.ok(&create).await?)?;
+        Ok((made["immutable"] == true).then_some(()))
+    })
+    .await
 }
 
 /// The guards are in force: without this the scenario would not show what it says.
