@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 
 use crate::{load::Body, post, report::Counted};
 
+/// Name of the part in tables.
+pub(crate) const PART: &str = "again";
 /// Kinds of the loads that a restore puts first; all others follow in the order of their names.
 const FIRST: [&str; 12] = [
     "customresourcedefinitions.apiextensions.k8s.io",

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod again;
 mod list;
 mod load;
 mod machine;
@@ -39,6 +40,9 @@ enum Command {
     /// The bare POST loop; a child of `run`.
     #[command(hide = true)]
     Post(post::Args),
+    /// The bare POST loop over what a restore has created; a child of `run`.
+    #[command(hide = true)]
+    PostAgain(again::Args),
     /// The bare LIST, tar and gzip loop; a child of `run`.
     #[command(hide = true)]
     List(list::Args),
@@ -51,6 +55,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args).await,
         Command::Post(args) => post::run(&args).await.map(|()| true),
+        Command::PostAgain(args) => again::run(&args).await.map(|()| true),
         Command::List(args) => list::run(&args).await.map(|()| true),
     };
     match result {

@@ -153,12 +153,7 @@ impl Operator {
 
     /// Objects that a restore has created or updated, by its list of resources.
     fn written(&self, restore: &str) -> Result<usize> {
-        let path = self
-            .store
-            .join(BUCKET)
-            .join("restores")
-            .join(restore)
-            .join(format!("restore-{restore}-resource-list.json.gz"));
+        let path = resource_list(&self.store, restore);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let list: BTreeMap<String, Vec<String>> =
             serde_json::from_reader(MultiGzDecoder::new(file))?;
@@ -171,12 +166,7 @@ impl Operator {
 
     /// Objects in the archive; each lies there twice and counts once.
     fn objects(&self, backup: &str) -> Result<usize> {
-        let path = self
-            .store
-            .join(BUCKET)
-            .join("backups")
-            .join(backup)
-            .join(format!("{backup}.tar.gz"));
+        let path = archive(&self.store, backup);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut archive = tar::Archive::new(MultiGzDecoder::new(file));
         let mut seen = HashSet::new();
@@ -199,6 +189,18 @@ impl Operator {
         }
         Ok(seen.len())
     }
+}
+
+/// Where the archive of a backup lies.
+pub(crate) fn archive(store: &Path, backup: &str) -> PathBuf {
+    let folder = store.join(BUCKET).join("backups").join(backup);
+    folder.join(format!("{backup}.tar.gz"))
+}
+
+/// Where the list of what a restore has done with each object lies.
+pub(crate) fn resource_list(store: &Path, restore: &str) -> PathBuf {
+    let folder = store.join(BUCKET).join("restores").join(restore);
+    folder.join(format!("restore-{restore}-resource-list.json.gz"))
 }
 
 /// Creates an object, unless it is there.

@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io::Write, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, measure::Usage, verdict::Verdict, writes::BEGINNING};
+use crate::{again, machine::Machine, measure::Usage, verdict::Verdict, writes::BEGINNING};
 
 /// What a bare loop says about itself, on its last line of standard output.
 #[derive(Debug, Serialize, Deserialize)]
@@ -192,12 +192,17 @@ fn is_best(row: &Row, rows: &[Row]) -> bool {
 
 /// The speed of an engine as a share of the fastest bare loop that does the same work, in the same run.
 fn of_limit(row: &Row, rows: &[Row]) -> Option<f64> {
-    let limit = match row.part {
-        "backup" => "list",
-        "restore" => "post",
-        _ => return None,
-    };
-    fastest(rows, limit).map(|fastest| row.objects_per_second / fastest)
+    fastest(rows, limit(row.part, rows)?).map(|fastest| row.objects_per_second / fastest)
+}
+
+/// The bare loop that does the work of an engine: for a restore the one over the same objects, where it ran.
+pub(crate) fn limit(part: &str, rows: &[Row]) -> Option<&'static str> {
+    match part {
+        "backup" => Some("list"),
+        "restore" if rows.iter().any(|row| row.part == again::PART) => Some(again::PART),
+        "restore" => Some("post"),
+        _ => None,
+    }
 }
 
 /// Objects a second of the fastest run of a part; `None` when it did not run.

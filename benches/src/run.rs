@@ -13,10 +13,11 @@ use kube::{Api, api::ListParams};
 use velero_e2e::{AuditLog, Component, ControlPlane, Options, eventually};
 
 use crate::{
+    again,
     load::Size,
     machine::Machine,
     measure::{self, Watch},
-    operator::{Operator, USER_AGENT},
+    operator::{self, Operator, USER_AGENT},
     others::{self, Reader},
     post,
     report::{self, Counted, Row},
@@ -168,6 +169,9 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
             rows.push(engine_row(args, &plane, Part::Restore, n, stores.path()).await?);
             plane.stop().await;
         }
+        if size == Size::Mixed && args.wants(Part::Post) {
+            rows.push(loop_again(args, stores.path()).await?);
+        }
     }
     if args.wants(Part::Others) {
         others_rows(args, size, stores.path(), &mut rows).await?;
@@ -176,19 +180,23 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
 }
 
 /// Another user's GETs on an idle cluster; beside a restore and then beside the POST loop at the rate of that restore, by
-/// turns; and beside a restore whose user the API server gives one seat. Each writer gets a fresh cluster.
+/// turns; beside a restore whose user the API server gives one seat; and beside a POST loop of one call at a time, which is
+/// the least that a writer can do. Each writer gets a fresh cluster.
 async fn others_rows(args: &Args, size: Size, store: &Path, rows: &mut Vec<Row>) -> Result<()> {
     let plane = ControlPlane::start(args.options(size)).await?;
     let reader = Reader::begin(&plane).await?;
     tokio::time::sleep(others::IDLE).await;
     rows.push(reader.end(others::ALONE, None).await?);
     plane.stop().await;
+    let most = IN_FLIGHT[IN_FLIGHT.len() - 1].to_string();
     for n in 0..args.repeat.max(1) {
         let name = format!("others-{n}");
         let rate = beside_restore(args, size, store, &name, rows).await?;
-        beside_loop(args, size, rate, rows).await?;
+        let at_rate = ["--in-flight", &most, "--rate", &rate.to_string()];
+        beside_loop(args, size, others::BESIDE_LOOP, &at_rate, rows).await?;
     }
     beside_restore(args, size, store, others::ONE_SEAT, rows).await?;
+    beside_loop(args, size, others::BESIDE_ONE, &["--in-flight", "1"], rows).await?;
     Ok(())
 }
 
@@ -217,19 +225,23 @@ async fn beside_restore(
     Ok(writes.rate())
 }
 
-/// GETs beside the POST loop, at no more than a rate.
-async fn beside_loop(args: &Args, size: Size, rate: f64, rows: &mut Vec<Row>) -> Result<()> {
+/// GETs beside the POST loop with these arguments.
+async fn beside_loop(
+    args: &Args,
+    size: Size,
+    variant: &str,
+    with: &[&str],
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     let (plane, log) = audited(args, size).await?;
     size.prepare(&plane.client().await?).await?;
     let mut command = child("post", &plane)?;
-    let in_flight = IN_FLIGHT[IN_FLIGHT.len() - 1].to_string();
-    command.args(["--size", size.name(), "--in-flight", &in_flight]);
-    command.args(["--rate", &rate.to_string()]);
+    command.args(["--size", size.name()]).args(with);
     let reader = Reader::begin(&plane).await?;
     let log = log.from_now()?;
     tokio::task::block_in_place(|| measure::run(&mut command, DEADLINE))?;
     let writes = Writes::of(&log, post::USER_AGENT)?;
-    rows.push(reader.end(others::BESIDE_LOOP, Some(&writes)).await?);
+    rows.push(reader.end(variant, Some(&writes)).await?);
     plane.stop().await;
     Ok(())
 }
@@ -312,6 +324,24 @@ async fn settle(plane: &ControlPlane, size: Size) -> Result<()> {
             "the controllers do not come to rest within {SETTLE:?}: {used:?} in the last {LOOK:?}"
         );
     }
+}
+
+/// The POST loop over what the first restore of a mixed load has created, in a fresh cluster with controllers.
+async fn loop_again(args: &Args, store: &Path) -> Result<Row> {
+    let plane = ControlPlane::start(args.options(Size::Mixed)).await?;
+    let mut command = child("post-again", &plane)?;
+    let name = backup_name(0);
+    let in_flight = IN_FLIGHT[2];
+    command.args(["--in-flight", &in_flight.to_string()]);
+    command
+        .arg("--archive")
+        .arg(operator::archive(store, &name))
+        .arg("--list")
+        .arg(operator::resource_list(store, &name));
+    let variant = format!("{in_flight} in flight");
+    let row = loop_row(&plane, again::PART, variant, &mut command)?;
+    plane.stop().await;
+    Ok(row)
 }
 
 fn list_loop(plane: &ControlPlane, page: usize) -> Result<Row> {

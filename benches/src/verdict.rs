@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     load::Size,
     others,
-    report::{Row, fastest},
+    report::{Row, fastest, limit},
 };
 
 /// A bound that a size and an engine are held to.
@@ -171,10 +171,7 @@ impl Threshold {
     }
 
     fn measure(&self, rows: &[Row], all: &[Measured]) -> Option<f64> {
-        let limit = match self.part {
-            "restore" => fastest(rows, "post"),
-            _ => fastest(rows, "list"),
-        };
+        let limit = limit(self.part, rows).and_then(|limit| fastest(rows, limit));
         let ours = fastest(rows, self.part);
         match self.what {
             What::Share => Some(ours? / limit?),
