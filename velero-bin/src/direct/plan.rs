@@ -1,12 +1,12 @@
 //! `velero direct plan`.
 
 use anyhow::Result;
-use jiff::Zoned;
 use velero_core::api::Restore;
 
 use super::engine_args::RestoreEngineArgs;
 use super::inputs::RestoreInputArgs;
 use super::look::{Look, look};
+use super::restore::free_name;
 use super::store::StoreArgs;
 use crate::cli::filters::{MetadataArgs, RestoreFilterArgs};
 use crate::cli::output::Format;
@@ -40,18 +40,20 @@ impl DirectPlan {
     /// Exits as the restore would, by what is known now: with 2 where an item would be an error.
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         names::check("backup", &self.name)?;
-        let name = match &self.restore_name {
-            Some(name) => name.clone(),
-            None => names::restore_name(&self.name, &Zoned::now()),
-        };
-        names::check("restore", &name)?;
+        if let Some(name) = &self.restore_name {
+            names::check("restore", name)?;
+        }
         let mut spec = self.filters.spec()?;
         spec.backup_name = self.name.clone();
         let store = self.store.open_for_reading().await?;
         let cluster = cli::cluster(&environment.global).await?;
-        let mut restore = Restore::new(environment.namespace(), name.as_str(), spec);
+        let name = self.restore_name.as_deref().unwrap_or_default();
+        let mut restore = Restore::new(environment.namespace(), name, spec);
         self.metadata.apply(&mut restore.metadata);
         self.filters.data.annotate(&mut restore.metadata);
+        if self.restore_name.is_none() {
+            restore.metadata.name = Some(free_name(&store, &restore).await?);
+        }
         prepare_direct_restore(&mut restore, jiff::Timestamp::now());
         let inputs = self.inputs.read(&cluster, &restore).await?;
         let options = self.engine.options(environment)?;

@@ -245,7 +245,7 @@ impl DirectRestore {
 }
 
 /// The name that a restore has, or one made up; log and results of another restore would be overwritten.
-async fn free_name(store: &BackupStore, restore: &Restore) -> Result<String> {
+pub(super) async fn free_name(store: &BackupStore, restore: &Restore) -> Result<String> {
     let given = restore.metadata.name.as_deref().unwrap_or_default();
     let base = match given {
         "" => names::restore_name(&restore.spec.backup_name, &Zoned::now()),

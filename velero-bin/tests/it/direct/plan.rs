@@ -200,3 +200,28 @@ async fn plans_that_cannot_be_used_are_refused() {
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.stderr.contains("--plan-file"), "{}", said.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_takes_no_name_that_a_restore_has() {
+    let (cluster, folder, store) = backed_up().await;
+    // Whatever second it is when the plan is made, a restore has the name that would be made up first.
+    let now = jiff::Zoned::now();
+    for seconds in 0..120 {
+        let time = &now + jiff::SignedDuration::from_secs(seconds);
+        let name = format!("first-{}", time.strftime("%Y%m%d%H%M%S"));
+        let restore = folder.path().join("restores").join(&name);
+        std::fs::create_dir_all(&restore).unwrap();
+        std::fs::write(restore.join(format!("restore-{name}-results.gz")), b"").unwrap();
+    }
+    let file = folder.path().join("plan.jsonl");
+    let plan = format!("direct plan first --store {store} -o json");
+    let text = cluster.velero(&plan).await.exits(0);
+    std::fs::write(&file, &text).unwrap();
+    let name = lines(&text)[0]["plan"]["restore"]["metadata"]["name"].clone();
+    assert!(name.as_str().unwrap().ends_with("-2"), "{name}");
+    let done = format!(
+        "direct restore --store {store} --plan-file {}",
+        file.display()
+    );
+    cluster.velero(&done).await.exits(0);
+}
