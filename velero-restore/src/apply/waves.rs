@@ -148,13 +148,8 @@ impl Crew<'_> {
 
     /// Waits until the items that were taken up are done with, but not longer than that.
     async fn settle(&mut self, limit: Duration) {
-        let done = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                collect(self.run, self.wave, Some(ended));
-            }
-        };
         // Items that wait for something else have told by then what they could.
-        let _over = tokio::time::timeout(limit, done).await;
+        let _over = tokio::time::timeout(limit, self.finish()).await;
     }
 
     /// Waits until all items that were taken up are done with.
