@@ -12,6 +12,7 @@ use velero_core::CancellationToken;
 use velero_core::api::{Restore, Time};
 use velero_persistence::{BackupStore, ProcessId, layout};
 
+use super::plan_file::hex;
 use crate::cli::console;
 use crate::runs::{
     FoundJournal, JOURNAL_END, LEASE, Mark, RestoreJournal, cluster_identity,
@@ -51,10 +52,7 @@ impl Between<'_> {
             "more": more,
         });
         let hash = Sha256::digest(command.to_string().as_bytes());
-        hash.iter()
-            .take(20)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&hash[..20])
     }
 
     /// The restore that the same command has begun and not ended, unless it is to begin anew.

@@ -127,14 +127,7 @@ impl DirectRestore {
         };
         let outcome = run_restore(run).await;
         progress.clear();
-        let stays = match &outcome {
-            Ok(done) => done.left.is_some(),
-            // What an earlier attempt has left open is not done with.
-            Err(_) => journal.is_untouched().await,
-        };
-        if !stays {
-            journal.forget().await;
-        }
+        journal.forget_after(&outcome).await;
         let mut done = outcome.with_context(|| format!("restore {name:?} failed"))?;
         if let Some(left) = done.left.take() {
             let restore = done.restore.clone();

@@ -118,11 +118,6 @@ impl RunError {
         }
     }
 
-    /// Whether a plan was not carried out, as the world is not what it was.
-    pub fn has_moved(&self) -> bool {
-        matches!(self, Self::Restore(error) if error.kind() == velero_restore::ErrorKind::Moved)
-    }
-
     /// Whether the same can succeed when it is done again.
     pub fn is_retryable(&self) -> bool {
         match self {

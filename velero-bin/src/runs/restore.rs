@@ -94,13 +94,8 @@ pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure>
                 Err(keep(&run.store, &run.restore, &run.log, error, now).await)
             }
         };
-        let goes_on = match &outcome {
-            Ok(done) => done.left.is_some(),
-            // What an earlier attempt has left open is not done with.
-            Err(_) => journal.is_untouched().await,
-        };
-        if given.is_none() && !goes_on {
-            journal.forget().await;
+        if given.is_none() {
+            journal.forget_after(&outcome).await;
         }
         outcome
     }

@@ -25,7 +25,7 @@ use map::Maps;
 pub(crate) use place::{KEY_END, read};
 use place::{Place, Reserved, Written};
 
-use super::{Clock, Mark, RunError, TakenOver};
+use super::{Clock, Mark, RestoreDone, RestoreFailure, RunError, TakenOver};
 
 /// Longest time for one write: hooks wait for it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -150,7 +150,7 @@ impl RestoreJournal {
     }
 
     /// Whether this process has begun nothing of the restore: what lies there is as an earlier attempt has left it.
-    pub(crate) async fn is_untouched(&self) -> bool {
+    async fn is_untouched(&self) -> bool {
         !self.0.state.lock().await.is_kept
     }
 
@@ -162,6 +162,18 @@ impl RestoreJournal {
     /// Removes it: the restore has ended, or goes on without it. What is kept from now on is not written.
     pub async fn forget(&self) {
         self.0.forget().await;
+    }
+
+    /// Forgets the restore after a run, unless that has left something to follow, or has failed before it began anything:
+    /// what an earlier attempt has left open is not done with.
+    pub(crate) async fn forget_after(&self, outcome: &Result<RestoreDone, RestoreFailure>) {
+        let goes_on = match outcome {
+            Ok(done) => done.left.is_some(),
+            Err(_) => self.is_untouched().await,
+        };
+        if !goes_on {
+            self.forget().await;
+        }
     }
 
     /// Gives signs of life until the task is ended.
