@@ -19,7 +19,7 @@ pub struct LimiterOptions {
     pub max: usize,
     /// What is left of the limit after an answer 429, a server error or a timeout; 0.5.
     pub shrink: f64,
-    /// Extra latency over the fastest answers at which the limit shrinks slowly, down to `start`; 100 ms.
+    /// Extra latency over the fastest answers at which the limit shrinks slowly, down to `start`; 75 ms.
     pub latency_slack: Duration,
     /// How long the limit stays below the one that was answered with 429, at first and at most: each 429 for trying more
     /// again doubles it; 2 s and 60 s.
@@ -35,7 +35,7 @@ impl Default for LimiterOptions {
             min: 1,
             max: 128,
             shrink: 0.5,
-            latency_slack: Duration::from_millis(100),
+            latency_slack: Duration::from_millis(75),
             probe: (Duration::from_secs(2), Duration::from_secs(60)),
             max_hold: Duration::from_secs(60),
         }
