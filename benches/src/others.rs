@@ -33,7 +33,7 @@ pub(crate) const BESIDE_RESTORE: &str = "beside the restore";
 pub(crate) const BESIDE_LOOP: &str = "beside the POST loop";
 pub(crate) const BESIDE_ONE: &str = "beside the POST loop, one at a time";
 pub(crate) const BESIDE_ONE_SEAT: &str = "beside the restore with one seat";
-/// Name of the restore whose user has one seat.
+/// Beginning of the names of restores whose user has one seat.
 pub(crate) const ONE_SEAT: &str = "others-one-seat";
 const READER: &str = "reader";
 const OBJECT: &str = "/api/v1/namespaces/kube-system";

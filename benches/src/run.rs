@@ -26,6 +26,8 @@ use crate::{
 };
 
 const IN_FLIGHT: [usize; 4] = [16, 32, 64, 128];
+/// Requests under way of the loops that take turns with restores.
+const AGAIN: [usize; 2] = [64, 32];
 const PAGES: [usize; 2] = [500, 1000];
 const DEADLINE: Duration = Duration::from_secs(1800);
 /// How long the controllers may take, and how long they are watched at a time.
@@ -168,9 +170,9 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
             let plane = ControlPlane::start(args.options(size)).await?;
             rows.push(engine_row(args, &plane, Part::Restore, n, stores.path()).await?);
             plane.stop().await;
-        }
-        if size == Size::Mixed && args.wants(Part::Post) {
-            rows.push(loop_again(args, stores.path()).await?);
+            if args.wants(Part::Post) {
+                rows.push(loop_again(args, size, n, stores.path()).await?);
+            }
         }
     }
     if args.wants(Part::Others) {
@@ -179,15 +181,10 @@ async fn measure_size(args: &Args, size: Size) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Another user's GETs on an idle cluster; beside a restore and then beside the POST loop at the rate of that restore, by
-/// turns; beside a restore whose user the API server gives one seat; and beside a POST loop of one call at a time, which is
-/// the least that a writer can do. Each writer gets a fresh cluster.
+/// Another user's GETs beside a restore and then beside the POST loop at the rate of that restore, by turns; on an idle cluster
+/// and then beside a restore whose user the API server gives one seat, by turns; and beside a POST loop of one call at a
+/// time, which is the least that a writer can do. Each writer gets a fresh cluster.
 async fn others_rows(args: &Args, size: Size, store: &Path, rows: &mut Vec<Row>) -> Result<()> {
-    let plane = ControlPlane::start(args.options(size)).await?;
-    let reader = Reader::begin(&plane).await?;
-    tokio::time::sleep(others::IDLE).await;
-    rows.push(reader.end(others::ALONE, None).await?);
-    plane.stop().await;
     let most = IN_FLIGHT[IN_FLIGHT.len() - 1].to_string();
     for n in 0..args.repeat.max(1) {
         let name = format!("others-{n}");
@@ -195,12 +192,27 @@ async fn others_rows(args: &Args, size: Size, store: &Path, rows: &mut Vec<Row>)
         let at_rate = ["--in-flight", &most, "--rate", &rate.to_string()];
         beside_loop(args, size, others::BESIDE_LOOP, &at_rate, rows).await?;
     }
-    beside_restore(args, size, store, others::ONE_SEAT, rows).await?;
+    for n in 0..args.repeat.max(1) {
+        beside_nobody(args, size, rows).await?;
+        let name = format!("{}-{n}", others::ONE_SEAT);
+        beside_restore(args, size, store, &name, rows).await?;
+    }
     beside_loop(args, size, others::BESIDE_ONE, &["--in-flight", "1"], rows).await?;
     Ok(())
 }
 
-/// GETs beside a restore; gives its objects a second. The one called [`others::ONE_SEAT`] is that of a user with one seat.
+/// GETs on an idle cluster.
+async fn beside_nobody(args: &Args, size: Size, rows: &mut Vec<Row>) -> Result<()> {
+    let plane = ControlPlane::start(args.options(size)).await?;
+    let reader = Reader::begin(&plane).await?;
+    tokio::time::sleep(others::IDLE).await;
+    rows.push(reader.end(others::ALONE, None).await?);
+    plane.stop().await;
+    Ok(())
+}
+
+/// GETs beside a restore; gives its objects a second. Those whose names begin with [`others::ONE_SEAT`] are those of a
+/// user with one seat.
 async fn beside_restore(
     args: &Args,
     size: Size,
@@ -210,9 +222,10 @@ async fn beside_restore(
 ) -> Result<f64> {
     let velero = args.velero.as_deref().context("no velero binary")?;
     let (plane, log) = audited(args, size).await?;
-    let (kubeconfig, variant) = match name {
-        others::ONE_SEAT => (others::narrow(&plane).await?, others::BESIDE_ONE_SEAT),
-        _ => (plane.kubeconfig().to_owned(), others::BESIDE_RESTORE),
+    let (kubeconfig, variant) = if name.starts_with(others::ONE_SEAT) {
+        (others::narrow(&plane).await?, others::BESIDE_ONE_SEAT)
+    } else {
+        (plane.kubeconfig().to_owned(), others::BESIDE_RESTORE)
     };
     let operator = Operator::start_as(velero, &plane, store, &kubeconfig).await?;
     let reader = Reader::begin(&plane).await?;
@@ -326,19 +339,20 @@ async fn settle(plane: &ControlPlane, size: Size) -> Result<()> {
     }
 }
 
-/// The POST loop over what the first restore of a mixed load has created, in a fresh cluster with controllers.
-async fn loop_again(args: &Args, store: &Path) -> Result<Row> {
-    let plane = ControlPlane::start(args.options(Size::Mixed)).await?;
+/// The POST loop over what a restore has just created, in a cluster as fresh as that of the restore. The two take turns, as a
+/// machine may be faster at one time than at another.
+async fn loop_again(args: &Args, size: Size, n: usize, store: &Path) -> Result<Row> {
+    let plane = ControlPlane::start(args.options(size)).await?;
     let mut command = child("post-again", &plane)?;
-    let name = backup_name(0);
-    let in_flight = IN_FLIGHT[2];
+    let name = backup_name(n);
+    let in_flight = AGAIN[n % AGAIN.len()];
     command.args(["--in-flight", &in_flight.to_string()]);
     command
         .arg("--archive")
-        .arg(operator::archive(store, &name))
+        .arg(operator::archive(store, &backup_name(0)))
         .arg("--list")
         .arg(operator::resource_list(store, &name));
-    let variant = format!("{in_flight} in flight");
+    let variant = format!("run {}, {in_flight} in flight", n + 1);
     let row = loop_row(&plane, again::PART, variant, &mut command)?;
     plane.stop().await;
     Ok(row)
