@@ -381,9 +381,13 @@ impl Run {
         if !owners.is_empty() {
             self.link_owners(work, &mut item, &owners).await;
         }
+        let volume = self.volume_of_moved(work, &item);
         self.write_when_gone(work, item).await;
         if work.action == Some(ItemAction::Created) {
             self.record_lost_data(work, lost);
+            if let Some(volume) = volume {
+                self.warn_of_taken_volume(work, &volume).await;
+            }
         }
         if work.exists && is_crd(work.item.resource) && self.rehearsal.is_none() {
             self.await_definition(work).await;

@@ -168,12 +168,15 @@ impl Run {
                 {
                     look = true
                 }
-                Err(error) => {
-                    return Err(format!(
-                        "namespace {target} cannot be created: {}",
-                        chain(&error)
-                    ));
+                // Who may not make namespaces can still have been given this one.
+                Err(error) if error.kind() == ErrorKind::Forbidden && !look => {
+                    let refusal = not_created(target, &error);
+                    let live = self.usable(resource, target, deadline).await;
+                    let live = live.map_err(|also| format!("{refusal}; nor looked at: {also}"))?;
+                    self.note_space(target, &live.ok_or(refusal)?, &wanted);
+                    return Ok(self.namespace_made_before(resource, &wanted, owners).await);
                 }
+                Err(error) => return Err(not_created(target, &error)),
             }
         }
     }
@@ -250,6 +253,10 @@ impl Run {
         reset(&mut tree)?;
         Some(tree)
     }
+}
+
+fn not_created(target: &str, error: &velero_cluster::Error) -> String {
+    format!("namespace {target} cannot be created: {}", chain(error))
 }
 
 fn is_terminating(namespace: &RawItem) -> bool {

@@ -408,6 +408,41 @@ impl Run {
         decision.loss.filter(|_| !brought)
     }
 
+    /// The volume that a claim names which comes to another namespace than it had.
+    pub(super) fn volume_of_moved(&self, work: &Work<'_>, item: &ItemTree) -> Option<String> {
+        let moved = work.item.resource.is("", "persistentvolumeclaims")
+            && work.item.namespace != work.namespace;
+        let volume = item.str_at("/spec/volumeName");
+        (moved && !volume.is_empty()).then(|| volume.to_owned())
+    }
+
+    /// Warns of a claim whose volume another claim has in the cluster: it stays Pending.
+    pub(super) async fn warn_of_taken_volume(&self, work: &mut Work<'_>, volume: &str) {
+        let name = work.name.clone();
+        let name = name.as_deref().unwrap_or(work.item.name).to_owned();
+        let live = match self.live(work, "persistentvolumes", "", volume).await {
+            Ok(Some(live)) => live.tree().map_err(|e| chain(&e)),
+            Ok(None) => return,
+            Err(message) => Err(message),
+        };
+        let live = match live {
+            Ok(live) => live,
+            Err(message) => {
+                return work.warn(format!(
+                    "whether its volume {volume} is free could not be looked at: {message}"
+                ));
+            }
+        };
+        let holder = live.str_at("/spec/claimRef/name");
+        let space = live.str_at("/spec/claimRef/namespace");
+        if !holder.is_empty() && (space, holder) != (work.namespace, name.as_str()) {
+            let holder = place(space, holder);
+            work.warn(format!(
+                "it stays Pending: its volume {volume} belongs to claim {holder} in the cluster"
+            ));
+        }
+    }
+
     /// Records what a created claim or pod does not get back.
     pub(super) fn record_lost_data(&self, work: &mut Work<'_>, lost: Option<Loss>) {
         if let Some(loss) = lost {

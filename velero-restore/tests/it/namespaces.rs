@@ -108,6 +108,42 @@ async fn a_namespace_that_may_not_be_created_is_an_error_at_each_item() {
 }
 
 #[tokio::test]
+async fn who_may_not_create_namespaces_restores_into_those_that_are_there() {
+    let server = ApiServer::new();
+    server.store().seed_value(namespace("shop")).unwrap();
+    server.faults().add(
+        Fault::new(FaultAction::Forbidden)
+            .verb("create")
+            .resource("namespaces"),
+    );
+    let items = [
+        namespace("shop"),
+        config_map("shop", "a"),
+        config_map("shop", "b"),
+    ];
+    let result = restore(&server, &items, json!({})).await;
+    assert_clean(&result);
+    assert_eq!(
+        entries(&result, "v1/ConfigMap"),
+        ["shop/a(created)", "shop/b(created)"]
+    );
+    // Without leave to look at it either, both refusals are told.
+    server.faults().add(
+        Fault::new(FaultAction::Forbidden)
+            .verb("get")
+            .resource("namespaces"),
+    );
+    let result = restore(&server, &[config_map("shop", "c")], json!({})).await;
+    let errors = errors(&result);
+    assert!(
+        errors.len() == 1
+            && errors[0].contains("namespace shop cannot be created")
+            && errors[0].contains("nor looked at"),
+        "{errors:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_archive_without_the_namespace_gives_a_bare_one() {
     let server = ApiServer::new();
     assert_clean(&restore(&server, &[config_map("shop", "a")], json!({})).await);

@@ -129,6 +129,29 @@ async fn a_volume_that_is_there_and_differs_is_a_warning_and_its_claim_names_it(
 }
 
 #[tokio::test]
+async fn a_claim_whose_volume_stays_with_another_is_named() {
+    let server = ApiServer::new();
+    let items = [namespace("shop"), volume("Retain"), claim()];
+    for item in &items {
+        server.store().seed_value(item.clone()).unwrap();
+    }
+    let mapped = json!({"namespaceMapping": {"shop": "copy"}});
+    let result = restore(&server, &items, mapped.clone()).await;
+    assert_eq!(live_claim(&server, "copy")["spec"]["volumeName"], "pv1");
+    let warnings = warnings(&result);
+    let told = |w: &String| {
+        w.starts_with("copy: resource: /persistentvolumeclaims name: /data")
+            && w.contains("it stays Pending: its volume pv1 belongs to claim shop/data")
+    };
+    assert!(warnings.iter().any(told), "{warnings:?}");
+
+    // Where the volume comes along, its claim gets it.
+    let server = ApiServer::new();
+    let result = restore(&server, &items, mapped).await;
+    assert_clean(&result);
+}
+
+#[tokio::test]
 async fn data_that_does_not_come_back_is_an_error_that_names_the_method() {
     for (method, wants, fails, restored) in [
         ("NativeSnapshot", None, true, false),
