@@ -1,13 +1,16 @@
 //! Commands in restored pods: a scheduler places them, two kinds of nodes run them, and one is never placed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::pods::{Journal, KWOK, REAL};
 use crate::{
-    AuditFilter, Site, eventually,
+    AuditEvent, AuditFilter, Site, eventually,
     site::{ACCOUNT, NAMESPACE},
 };
 
@@ -67,14 +70,7 @@ pub(super) async fn run(site: &Site, journal: &Journal) -> Result<()> {
     initialised(site).await?;
     ran(&journal.lines()?[before..])?;
 
-    let mut looks = audit.events(&AuditFilter::of_user(ACCOUNT))?;
-    looks.retain(|event| {
-        let object = event.object_ref.as_ref();
-        let of_pods = object.is_some_and(|o| {
-            o.namespace == TARGET && o.resource == "pods" && o.subresource.is_empty()
-        });
-        of_pods && matches!(event.verb.as_str(), "get" | "list" | "watch")
-    });
+    let looks = looks(audit.events(&AuditFilter::of_user(ACCOUNT))?);
     ensure!(
         looks.len() <= 4,
         "pods were looked at too often: {looks:#?}"
@@ -279,4 +275,29 @@ fn spec_hooks(journal: &Journal) -> Value {
             "postHooks": [{"init": {"initContainers": [init("first"), init("second")]}}]},
         {"name": "elsewhere", "includedNamespaces": [SOURCE], "postHooks": [exec("never", "")]},
     ])
+}
+
+/// What the restore has read of its pods, but for those that the kubelet changed while they were given their owners: a
+/// patch that is refused for that needs the pod as it is now.
+fn looks(events: Vec<AuditEvent>) -> Vec<AuditEvent> {
+    let pod = |event: &AuditEvent| {
+        let object = event.object_ref.clone()?;
+        let is_pod = object.namespace == TARGET
+            && object.resource == "pods"
+            && object.subresource.is_empty();
+        is_pod.then_some(object.name)
+    };
+    let refused: HashSet<String> = events
+        .iter()
+        .filter(|event| event.response_status.as_ref().map(|status| status.code) == Some(409))
+        .filter_map(pod)
+        .collect();
+    let mut looks = events;
+    looks.retain(|event| {
+        pod(event).is_some_and(|name| match event.verb.as_str() {
+            "get" => !refused.contains(&name),
+            verb => matches!(verb, "list" | "watch"),
+        })
+    });
+    looks
 }
