@@ -17,6 +17,7 @@ mod index;
 mod journal;
 mod merge_account;
 mod mirror;
+mod nearest;
 mod operations;
 mod options;
 mod ownership;

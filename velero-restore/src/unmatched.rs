@@ -11,6 +11,7 @@ use velero_core::{Catalog, Selector};
 
 use crate::filters::NEVER_RESTORED;
 use crate::index::ArchiveIndex;
+use crate::nearest::nearest;
 use crate::request::RestoreRequest;
 
 /// One warning for each name of a filter or a mapping that stands for nothing. `all` is what the cluster serves and
@@ -22,35 +23,37 @@ pub(crate) fn names(index: &ArchiveIndex, request: &RestoreRequest, all: &Catalo
     let spec = request.spec();
     let namespaces = namespaces(index);
     let mut messages = Vec::new();
-    for name in named(&spec.included_namespaces) {
-        let pattern = Pattern::new(name.as_str());
-        if !namespaces.iter().any(|held| pattern.matches(held)) {
-            let what = if pattern.is_glob() {
-                "no namespace of the backup matches"
-            } else {
-                "the backup holds no such namespace"
-            };
-            messages.push(format!("includedNamespaces {name:?}: {what}"));
+    for (field, names) in [
+        ("includedNamespaces", &spec.included_namespaces),
+        ("excludedNamespaces", &spec.excluded_namespaces),
+    ] {
+        for name in named(names) {
+            let pattern = Pattern::new(name.as_str());
+            if !namespaces.iter().any(|held| pattern.matches(held)) {
+                let what = if pattern.is_glob() {
+                    "no namespace of the backup matches"
+                } else {
+                    "the backup holds no such namespace"
+                };
+                messages.push(format!("{field} {name:?}: {what}"));
+            }
         }
     }
-    for name in named(&spec.included_resources) {
+    let known = known(index, all);
+    // The operator writes the kinds that are never restored into the list.
+    let excluded = named(&spec.excluded_resources).filter(|name| !is_of_operator(name));
+    let resources = named(&spec.included_resources)
+        .map(|name| ("includedResources", name))
+        .chain(excluded.map(|name| ("excludedResources", name)));
+    for (field, name) in resources {
         let pattern = Pattern::new(all.resolve_or_keep(name).to_string());
-        let held = index
-            .resources()
-            .iter()
-            .chain(index.faults().iter().map(|fault| &fault.resource))
-            .any(|resource| pattern.matches(&resource.to_string()));
-        let served = || {
-            all.resources()
-                .iter()
-                .any(|resource| pattern.matches(&resource.group_resource().to_string()))
-        };
-        if !held && !served() {
+        if !known.iter().any(|resource| pattern.matches(resource)) {
             messages.push(format!(
-                "includedResources {name:?}: neither the backup nor the cluster knows such a resource"
+                "{field} {name:?}: neither the backup nor the cluster knows such a resource"
             ));
         }
     }
+    messages.extend(rules(request, all, &known));
     for (source, target) in &spec.namespace_mapping {
         if !namespaces.contains(source.as_str()) {
             messages.push(format!(
@@ -62,6 +65,39 @@ pub(crate) fn names(index: &ArchiveIndex, request: &RestoreRequest, all: &Catalo
         .into_iter()
         .map(|message| Record::run(Severity::Warning, message))
         .collect()
+}
+
+/// The resources that the archive or the cluster has.
+fn known(index: &ArchiveIndex, all: &Catalog) -> BTreeSet<String> {
+    let held = index.resources().iter().map(ToString::to_string);
+    let faults = index
+        .faults()
+        .iter()
+        .map(|fault| fault.resource.to_string());
+    let served = all
+        .resources()
+        .iter()
+        .map(|resource| resource.group_resource().to_string());
+    held.chain(faults).chain(served).collect()
+}
+
+/// What is to be said of rules of modifiers that can be for no object. They take plural names with the group only.
+fn rules(request: &RestoreRequest, all: &Catalog, known: &BTreeSet<String>) -> Vec<String> {
+    let lost = request
+        .modifier_rules()
+        .map_or_else(Vec::new, |rules| rules.without_resource(known));
+    lost.into_iter().map(|(at, name)| {
+        let meant = match all.resolve(name) {
+            Some(resource) => Some(resource.group_resource().to_string()),
+            None => nearest(name, known.iter().map(String::as_str)).map(str::to_owned),
+        };
+        let hint = meant.map_or_else(String::new, |meant| format!("; {meant:?} is the nearest name"));
+        format!(
+            "resourceModifierRules[{at}].conditions.groupResource {name:?}: the rule changes nothing, as neither the \
+             backup nor the cluster has a resource of this plural name and group{hint}"
+        )
+    })
+    .collect()
 }
 
 /// A warning when the archive holds items and the plan has none of them.
@@ -105,28 +141,20 @@ fn filters(reason: ExclusionReason, request: &RestoreRequest) -> Vec<String> {
         (!names.is_empty()).then(|| format!("{field} {}", names.join(", ")))
     };
     let namespaces = || {
-        list(
-            "includedNamespaces",
-            named(&spec.included_namespaces).collect(),
-        )
-        .into_iter()
-        .chain(list(
-            "excludedNamespaces",
-            named(&spec.excluded_namespaces).collect(),
-        ))
+        list("includedNamespaces", selecting(&spec.included_namespaces))
+            .into_iter()
+            .chain(list(
+                "excludedNamespaces",
+                named(&spec.excluded_namespaces).collect(),
+            ))
     };
     match reason {
         ExclusionReason::Resource => {
-            // The operator writes the kinds that are never restored into the list.
-            let excluded = named(&spec.excluded_resources)
-                .filter(|name| !NEVER_RESTORED.contains(&name.as_str()));
-            list(
-                "includedResources",
-                named(&spec.included_resources).collect(),
-            )
-            .into_iter()
-            .chain(list("excludedResources", excluded.collect()))
-            .collect()
+            let excluded = named(&spec.excluded_resources).filter(|name| !is_of_operator(name));
+            list("includedResources", selecting(&spec.included_resources))
+                .into_iter()
+                .chain(list("excludedResources", excluded.collect()))
+                .collect()
         }
         ExclusionReason::Namespace => namespaces().collect(),
         ExclusionReason::ClusterScope => match spec.include_cluster_resources {
@@ -154,6 +182,16 @@ fn filters(reason: ExclusionReason, request: &RestoreRequest) -> Vec<String> {
 /// The entries of a list that name something.
 fn named(names: &[String]) -> impl Iterator<Item = &String> {
     names.iter().filter(|name| !name.is_empty() && *name != "*")
+}
+
+/// The entries of an include list that narrow it: an empty one selects nothing.
+fn selecting(names: &[String]) -> Vec<&String> {
+    names.iter().filter(|name| *name != "*").collect()
+}
+
+/// Whether the operator itself puts the name of a resource into the excludes.
+fn is_of_operator(name: &str) -> bool {
+    NEVER_RESTORED.contains(&name)
 }
 
 /// Namespaces that have items, or are items themselves.

@@ -223,10 +223,14 @@ fn totals(verdicts: &BTreeMap<Verdict, u64>, unverified: u64, errors: u64) -> St
     if unverified > 0 {
         text.push_str(&format!(" ({unverified} unverified)"));
     }
-    text.push_str(match errors {
-        0 => ". The restore would have no errors.\n",
-        _ => ". The restore would have errors.\n",
-    });
+    match (errors, unverified) {
+        (0, 0) => text.push_str(". The restore would have no errors.\n"),
+        (0, unverified) => text.push_str(&format!(
+            ". No errors among what could be verified; {unverified} unverified item{} may still fail.\n",
+            if unverified == 1 { "" } else { "s" }
+        )),
+        _ => text.push_str(". The restore would have errors.\n"),
+    }
     text
 }
 
@@ -268,5 +272,18 @@ mod tests {
             totals(&verdicts, 1, 1),
             "\n2 create, 1 blocked (1 unverified). The restore would have errors.\n"
         );
+        let created = BTreeMap::from([(Verdict::Create, 9)]);
+        assert_eq!(
+            totals(&created, 0, 0),
+            "\n9 create. The restore would have no errors.\n"
+        );
+        for (unverified, what) in [(1, "1 unverified item"), (9, "9 unverified items")] {
+            assert_eq!(
+                totals(&created, unverified, 0),
+                format!(
+                    "\n9 create ({unverified} unverified). No errors among what could be verified; {what} may still fail.\n"
+                )
+            );
+        }
     }
 }

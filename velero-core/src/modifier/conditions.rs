@@ -12,6 +12,8 @@ use crate::{ItemTree, Selector};
 pub(super) struct Conditions {
     /// `deployments.apps`: `*` stands for one part of the name, `**` for any number.
     pub(super) resource: Glob,
+    /// The same as it was written.
+    pub(super) resource_text: String,
     /// Namespaces in the archive; objects without a namespace are in all of them.
     pub(super) namespaces: IncludesExcludes,
     /// Must match somewhere in the name.

@@ -57,7 +57,7 @@ mod shapes;
 mod strategic;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -154,6 +154,15 @@ impl ResourceModifiers {
     /// Whether there are no rules. There are some after a successful [`ResourceModifiers::parse`].
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// The rules whose `groupResource` matches none of the names: their places, counted from 0, and what they have.
+    pub fn without_resource<'a>(&'a self, known: &BTreeSet<String>) -> Vec<(usize, &'a str)> {
+        let conditions = self.rules.iter().map(|rule| &rule.conditions).enumerate();
+        conditions
+            .filter(|(_, rule)| !known.iter().any(|name| rule.resource.matches(name)))
+            .map(|(at, rule)| (at, rule.resource_text.as_str()))
+            .collect()
     }
 
     /// Whether a rule for objects of `resource` writes their `apiVersion` or `kind`: objects of a kind that a cluster

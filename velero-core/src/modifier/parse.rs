@@ -116,9 +116,10 @@ fn conditions(at: &Place<'_>, faults: &mut Faults) -> Option<Conditions> {
         .get("matches")
         .map_or_else(Vec::new, |at| at.elements(faults));
     let matches = list.iter().filter_map(|at| condition(at, faults)).collect();
-    let resource = resource.filter(|_| faults.len() == before)?;
+    let (resource, resource_text) = resource.filter(|_| faults.len() == before)?;
     Some(Conditions {
         resource,
+        resource_text,
         namespaces,
         name,
         labels,
@@ -130,7 +131,7 @@ fn group_resource(
     conditions: &Place<'_>,
     at: Option<&Place<'_>>,
     faults: &mut Faults,
-) -> Option<Glob> {
+) -> Option<(Glob, String)> {
     let Some(at) = at else {
         missing(conditions, "groupResource", faults);
         return None;
@@ -144,7 +145,7 @@ fn group_resource(
     if glob.is_none() {
         bad_pattern(at, &text, faults);
     }
-    glob
+    Some((glob?, text))
 }
 
 fn bad_pattern(at: &Place<'_>, text: &str, faults: &mut Faults) {

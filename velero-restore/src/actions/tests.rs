@@ -473,3 +473,32 @@ fn health_check_ports_that_somebody_chose_stay() {
         );
     }
 }
+
+#[test]
+fn actions_see_the_resources_that_they_are_for() {
+    let expected: [(&str, &[&str]); 4] = [
+        ("velero.io/secret", &["secrets"]),
+        (
+            "velero.io/admission-webhook-configuration",
+            &[
+                "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+                "validatingwebhookconfigurations.admissionregistration.k8s.io",
+            ],
+        ),
+        (
+            "velero.io/crd-preserve-fields",
+            &["customresourcedefinitions.apiextensions.k8s.io"],
+        ),
+        (
+            "velero.io/apiservice",
+            &["apiservices.apiregistration.k8s.io"],
+        ),
+    ];
+    let actions = built_in();
+    for (name, resources) in expected {
+        let action = actions.iter().find(|action| action.name() == name);
+        let mut seen = action.unwrap().applies_to().included_resources;
+        seen.sort();
+        assert_eq!(seen, resources, "{name}");
+    }
+}

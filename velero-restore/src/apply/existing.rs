@@ -17,8 +17,6 @@ use crate::update_patch::{label_patch, update_patch};
 
 /// Why an equal object is skipped.
 const UNCHANGED: &str = "it is in the cluster, as it is in the backup";
-/// Why an object is left as it is.
-const DIFFERS: &str = "not restored: the object in the cluster differs from the one in the backup";
 
 /// What is left to be done about an item whose object is in the cluster.
 #[derive(Debug)]
@@ -75,7 +73,8 @@ impl Run {
             }
             Provided::Changed => {
                 work.leave(format!(
-                    "{DIFFERS}; the cluster provides it, and no restore changes it"
+                    "{}; the cluster provides it, and no restore changes it",
+                    differs(work, &live)
                 ));
                 return After::Done;
             }
@@ -94,7 +93,8 @@ impl Run {
                 .update(work, resource, raw, &live, wanted, refused)
                 .await;
         }
-        work.leave(format!("{DIFFERS}{}", because(refused.as_ref())));
+        let differs = differs(work, &live);
+        work.leave(format!("{differs}{}", because(refused.as_ref())));
         After::Done
     }
 
@@ -241,6 +241,15 @@ impl Run {
             }
         }
     }
+}
+
+/// Why an object is left as it is, with its name where the restore gives the item another than the archive has.
+fn differs(work: &Work<'_>, live: &ItemTree) -> String {
+    let name = match live.name() == work.item.name {
+        true => String::new(),
+        false => format!(" {:?}", live.name()),
+    };
+    format!("not restored: the object{name} in the cluster differs from the one in the backup")
 }
 
 /// Why an object could not be created, where that says more than that there is one.

@@ -126,7 +126,7 @@ impl Run {
         let claim = (!name.is_empty()).then_some((namespace.as_str(), name.as_str()));
         let decision = self.decide_volume(work.item.name, claim);
         if decision.fate == VolumeFate::Provision {
-            work.skip("its claim gets a new volume");
+            work.skip("a claim that the restore creates gets a new volume, one that the cluster has keeps its own");
             return None;
         }
         work.remade = prepare_volume(&mut item, &self.request);

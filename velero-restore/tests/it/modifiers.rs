@@ -357,3 +357,66 @@ spec:
         type: object
         x-kubernetes-preserve-unknown-fields: true
 ";
+
+/// The peer too matches by plural name and group only; but nobody is to take such a slip for success.
+#[tokio::test]
+async fn a_rule_for_a_resource_that_nobody_knows_is_told() {
+    let server = ApiServer::new();
+    let patch = json!({"data": {"key": "changed"}});
+    let rules = json!([
+        // Right, and without an object in the backup.
+        merging("secrets", &patch),
+        merging("configmap", &patch),
+        merging("cm", &patch),
+        merging("deployment", &patch),
+        merging("depl*.apps", &patch),
+        merging("frobnicators.example.com", &patch),
+    ]);
+    let items = [config_map("default", "a")];
+    let result = restore_modified(&server, &items, json!({}), rules).await;
+    let told = |at: usize, name: &str, hint: &str| {
+        format!(
+            "velero: message: /resourceModifierRules[{at}].conditions.groupResource {name:?}: the rule changes nothing, as \
+             neither the backup nor the cluster has a resource of this plural name and group{hint}"
+        )
+    };
+    assert_eq!(
+        warnings(&result),
+        [
+            told(1, "configmap", "; \"configmaps\" is the nearest name"),
+            told(2, "cm", "; \"configmaps\" is the nearest name"),
+            told(
+                3,
+                "deployment",
+                "; \"deployments.apps\" is the nearest name"
+            ),
+            told(5, "frobnicators.example.com", ""),
+        ]
+    );
+    assert_eq!(
+        live(&server, "ConfigMap", "default", "a")["data"]["key"],
+        "a"
+    );
+}
+
+#[tokio::test]
+async fn the_object_that_a_renamed_one_comes_to_is_named() {
+    let server = ApiServer::new();
+    let rules = json!([merging(
+        "configmaps",
+        &json!({"metadata": {"name": "taken"}})
+    )]);
+    let there = [config_map("default", "taken")];
+    assert_clean(&restore(&server, &there, json!({})).await);
+    let items = [config_map("default", "a")];
+    let result = restore_modified(&server, &items, json!({}), rules).await;
+    let warnings = warnings(&result);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("/a")
+            && warnings[0].ends_with(
+                "not restored: the object \"taken\" in the cluster differs from the one in the backup"
+            ),
+        "{warnings:?}"
+    );
+}
