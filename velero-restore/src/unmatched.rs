@@ -23,22 +23,18 @@ pub(crate) fn names(index: &ArchiveIndex, request: &RestoreRequest, all: &Catalo
     let spec = request.spec();
     let namespaces = namespaces(index);
     let mut messages = Vec::new();
-    for (field, names) in [
-        ("includedNamespaces", &spec.included_namespaces),
-        ("excludedNamespaces", &spec.excluded_namespaces),
-    ] {
-        for name in named(names) {
-            let pattern = Pattern::new(name.as_str());
-            if !namespaces.iter().any(|held| pattern.matches(held)) {
-                let what = if pattern.is_glob() {
-                    "no namespace of the backup matches"
-                } else {
-                    "the backup holds no such namespace"
-                };
-                messages.push(format!("{field} {name:?}: {what}"));
-            }
+    for name in named(&spec.included_namespaces) {
+        let pattern = Pattern::new(name.as_str());
+        if !namespaces.iter().any(|held| pattern.matches(held)) {
+            let what = if pattern.is_glob() {
+                "no namespace of the backup matches"
+            } else {
+                "the backup holds no such namespace"
+            };
+            messages.push(format!("includedNamespaces {name:?}: {what}"));
         }
     }
+    // Namespaces to leave out are often the same list for all backups, so that those are in no need of a word.
     let known = known(index, all);
     // The operator writes the kinds that are never restored into the list.
     let excluded = named(&spec.excluded_resources).filter(|name| !is_of_operator(name));

@@ -162,7 +162,7 @@ fn heading(outline: &PlanOutline) -> String {
         .iter()
         .map(|wave| format!("{} ({})", wave.resource, wave.items))
         .collect();
-    let mut text = format!("{items} items would be restored");
+    let mut text = format!("{items} items are asked for");
     if !waves.is_empty() {
         text.push_str(&format!(", in this order: {}", waves.join(", ")));
     }
