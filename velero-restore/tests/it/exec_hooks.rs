@@ -540,7 +540,13 @@ async fn a_cancelled_restore_leaves_no_hook_without_a_word() {
     let archive = Cursor::new(archive(&[pod("p", json!({"command": "x"}))]));
     let request = request(json!({}));
     let (result, ()) = tokio::join!(engine.run(&request, archive, run), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The hook waits for its pod by then.
+        for _ in 0..500 {
+            if bench.server.calls().count("watch", "pods") > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         cancel.cancel();
     });
     let result = result.unwrap();

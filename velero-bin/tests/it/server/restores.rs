@@ -5,7 +5,7 @@ use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_testkit::{Fault, FaultAction};
 
 use super::s3::{S3Server, SECRET_KEY, secret};
-use super::world::{World, files, folder, gunzip};
+use super::world::{World, eventually, files, folder, gunzip};
 
 #[tokio::test]
 async fn a_restore_brings_everything_back() {
@@ -51,16 +51,16 @@ async fn a_restore_brings_everything_back() {
         assert_eq!(map["metadata"]["labels"]["velero.io/restore-name"], "r");
     }
     let dir = folder.path().join("bucket/restores/r");
-    assert_eq!(
-        files(&dir),
-        [
-            "r-volumeinfo.json.gz",
-            "restore-r-itemoperations.json.gz",
-            "restore-r-logs.gz",
-            "restore-r-resource-list.json.gz",
-            "restore-r-results.gz",
-        ]
-    );
+    let expected = [
+        "r-volumeinfo.json.gz",
+        "restore-r-itemoperations.json.gz",
+        "restore-r-logs.gz",
+        "restore-r-resource-list.json.gz",
+        "restore-r-results.gz",
+    ];
+    // The journal goes once the last phase is known to be stored.
+    let whole = eventually(async || (files(&dir) == expected).then_some(())).await;
+    assert!(whole.is_some(), "{:?}", files(&dir));
     assert!(gunzip(&dir.join("restore-r-logs.gz")).contains("restore=velero/r"));
     assert!(
         gunzip(&dir.join("restore-r-resource-list.json.gz")).contains("copy/config-0(created)")
