@@ -8,6 +8,7 @@
 )]
 
 mod accounted;
+mod action_order;
 mod actions;
 mod brought;
 mod common;
@@ -25,6 +26,7 @@ mod listing;
 mod mirror;
 mod mirror_guards;
 mod mirror_scope;
+mod mixed;
 mod modifiers;
 mod namespaces;
 mod new_volumes;

@@ -358,3 +358,47 @@ fn an_index_is_small() {
     );
     assert!(!spool.is_on_disk() && spool.compressed_bytes() < 4 << 20);
 }
+
+/// Makes a text of a number.
+type Text<'a> = &'a dyn Fn(usize) -> String;
+
+#[test]
+fn a_spool_is_at_most_half_as_large_again_as_its_archive() {
+    // Letters in no order, which shrink by a quarter.
+    let noise = |seed: usize, length: usize| -> String {
+        let mut state = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut letter = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b'0' + (state >> 32) as u8 % 64)
+        };
+        (0..length).map(|_| letter()).collect()
+    };
+    let fox = "the quick brown fox jumps over the lazy dog; ";
+    let texts: [(&str, usize, Text<'_>); 4] = [
+        ("hardly anything", 5_000, &|_| "a".to_owned()),
+        ("the same text", 2_000, &|_| fox.repeat(20)),
+        ("noise", 1_000, &|n| noise(n, 900)),
+        ("much noise", 3, &|n| noise(n, 900_000)),
+    ];
+    for (what, count, text) in texts {
+        let mut writer = ArchiveWriter::new(Vec::new(), ArchiveWriterOptions::default()).unwrap();
+        for n in 0..count {
+            let mut map = config_map("default", &format!("map-{n}"));
+            map["data"]["text"] = json!(text(n));
+            add(&mut writer, &path_of(&map), map.to_string().as_bytes());
+        }
+        let archive = writer.finish().unwrap();
+        let size = archive.len() as u64;
+        let request = request(json!({}));
+        let options = RestoreOptions::default();
+        let (_, spool) =
+            ArchiveIndex::read(Cursor::new(archive), request.selectors(), &options).unwrap();
+        let spooled = spool.compressed_bytes();
+        assert!(
+            spooled * 2 <= size * 3,
+            "{what}: {spooled} bytes of an archive of {size}"
+        );
+    }
+}

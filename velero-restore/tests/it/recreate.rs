@@ -189,6 +189,107 @@ async fn claims_definitions_and_what_the_cluster_provides_are_never_deleted() {
 }
 
 #[tokio::test]
+async fn only_what_users_have_made_is_deleted_to_be_created_anew() {
+    const RBAC: &str = "rbac.authorization.k8s.io/v1";
+    let marked = |mut object: Value| {
+        object["metadata"]["labels"] = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+        object["metadata"]["annotations"] =
+            json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
+        object
+    };
+    // What a binding refers to cannot be changed.
+    let binding = |name: &str, role: &str| {
+        let mut binding = object(RBAC, "ClusterRoleBinding", "", name);
+        binding["roleRef"] =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+        binding["subjects"] =
+            json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "team"}]);
+        binding
+    };
+    let role = |rules: Value| {
+        let mut role = object(RBAC, "ClusterRole", "", "system:readers");
+        role["rules"] = rules;
+        marked(role)
+    };
+    let service = |priority: i64| {
+        let mut service = object(
+            "apiregistration.k8s.io/v1",
+            "APIService",
+            "",
+            "v1.library.example.com",
+        );
+        service["metadata"]["labels"] =
+            json!({"kube-aggregator.kubernetes.io/automanaged": "true"});
+        service["spec"] = json!({"group": "library.example.com", "version": "v1",
+            "groupPriorityMinimum": priority, "versionPriority": 10});
+        service
+    };
+    let server = ApiServer::new();
+    let before = [
+        binding("mine", "view"),
+        marked(binding("system:theirs", "view")),
+        role(json!([])),
+        service(1000),
+    ];
+    for object in &before {
+        server.store().seed_value(object.clone()).unwrap();
+    }
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]);
+    let items = [
+        binding("mine", "edit"),
+        marked(binding("system:theirs", "edit")),
+        role(rules),
+        service(2000),
+    ];
+    let result = recreated(&server, &items).await;
+    let warnings = warnings(&result);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, name) in warnings.iter().zip(["system:theirs", "system:readers"]) {
+        assert!(
+            warning.contains(name) && warning.contains("the cluster provides it"),
+            "{warning}"
+        );
+    }
+    assert_eq!(errors(&result), Vec::<String>::new());
+
+    let changed = server.calls().writes().into_iter();
+    let changed: Vec<_> = changed
+        .filter(|call| call.verb != "create" && !call.dry_run)
+        .map(|call| (call.verb, call.resource, call.name.unwrap_or_default()))
+        .filter(|(verb, _, name)| verb == "delete" || name != "mine")
+        .collect();
+    let deleted = ("delete", "clusterrolebindings", "mine");
+    assert_eq!(
+        changed,
+        [(deleted.0.into(), deleted.1.into(), deleted.2.into())]
+    );
+    let live = |object: &Value, field: &str| {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        let (version, kind) = (text("/apiVersion"), text("/kind"));
+        let found = server
+            .store()
+            .get(&version, &kind, None, &text("/metadata/name"));
+        found.unwrap()[field].clone()
+    };
+    assert_eq!(live(&items[0], "roleRef"), items[0]["roleRef"]);
+    assert_eq!(live(&before[1], "roleRef"), before[1]["roleRef"]);
+    assert_eq!(live(&before[2], "rules"), before[2]["rules"]);
+    assert_eq!(
+        live(&before[3], "spec")["groupPriorityMinimum"],
+        json!(1000)
+    );
+    let provided = entries(&result, "apiregistration.k8s.io/v1/APIService");
+    assert_eq!(provided, ["v1.library.example.com(skipped)"]);
+}
+
+#[tokio::test]
 async fn what_lists_have_shown_is_asked_for_before_it_is_deleted() {
     let server = ApiServer::new();
     let named = |n: usize, kind: &str| {

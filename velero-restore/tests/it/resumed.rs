@@ -430,3 +430,32 @@ async fn a_journal_that_cannot_be_read_ends_the_restore_before_it_writes() {
     );
     assert!(world.server.calls().writes().is_empty());
 }
+
+#[tokio::test]
+async fn a_journal_holds_only_what_the_cluster_cannot_tell() {
+    let world = World::new().await;
+    let mut items = vec![namespace("one")];
+    items.extend((0..1000).map(|n| config_map("one", &format!("plain-{n}"))));
+    let keep = async |items: &[Value]| {
+        let notes: Arc<Notes> = Arc::default();
+        let run = RestoreRun::default().journal(Arc::clone(&notes) as Arc<dyn Journal>);
+        let archive = Cursor::new(archive(items));
+        let result = world.engine.run(&request_with_uid(), archive, run).await;
+        assert_clean(&result.unwrap());
+        let text = notes.text.lock().unwrap().take().unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let plain = keep(&items).await;
+    assert!(plain.len() < 100, "{plain}");
+    for name in ["plain-", "one", "configmaps"] {
+        assert!(!plain.contains(name), "{name} is in {plain}");
+    }
+
+    // One that does know more: the operation that was started, beside as many maps.
+    let mut secret = object("v1", "Secret", "one", "s0");
+    secret["data"] = json!({"k": "dg=="});
+    items.push(secret);
+    let more = keep(&items).await;
+    assert!(more.contains("op-s0") && more.len() < 1024, "{more}");
+    assert!(!more.contains("plain-"), "{more}");
+}
