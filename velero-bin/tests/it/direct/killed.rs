@@ -1,6 +1,6 @@
 //! Restores of direct mode that are killed: the same command goes on with them.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use velero_testkit::{Fault, FaultAction};
 
 use crate::program::{Cluster, Ran, files};
+use crate::server::gunzip;
 
 /// A backup of `shop`, and the command that restores it as `copy`.
 struct Bench {
@@ -188,6 +189,78 @@ async fn the_same_command_goes_on_with_a_killed_restore() {
     let third = bench.again(&[]).await;
     assert!(!third.stderr.contains("goes on"), "{}", third.stderr);
     assert_ne!(name(&third.exits(0)), killed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_restore_leaves_its_log_and_results() {
+    let bench = Bench::new(&["--restore-name", "r"]).await;
+    // Secrets come before ConfigMaps.
+    bench.cluster.server.faults().add(
+        Fault::new(FaultAction::Slow(Duration::from_secs(3)))
+            .verb("create")
+            .resource("secrets")
+            .namespace("copy"),
+    );
+    let mut command = bench.cluster.command(&bench.args);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let calls = || bench.cluster.server.calls();
+    let mut asked = false;
+    for _ in 0..600 {
+        let log = calls().log().into_iter();
+        let mut of_copy = log.filter(|call| call.namespace.as_deref() == Some("copy"));
+        asked = of_copy.any(|call| call.verb == "create" && call.resource == "secrets");
+        if asked {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    let mut status = child.try_wait().unwrap();
+    for _ in 0..600 {
+        if status.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        status = child.try_wait().unwrap();
+    }
+    if status.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(asked, "no Secret came after 30 s: {:?}", calls().counts());
+    let code = status.and_then(|status| status.code());
+    assert_eq!(code, Some(1), "the restore has not ended well in 30 s");
+
+    let dir = bench.folder.path().join("restores/r");
+    assert_eq!(
+        files(&dir),
+        [
+            "r-volumeinfo.json.gz",
+            "restore-r-itemoperations.json.gz",
+            "restore-r-logs.gz",
+            "restore-r-resource-list.json.gz",
+            "restore-r-results.gz",
+        ]
+    );
+    let log = gunzip(&dir.join("restore-r-logs.gz"));
+    assert!(
+        log.contains("starting the restore") && log.contains("phase=Failed"),
+        "{log}"
+    );
+    let results = gunzip(&dir.join("restore-r-results.gz"));
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let told = results["errors"]["velero"].to_string();
+    assert!(
+        told.contains("the restore was cancelled; what it has created stays"),
+        "{results}"
+    );
+    let list = gunzip(&dir.join("restore-r-resource-list.json.gz"));
+    assert!(list.contains("copy/key(created)"), "{list}");
+    // Nothing more was taken up, and there is nothing to go on with.
+    assert_eq!(bench.of_copy(), Vec::<u16>::new());
+    assert_eq!(bench.left(), Vec::<String>::new());
 }
 
 #[cfg(target_os = "linux")]

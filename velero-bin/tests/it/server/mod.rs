@@ -16,6 +16,7 @@ mod operations;
 mod policies;
 mod restore_inputs;
 mod restore_operations;
+mod restore_phases;
 mod restore_progress;
 mod restores;
 mod resumed;
