@@ -13,6 +13,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use tokio::time::Instant;
 
+use crate::cancel::Cancel;
 use crate::contact::{NoAnswer, NoAnswerCause};
 use crate::error::Source;
 use crate::repeat::{MAX_WRITE_FAILURES, Repeat, backoff, is_unclear, may_repeat};
@@ -127,6 +128,14 @@ impl From<Ended> for Error {
     }
 }
 
+/// Why a call is not waited for any longer.
+enum Over {
+    /// It has had all its time, which was this.
+    Time(Duration),
+    /// Its run was cancelled.
+    Cancelled,
+}
+
 enum Attempt<T> {
     Done(T),
     TooBig,
@@ -144,6 +153,8 @@ pub(crate) struct Caller {
     /// When a connection was lost, or could not be had, the last time; nothing when a good answer has come since.
     lost: Arc<Mutex<Option<Instant>>>,
     pub(crate) silence: Silence,
+    /// What ends calls before their time.
+    pub(crate) cancel: Option<Cancel>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -168,6 +179,7 @@ impl Caller {
             reached: Arc::default(),
             lost: Arc::default(),
             silence: Silence::new(deadlines.total, deadlines.attempt, deadlines.silent),
+            cancel: None,
         }
     }
 
@@ -215,13 +227,17 @@ impl Caller {
         let mut alone = 0;
         let mut last = None;
         loop {
+            if self.cancel.as_ref().is_some_and(Cancel::is_over) {
+                return Err(Ended::Failed(cancelled(call, unclear, last).into()));
+            }
             let permit = match self.limiter.try_acquire() {
                 Some(permit) => Ok(permit),
                 None => self.in_time(call, begun, self.limiter.acquire()).await,
             };
             let permit = match permit {
                 Ok(permit) => permit,
-                Err(had) => {
+                Err(Over::Cancelled) => continue,
+                Err(Over::Time(had)) => {
                     self.gave_up(begun);
                     let mut failure = self.no_turn(call, had, last);
                     failure.maybe_done = unclear;
@@ -232,7 +248,11 @@ impl Caller {
             let attempt = self.attempt(call, sink(), permit);
             let attempt = match self.in_time(call, begun, attempt).await {
                 Ok(attempt) => attempt,
-                Err(had) => {
+                Err(Over::Cancelled) => {
+                    unclear |= changes(call.repeat);
+                    continue;
+                }
+                Err(Over::Time(had)) => {
                     self.gave_up(begun);
                     Attempt::Failed(self.out_of_time(call, had, last.as_ref()))
                 }
@@ -247,7 +267,8 @@ impl Caller {
             };
             failures += 1;
             self.note_loss(&failure);
-            alone += u32::from(self.breaks_alone(call, &failure, failures).await);
+            let broken = self.breaks_alone(call, &failure, failures);
+            alone += u32::from(self.unless_cancelled(broken).await.unwrap_or(false));
             let wait = failure
                 .retry_after
                 .unwrap_or_else(|| backoff(failures, &call.uri));
@@ -256,8 +277,7 @@ impl Caller {
                 && alone < MAX_BROKEN_ALONE
                 && self.has_time(begun, wait)
                 && self.is_worth_a_try(&failure, begun.elapsed() + wait);
-            unclear |=
-                is_unclear(failure.kind) && !matches!(call.repeat, Repeat::Free | Repeat::Smaller);
+            unclear |= is_unclear(failure.kind) && changes(call.repeat);
             if !again {
                 failure.maybe_done = unclear;
                 if alone == MAX_BROKEN_ALONE {
@@ -267,7 +287,8 @@ impl Caller {
             }
             tracing::debug!(target = %call.target, failures, wait_ms = wait.as_millis() as u64, message = %failure.message, "repeating a call");
             last = Some(failure);
-            tokio::time::sleep(wait).await;
+            // Whether it was cancelled is what the next turn looks at first.
+            let _ = self.unless_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 
@@ -289,17 +310,32 @@ impl Caller {
         }
     }
 
-    /// Does something within the time of a call; the time that the call had when it is over.
+    /// Does something within the time of a call.
     async fn in_time<T>(
         &self,
         call: &Call,
         begun: Instant,
         work: impl Future<Output = T> + Send,
-    ) -> Result<T, Duration> {
-        let over = self.silence.over(begun, &call.target);
-        match select(pin!(work), pin!(over)).await {
-            Either::Left((done, _)) => Ok(done),
-            Either::Right((had, _)) => Err(had),
+    ) -> Result<T, Over> {
+        let timed = async {
+            let over = self.silence.over(begun, &call.target);
+            match select(pin!(work), pin!(over)).await {
+                Either::Left((done, _)) => Ok(done),
+                Either::Right((had, _)) => Err(Over::Time(had)),
+            }
+        };
+        let ended = self.unless_cancelled(timed).await;
+        ended.unwrap_or(Err(Over::Cancelled))
+    }
+
+    /// Does something; nothing comes of it where the run was cancelled and its calls have had their time since.
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(cancel) = &self.cancel else {
+            return Some(work.await);
+        };
+        match select(pin!(work), pin!(cancel.over())).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(_) => None,
         }
     }
 
@@ -487,6 +523,33 @@ impl Caller {
         if let Some(note) = self.silence.note() {
             failure.message = format!("{}; {note}", failure.message);
         }
+    }
+}
+
+/// Whether a call may change something.
+fn changes(repeat: Repeat) -> bool {
+    !matches!(repeat, Repeat::Free | Repeat::Smaller)
+}
+
+/// A call of a run that was cancelled. `maybe_done` says that a try of it was under way, or got no clear answer.
+fn cancelled(call: &Call, maybe_done: bool, last: Option<CallFailure>) -> CallFailure {
+    let mut message = match maybe_done {
+        true => "cancelled before an answer came; it may have been carried out".to_owned(),
+        false => "cancelled".to_owned(),
+    };
+    if let Some(last) = last {
+        message += "; the try before: ";
+        message += &last.message;
+    }
+    CallFailure {
+        kind: ErrorKind::Cancelled,
+        target: call.target.clone(),
+        code: 0,
+        message,
+        retry_after: None,
+        maybe_done,
+        continue_token: None,
+        source: None,
     }
 }
 

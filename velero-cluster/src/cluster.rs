@@ -5,9 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 use velero_core::{ApiResource, Catalog, ItemTree, RawItem, Selector};
 
 use crate::call::{Call, Caller, Deadlines};
+use crate::cancel::Cancel;
 use crate::{
     AdaptiveLimiter, Error, ErrorKind, LimiterOptions, ListOptions, ListScope, Pages, Reader,
     Target, discovery,
@@ -181,6 +183,17 @@ impl Cluster {
             catalog: Arc::new(RwLock::new(catalog)),
             dry_run: true,
         }
+    }
+
+    /// This cluster for one run: once `token` is cancelled, its calls end within `grace`, and no more are sent. A call that
+    /// ends so fails as [`ErrorKind::Cancelled`]; one that may have been carried out says that.
+    ///
+    /// Commands in containers and watches are not ended.
+    #[must_use]
+    pub fn cancelled_by(&self, token: CancellationToken, grace: Duration) -> Self {
+        let mut cluster = self.clone();
+        cluster.caller.cancel = Some(Cancel::new(token, grace));
+        cluster
     }
 
     /// Whether writes are only tried out.

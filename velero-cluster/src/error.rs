@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Timeout,
     /// The API server does not serve the resource, or not with this verb.
     Unserved,
+    /// The run that the call was for has been cancelled.
+    Cancelled,
     /// Anything else.
     Other,
 }

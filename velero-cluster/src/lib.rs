@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call;
+mod cancel;
 mod client;
 mod cluster;
 mod contact;

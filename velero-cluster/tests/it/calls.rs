@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use velero_cluster::velero_core::action::ClusterReader as _;
-use velero_cluster::velero_core::{GroupResource, ResourceIdentifier, Selector};
+use velero_cluster::velero_core::{CancellationToken, GroupResource, ResourceIdentifier, Selector};
 use velero_cluster::{ClusterOptions, ErrorKind, LimiterOptions, WriteOptions, client_from};
 use velero_testkit::{ApiServer, Fault, FaultAction};
 
@@ -40,6 +40,41 @@ async fn retry_after_holds_all_calls_and_no_object_is_lost() {
         "{stats:?}"
     );
     assert_eq!(server.calls().count("create", "configmaps"), 43);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_ends_its_calls_and_sends_no_more() {
+    let server = server_with(&["a"], 3);
+    let (whole, token) = (connect(&server).await, CancellationToken::new());
+    let cluster = whole.cancelled_by(token.clone(), Duration::from_secs(2));
+    let maps = core(&cluster, "configmaps");
+    let slow = FaultAction::Slow(Duration::from_secs(3600));
+    server.faults().add(Fault::new(slow));
+    let begun = tokio::time::Instant::now();
+    let body = config_map("a", "new", 1).to_string();
+    let options = WriteOptions::default();
+    let cancel = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        token.cancel();
+    };
+    let write = cluster.create(&maps, "a", "new", body.into(), &options);
+    let read = cluster.get(&maps, "a", "m0001");
+    let (read, write, ()) = tokio::join!(read, write, cancel);
+    assert_eq!(begun.elapsed(), Duration::from_secs(7));
+    for (error, maybe_done) in [(read.unwrap_err(), false), (write.unwrap_err(), true)] {
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        assert_eq!(error.maybe_done(), maybe_done, "{error}");
+    }
+    server.faults().clear();
+    server.calls().reset();
+    let error = cluster.get(&maps, "a", "m0001").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot get configmaps a/m0001: cancelled"
+    );
+    assert_eq!(server.calls().count("get", "configmaps"), 0);
+    assert!(whole.get(&maps, "a", "m0001").await.unwrap().is_some());
+    assert_eq!(cluster.limiter().stats().in_flight, 0);
 }
 
 #[tokio::test]

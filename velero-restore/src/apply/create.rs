@@ -166,6 +166,7 @@ impl Run {
             ErrorKind::Unreachable
                 | ErrorKind::Untrusted
                 | ErrorKind::Timeout
+                | ErrorKind::Cancelled
                 | ErrorKind::Unauthorized
         ) {
             work.fail(chain(error));

@@ -165,7 +165,8 @@ impl Run {
         }
     }
 
-    /// Creates an object as soon as the one of this uid is gone.
+    /// Creates an object as soon as the one of this uid is gone. A cancel does not cut these calls short, as by then the
+    /// cluster has neither.
     async fn create_after(
         &self,
         work: &Work<'_>,
@@ -180,7 +181,7 @@ impl Run {
         let (mut pause, mut told) = (FIRST_PAUSE, false);
         loop {
             let made = self
-                .cluster
+                .lasting
                 .create(resource, work.namespace, name, body.clone(), &options);
             let error = match made.await {
                 Ok(live) => return Made::Ours(live),
@@ -189,7 +190,7 @@ impl Run {
             };
             // Until the old one is gone it is looked at only.
             loop {
-                match self.cluster.get(resource, work.namespace, name).await {
+                match self.lasting.get(resource, work.namespace, name).await {
                     Ok(None) => break,
                     Ok(Some(now)) if now.head().uid != uid => {
                         return if error.maybe_done() && self.is_made_now(&now) {
@@ -277,7 +278,7 @@ impl Run {
         let (name, options) = (old.name().to_owned(), WriteOptions::default());
         let body = bytes_of(&old);
         match self
-            .cluster
+            .lasting
             .create(resource, work.namespace, &name, body, &options)
             .await
         {

@@ -36,9 +36,15 @@ use crate::result::ItemAction;
 use crate::volumes::{NewVolume, with_created_claims};
 use crate::{Error, RestoreOptions, RestoreRequest, RestoreResult, RestoreRun};
 
+/// How long calls under way may take after a cancel.
+const CALL_GRACE: Duration = Duration::from_secs(2);
+
 /// What all parts of one run share.
 pub(crate) struct Run {
+    /// What is written to; its calls end soon after a cancel.
     pub(super) cluster: Cluster,
+    /// The same for what must be brought to its end once it has begun.
+    pub(super) lasting: Cluster,
     pub(super) request: RestoreRequest,
     pub(super) index: ArchiveIndex,
     pub(super) spool: Arc<Spool>,
@@ -165,7 +171,10 @@ impl Run {
             homes: OnceCell::new(),
             claim_owners: ClaimOwners::default(),
             rehearsal: None,
-            cluster: parts.cluster,
+            cluster: parts
+                .cluster
+                .cancelled_by(parts.run.cancel.clone(), CALL_GRACE),
+            lasting: parts.cluster,
             request: parts.request,
             index: parts.index,
             spool: Arc::new(parts.spool),

@@ -177,14 +177,16 @@ async fn refresh(run: &Arc<Run>, brought: &[GroupResource]) -> Result<(), Error>
     let deadline = Instant::now() + DISCOVERY_LAG.min(run.options.resource_timeout);
     let mut pause = Duration::from_millis(50);
     loop {
-        let catalog = run
-            .cluster
-            .refresh()
-            .await
-            .map_err(|source| Error::Cluster {
-                operation: "discover what the cluster serves",
-                source: Box::new(source),
-            })?;
+        let catalog = match run.cluster.refresh().await {
+            Ok(catalog) => catalog,
+            Err(_) if run.is_cancelled() => return Ok(()),
+            Err(source) => {
+                return Err(Error::Cluster {
+                    operation: "discover what the cluster serves",
+                    source: Box::new(source),
+                });
+            }
+        };
         let complete = brought.iter().all(|gr| catalog.get(gr).is_some());
         if complete || !run.pause(deadline, pause).await {
             return Ok(());

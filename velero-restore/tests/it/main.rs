@@ -11,6 +11,7 @@ mod accounted;
 mod action_order;
 mod actions;
 mod brought;
+mod cancelled;
 mod common;
 mod configured;
 mod definitions;
