@@ -51,6 +51,9 @@ impl ListScope {
 pub struct ListOptions {
     /// Objects asked for in one page at most; 500. 0 asks for everything in one answer.
     pub page_size: u32,
+    /// What `page_size` grows to where more than 10,000 objects follow; 2000. An API server counts what follows with each page, so
+    /// that many small pages of a long list take it longer and longer.
+    pub long_page_size: u32,
     /// Bytes of an answer beyond which the next page is asked for smaller; 8 MiB.
     pub large_page: usize,
     /// Bytes of an answer at which it is given up and asked for again in smaller pages; 16 MiB.
@@ -67,6 +70,7 @@ impl Default for ListOptions {
     fn default() -> Self {
         Self {
             page_size: 500,
+            long_page_size: 2000,
             large_page: 8 << 20,
             max_page: 16 << 20,
             large_object_page: 1 << 20,
@@ -76,10 +80,10 @@ impl Default for ListOptions {
 }
 
 impl ListOptions {
-    /// Sets how many objects are asked for in one page at most.
+    /// Sets how many objects are asked for in one page at most, however long the list.
     #[must_use]
     pub fn page_size(mut self, objects: u32) -> Self {
-        self.page_size = objects;
+        (self.page_size, self.long_page_size) = (objects, objects);
         self
     }
 
@@ -119,8 +123,8 @@ pub struct Page {
 
 /// The pages of one list. Dropping it ends the list.
 ///
-/// Pages are asked for one at a time. Their size begins at that of the options, is halved after an answer that is too
-/// large or came too late, and grows back; objects that are large in the mean come in pages of a few. An answer that is
+/// Pages are asked for one at a time. Their size begins at that of the options, grows while a long list follows, is
+/// halved after an answer that is too large or came too late, and grows back; objects that are large in the mean come in pages of a few. An answer that is
 /// far too large is given up, and asked for again with less than what had come of it. When a continue token has expired, the list goes on with the token that the API server offers instead
 /// or begins again; nothing is left out, but objects can come twice.
 #[derive(Debug)]
@@ -152,6 +156,9 @@ const MAX_RESTARTS: u32 = 5;
 
 /// Longest wait before a list that was too late is asked for again.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// Objects that follow a page in a long list.
+const LONG: u64 = 10_000;
 
 /// Bytes of an object, in the mean of a page, beyond which it counts as large.
 const LARGE_OBJECT: usize = 16 << 10;
@@ -320,7 +327,11 @@ impl Pages {
 
     fn page(&mut self, body: ListBody) -> Page {
         self.renewed = false;
-        self.adapt(body.bytes, body.items.len());
+        let most = match body.remaining.is_some_and(|follow| follow > LONG) {
+            true => self.options.long_page_size.max(self.options.page_size),
+            false => self.options.page_size,
+        };
+        self.adapt(body.bytes, body.items.len(), most);
         self.ended = body.continue_token.is_none();
         self.token = body.continue_token;
         Page {
@@ -333,14 +344,14 @@ impl Pages {
         }
     }
 
-    /// Chooses the size of the next page after a good one.
-    fn adapt(&mut self, bytes: usize, objects: usize) {
+    /// Chooses the size of the next page after a good one, `most` objects at most.
+    fn adapt(&mut self, bytes: usize, objects: usize, most: u32) {
         if bytes > self.options.large_page {
             self.shrink();
         } else if self.patience.0 > 0 {
             self.patience.0 -= 1;
-        } else if self.size < self.options.page_size && bytes < self.options.large_page / 2 {
-            self.size = self.size.saturating_mul(2).min(self.options.page_size);
+        } else if self.size < most && bytes < self.options.large_page / 2 {
+            self.size = self.size.saturating_mul(2).min(most);
         }
         let mean = bytes / objects.max(1);
         if self.size > 0 && mean > LARGE_OBJECT {

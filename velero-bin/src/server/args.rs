@@ -14,6 +14,9 @@ use super::unbuilt::UnbuiltArgs;
 use crate::cli::values::Mappings;
 use crate::logfile::{LogFormat, LogOptions};
 
+/// Objects in a page, as the peer has it.
+const PAGE_SIZE: u32 = 500;
+
 const PRIORITIES: &str = "--restore-resource-priorities";
 
 /// Flags of `velero server`.
@@ -72,8 +75,8 @@ pub struct ServerArgs {
     /// Kinds to restore first, in this order, separated by commas; what follows a "-" is restored last
     #[arg(long, value_name = "RESOURCES")]
     pub restore_resource_priorities: Option<String>,
-    /// Objects asked for in one page of a list
-    #[arg(long, value_name = "COUNT", default_value_t = 500)]
+    /// Objects asked for in one page of a list; 500, and 2000 while more than 10000 follow, without it
+    #[arg(long, value_name = "COUNT", default_value_t = PAGE_SIZE)]
     pub client_page_size: u32,
     /// Lowest level that is logged
     #[arg(long, value_enum, default_value_t = LogLevel::Info, ignore_case = true)]
@@ -189,10 +192,7 @@ impl ServerArgs {
             item_block_workers: usize::try_from(self.item_block_worker_count.max(1))
                 .unwrap_or(usize::MAX),
             volume_group_label: self.volume_group_snapshot_label_key.clone(),
-            page_size: match self.client_page_size {
-                0 => defaults.page_size,
-                size => size,
-            },
+            page_size: Some(self.client_page_size).filter(|size| !matches!(*size, 0 | PAGE_SIZE)),
             ..defaults
         })
     }
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(settings.backup_sync_period.to_string(), "1m0s");
         assert_eq!(settings.store_validation_frequency.to_string(), "1m0s");
         assert_eq!(settings.default_location, "default");
-        assert_eq!(settings.page_size, 500);
+        assert_eq!(settings.page_size, None);
         assert_eq!(
             settings.item_operation_sync_frequency,
             Duration::from_secs(10)

@@ -57,7 +57,7 @@ impl Context {
             client,
             &settings.namespace,
             settings.request_timeout,
-            settings.page_size,
+            settings.list_options().page_size,
         );
         Self {
             objects,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use velero_cluster::ListOptions;
 use velero_core::GoDuration;
 use velero_core::action::{BackupItemAction, RestoreItemAction};
 use velero_restore::Priorities;
@@ -43,8 +44,8 @@ pub struct Settings {
     pub restore_priorities: Priorities,
     /// Folder of the temporary files of restores that are too large for memory. Default the system's.
     pub spool_dir: Option<PathBuf>,
-    /// Objects in a page of a list. Default 500.
-    pub page_size: u32,
+    /// Objects in a page of a list; without it 500, and more of them while a long list follows. Default none.
+    pub page_size: Option<u32>,
     /// Time between two looks at operations that actions of a backup have left running. Default 10 seconds.
     pub item_operation_sync_frequency: Duration,
     /// Item blocks of a backup whose hooks run at the same time. Default 1.
@@ -90,7 +91,7 @@ impl Default for Settings {
             max_calls: None,
             restore_priorities: Priorities::default(),
             spool_dir: None,
-            page_size: 500,
+            page_size: None,
             item_operation_sync_frequency: Duration::from_secs(10),
             item_block_workers: 1,
             volume_group_label: velero_core::names::labels::VOLUME_GROUP.to_owned(),
@@ -104,6 +105,17 @@ impl Default for Settings {
             restore_lease: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(25),
             clock: system_clock(),
+        }
+    }
+}
+
+impl Settings {
+    /// How lists of the cluster are read.
+    pub(super) fn list_options(&self) -> ListOptions {
+        let options = ListOptions::default();
+        match self.page_size {
+            Some(objects) => options.page_size(objects),
+            None => options,
         }
     }
 }

@@ -303,6 +303,25 @@ fn asked(server: &ApiServer) -> Vec<u32> {
 }
 
 #[tokio::test]
+async fn pages_of_a_long_list_grow() {
+    for (long, expected) in [
+        (true, vec![500, 1000, 2000, 2000, 2000, 2000, 2000, 2000]),
+        (false, vec![500; 25]),
+    ] {
+        let server = server_with(&["a"], 12_300);
+        let cluster = connect(&server).await;
+        let options = match long {
+            true => ListOptions::default(),
+            false => ListOptions::default().page_size(500),
+        };
+        let maps = core(&cluster, "configmaps");
+        let mut pages = cluster.pages(&maps, ListScope::namespace("a"), options);
+        assert_eq!(names(&all(&mut pages).await).len(), 12_301);
+        assert_eq!(asked(&server), expected);
+    }
+}
+
+#[tokio::test]
 async fn page_sizes_begin_at_the_option_halve_and_grow_back() {
     for (large, late, expected) in [
         // Nothing in the way.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use kube::runtime::controller::Action;
 use tokio::sync::{Mutex, Notify};
 use velero_backup::{BackupRequest, LiveNamespaces, RequestInputs, live_namespaces};
-use velero_cluster::ListOptions;
 use velero_core::api::{Backup, BackupPhase};
 use velero_core::policy::ResourcePolicies;
 
@@ -219,7 +218,7 @@ async fn namespaces(
 ) -> Result<Result<LiveNamespaces, String>, Retry> {
     let refreshed = context.cluster.refresh().await;
     refreshed.map_err(anyhow::Error::from)?;
-    let options = ListOptions::default().page_size(context.settings.page_size);
+    let options = context.settings.list_options();
     let included = &backup.spec.included_namespaces;
     match live_namespaces(&context.cluster, &options, included).await {
         Ok(live) => Ok(Ok(live)),

@@ -185,9 +185,8 @@ async fn open(context: &Context, backup: &Backup) -> Result<BackupStore, String>
 /// How the engine runs, by the server's flags.
 pub(super) fn backup_options(context: &Context) -> BackupOptions {
     let settings = &context.settings;
-    let list = BackupOptions::default().list;
     BackupOptions::default()
-        .list(list.page_size(settings.page_size))
+        .list(settings.list_options())
         .all_api_versions(settings.features.all_api_versions())
         .item_block_workers(settings.item_block_workers)
 }

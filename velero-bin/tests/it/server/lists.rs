@@ -11,7 +11,7 @@ async fn lists_have_the_page_size_of_the_flag_and_namespaces_are_read_once() {
     let folder = folder();
     let mut world = World::empty();
     let mut small = settings();
-    small.page_size = 3;
+    small.page_size = Some(3);
     world.start(small).await;
     world.add_folder("default", folder.path()).await;
     world
