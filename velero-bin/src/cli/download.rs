@@ -41,6 +41,9 @@ pub(crate) struct TimeoutArgs {
 #[derive(Clone)]
 pub(crate) struct Downloader {
     requests: Objects<DownloadRequest>,
+    locations: Objects<BackupStorageLocation>,
+    /// Where the files lie; empty when nobody knows.
+    location: String,
     tls: TlsOptions,
 }
 
@@ -72,6 +75,8 @@ impl Downloader {
         }
         Ok(Self {
             requests: Objects::new(client, &namespace),
+            locations,
+            location: location.to_owned(),
             tls,
         })
     }
@@ -116,12 +121,33 @@ impl Downloader {
         timeout: Duration,
     ) -> Result<(String, Duration)> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let wait = tokio::time::timeout_at(deadline, self.url(kind.clone(), name));
-        let url = wait.await.map_err(|_| {
-            anyhow!("timed out after {}s waiting for the url of {kind} of {name:?}; is the velero server running?", timeout.as_secs())
-        })??;
+        let Ok(url) = tokio::time::timeout_at(deadline, self.url(kind.clone(), name)).await else {
+            let (waited, why) = (timeout.as_secs(), self.why_no_url().await);
+            bail!("timed out after {waited}s waiting for the url of {kind} of {name:?}; {why}");
+        };
+        let url = url?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         Ok((url, left))
+    }
+
+    /// What may be the reason that the server gives no url.
+    async fn why_no_url(&self) -> String {
+        let found = match self.location.as_str() {
+            "" => Ok(None),
+            name => self.locations.find(name).await,
+        };
+        match found {
+            Ok(Some(location))
+                if !location.is_available() && !location.status.message.is_empty() =>
+            {
+                let message = &location.status.message;
+                format!(
+                    "the backup storage location {:?} cannot be used: {message}",
+                    self.location
+                )
+            }
+            _ => "is the velero server running?".to_owned(),
+        }
     }
 
     async fn url(&self, kind: DownloadTargetKind, name: &str) -> Result<String> {

@@ -30,7 +30,7 @@ impl Operated {
         let location = json!({"apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
             "metadata": {"name": "default", "namespace": "velero"},
             "spec": {"provider": "filesystem", "default": true, "objectStorage": {"bucket": "bucket"},
-                "config": {"fspath": folder.path().display().to_string()}}});
+                "config": {"fspath": folder.path().display().to_string()}, "validationFrequency": "1s"}});
         store.seed_value(location).unwrap();
         let settings = Settings {
             tick: Duration::from_millis(50),
@@ -50,6 +50,29 @@ impl Operated {
     pub(super) async fn velero(&self, line: &str) -> crate::program::Ran {
         self.cluster.velero(line).await
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_nobody_gives_out_is_told_with_what_is_wrong_with_its_location() {
+    let world = Operated::start().await;
+    let backup = "backup create first --include-namespaces shop --wait";
+    world.velero(backup).await.exits(0);
+    let store = world.cluster.server.store();
+    let get = || {
+        let (version, kind) = ("velero.io/v1", "BackupStorageLocation");
+        store.get(version, kind, Some("velero"), "default").unwrap()
+    };
+    std::fs::remove_dir_all(world.folder.path().join("bucket")).unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while get()["status"]["phase"] != "Unavailable" {
+        assert!(tokio::time::Instant::now() < deadline, "{}", get());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let text = world.velero("backup logs first --timeout 2s").await.fails();
+    assert!(
+        text.contains("; the backup storage location \"default\" cannot be used: "),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
