@@ -40,6 +40,9 @@ enum What {
     /// The 99th percentile of another user's GETs in one case as a multiple of that in another, at most; of several runs of a
     /// case the median counts. By as much as the other case differs from itself it may be more.
     Waits(&'static str, &'static str),
+    /// As `Waits`, but where even writing one object after another, the third case, goes beyond the bound, that is the bound:
+    /// nobody who writes at all can do with less.
+    WaitsAtLeast(&'static str, &'static str, &'static str),
 }
 
 /// Most noise that excuses anything: on a machine that others use everything would hold.
@@ -71,7 +74,7 @@ const THRESHOLDS: [Threshold; 19] = [
     must(
         Size::Medium,
         others::PART,
-        What::Waits(others::BESIDE_ONE_SEAT, others::ALONE),
+        What::WaitsAtLeast(others::BESIDE_ONE_SEAT, others::ALONE, others::BESIDE_ONE),
         2.0,
     ),
     must(Size::Large, "backup", What::Times, 1.5),
@@ -151,7 +154,7 @@ impl Threshold {
     fn judge(&self, rows: &[Row], all: &[Measured]) -> Verdict {
         let measured = self.measure(rows, all);
         let noise = match self.what {
-            What::Waits(_, other) => noise(rows, other),
+            What::Waits(_, other) | What::WaitsAtLeast(_, other, _) => noise(rows, other),
             _ => None,
         };
         let room = 1.0 + noise.unwrap_or_default().min(MOST_NOISE);
@@ -190,6 +193,10 @@ impl Threshold {
             }
             What::Calls => of(rows, self.part, |row| row.calls_per_object).reduce(f64::max),
             What::Waits(case, other) => Some(p99(rows, case)? / p99(rows, other)?),
+            What::WaitsAtLeast(case, other, least) => {
+                let least = p99(rows, least)? / self.bound;
+                Some(p99(rows, case)? / p99(rows, other)?.max(least))
+            }
         }
     }
 }
@@ -205,7 +212,9 @@ impl What {
             Self::Memory => "MiB peak".to_owned(),
             Self::Growth(other) => format!("peak in times of that with {}", other.name()),
             Self::Calls => "calls an object".to_owned(),
-            Self::Waits(case, other) => format!("GETs {case} in times of {other}"),
+            Self::Waits(case, other) | Self::WaitsAtLeast(case, other, _) => {
+                format!("GETs {case} in times of {other}")
+            }
         }
     }
 }
@@ -373,11 +382,22 @@ mod tests {
             rows.extend(restores.map(|p99| gets(others::BESIDE_RESTORE, p99)));
             rows.push(gets(others::ALONE, 1.0));
             rows.push(gets(others::BESIDE_ONE_SEAT, 1.9));
+            rows.push(gets(others::BESIDE_ONE, 1.8));
             let found = judge(&[measured(Size::Medium, &rows)]);
             let all: Vec<_> = found.iter().map(|one| one.holds).collect();
             assert_eq!(all, [Some(holds), Some(true)], "{restores:?}");
             let noise = found[0].noise.unwrap();
             assert!((noise - (4.4 / 4.2 - 1.0)).abs() < 1e-9, "{noise}");
+        }
+        // Who writes one object after another cannot be beaten.
+        for (one_by_one, times) in [(1.9, 3.0), (2.0, 3.0), (4.0, 1.5), (6.0, 1.0)] {
+            let rows = [
+                gets(others::ALONE, 1.0),
+                gets(others::BESIDE_ONE_SEAT, 3.0),
+                gets(others::BESIDE_ONE, one_by_one),
+            ];
+            let found = judge(&[measured(Size::Medium, &rows)]);
+            assert_eq!(found[1].measured, Some(times));
         }
         // Noise without bounds would excuse everything.
         let rows = [
