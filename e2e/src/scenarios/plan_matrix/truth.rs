@@ -200,7 +200,9 @@ fn untouched(
             (Some(_), None) if !round.goes(item["namespace"].as_str().unwrap_or_default()) => {
                 Some("is gone".to_owned())
             }
-            // The cluster makes its own in a new namespace.
+            (None, Some(is)) if !every_namespace_has(is) => {
+                Some("was not there before, and is there".to_owned())
+            }
             _ => None,
         };
     };
@@ -214,6 +216,14 @@ fn untouched(
         ));
     }
     (plain(was) != plain(is)).then(|| format!("was {}, and is {}", plain(was), plain(is)))
+}
+
+/// Whether the cluster puts such an object into each new namespace.
+fn every_namespace_has(object: &Value) -> bool {
+    matches!(
+        (state::text(object, "/kind"), state::name(object)),
+        ("ServiceAccount", "default") | ("ConfigMap", "kube-root-ca.crt")
+    )
 }
 
 /// An object without its status, its bookkeeping, and the labels of a restore.
