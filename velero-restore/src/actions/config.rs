@@ -220,4 +220,12 @@ mod tests {
             assert_eq!(config.warnings.len(), 1 - expected.len(), "{row:?}");
         }
     }
+
+    #[test]
+    fn rows_are_changes_in_the_order_of_their_keys() {
+        let rows = json!({"case10": "c,3", "b": "b,2", "case2": "d,4", "a": "a,1", "odd": "odd"});
+        let config = ActionConfig::from_config_maps(&[map("a", IMAGE_NAME, KIND, rows)]).unwrap();
+        let new: Vec<&str> = config.images.iter().map(|change| &*change.new).collect();
+        assert_eq!(new, ["1", "2", "3", "4"]);
+    }
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -14,13 +15,15 @@ use super::*;
 
 mod configured;
 
-/// A cluster that holds ServiceAccounts by namespace and name.
-struct Accounts(Vec<(&'static str, &'static str)>, Catalog);
+/// A cluster that holds ServiceAccounts by namespace and name, and one storage class; it counts the looks at classes.
+#[derive(Default)]
+struct Accounts(Vec<(&'static str, &'static str)>, Catalog, AtomicUsize);
 
 #[async_trait]
 impl ClusterReader for Accounts {
     async fn get(&self, id: &ResourceIdentifier) -> Result<Option<ItemTree>, ActionError> {
         let found = id.group_resource.is("storage.k8s.io", "storageclasses") && id.name == "fast";
+        self.2.fetch_add(1, Ordering::Relaxed);
         Ok(found.then(|| ItemTree::new(json!({"metadata": {"name": "fast"}})).unwrap()))
     }
 
@@ -50,18 +53,25 @@ fn try_run(
     spec: Value,
     item: Value,
 ) -> Result<RestoreOutcome, ActionError> {
+    let accounts = vec![("shop", "runner"), ("copy", "other")];
+    let cluster = Accounts(accounts, Catalog::default(), AtomicUsize::new(0));
+    run_in(&cluster, action, spec, item)
+}
+
+fn run_in(
+    cluster: &Accounts,
+    action: &dyn RestoreItemAction,
+    spec: Value,
+    item: Value,
+) -> Result<RestoreOutcome, ActionError> {
     let restore: Restore =
         serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": spec})).unwrap();
-    let cluster = Accounts(
-        vec![("shop", "runner"), ("copy", "other")],
-        Catalog::default(),
-    );
     let cancel = CancellationToken::new();
     let cx = ActionContext {
         run: &restore,
         now: Timestamp::UNIX_EPOCH,
         cancel: &cancel,
-        cluster: &cluster,
+        cluster,
     };
     let item = ItemTree::new(item).unwrap();
     let input = RestoreInput {

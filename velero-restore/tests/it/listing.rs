@@ -126,6 +126,26 @@ async fn objects_that_differ_cost_a_patch_each_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_update_takes_away_what_the_backup_lacks_from_listed_objects_too() {
+    let items = maps("shop", 100);
+    let mut more = items.clone();
+    for map in &mut more {
+        map["data"]["gone"] = json!("x");
+    }
+    let server = restored(&more).await;
+    let update = json!({"existingResourcePolicy": "update"});
+    let result = again(&server, &items, update).await;
+    assert_clean(&result);
+    assert_eq!(result.counts.updated, 100);
+    assert_listed(&server, 1);
+    for item in &items {
+        let name = item["metadata"]["name"].as_str().unwrap();
+        let map = server.store().get("v1", "ConfigMap", Some("shop"), name);
+        assert_eq!(map.unwrap()["data"], item["data"]);
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_with_many_more_objects_is_not_listed_as_a_whole() {
     let items: Vec<Value> = [maps("a", 40), maps("b", 40), maps("few", 3)].concat();
     let server = restored(&items).await;

@@ -110,6 +110,14 @@ fn bad_documents() {
             "resourceModifierRules[0].conditions.matches[0].path: \"spec/a\" does not begin with a slash",
         ),
         (
+            rule("", "patches: [{operation: remove, path: spec/a}]"),
+            "resourceModifierRules[0].patches[0].path: \"spec/a\" does not begin with a slash",
+        ),
+        (
+            rule("", "patches: [{operation: move, from: spec/a, path: /a}]"),
+            "resourceModifierRules[0].patches[0].from: \"spec/a\" does not begin with a slash",
+        ),
+        (
             rule("", ""),
             "resourceModifierRules[0]: it has no patches; a rule has either patches, mergePatches or strategicPatches",
         ),

@@ -87,6 +87,30 @@ fn storage_classes_get_other_names() {
     }
 }
 
+#[test]
+fn a_storage_class_is_looked_up_once() {
+    let classes = [("old", "fast"), ("slow", "fast"), ("bad", "missing")];
+    let classes = classes.map(|(old, new)| (old.to_owned(), new.to_owned()));
+    let (action, cluster) = (ChangeStorageClass::new(classes.into()), Accounts::default());
+    let looks = |class: &str| {
+        let claim = json!({"kind": "PersistentVolumeClaim", "spec": {"storageClassName": class}});
+        let outcome = run_in(&cluster, &action, json!({}), claim);
+        (outcome.is_ok(), cluster.2.load(Ordering::Relaxed))
+    };
+    let seen = ["old", "old", "slow", "bad", "bad", "old", "other"].map(looks);
+    // One that is missing may come yet.
+    let expected = [
+        (true, 1),
+        (true, 1),
+        (true, 1),
+        (false, 2),
+        (false, 3),
+        (true, 3),
+        (true, 3),
+    ];
+    assert_eq!(seen, expected);
+}
+
 fn init_hook(resources: Value) -> InitRestoreHook {
     InitRestoreHook::compile(&serde_json::from_value(json!({"resources": resources})).unwrap())
         .unwrap()
