@@ -136,7 +136,7 @@ fn memory_mib() -> Option<u64> {
 fn commit() -> String {
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=12"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(velero_e2e::workspace())
         .output();
     output
         .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())

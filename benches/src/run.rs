@@ -125,7 +125,7 @@ pub(crate) async fn run(args: Args) -> Result<bool> {
         holds = true;
     }
     if !args.no_record {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results.jsonl");
+        let path = velero_e2e::workspace().join("benches/results.jsonl");
         for one in &all {
             let name = one.size.name();
             let own: Vec<_> = verdicts

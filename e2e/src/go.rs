@@ -45,7 +45,7 @@ pub(crate) async fn program(program: Program) -> Result<PathBuf> {
 
 fn find_or_build(wanted: Program) -> Result<PathBuf> {
     let name = wanted.name;
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(wanted.module);
+    let module = crate::workspace::package_folder().join(wanted.module);
     let dir = cache_dir("go")?.join(hash(&module)?);
     let program = dir.join(name);
     if program.is_file() {

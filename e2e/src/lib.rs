@@ -33,6 +33,7 @@ mod site;
 mod state;
 mod velero;
 mod wait;
+mod workspace;
 mod world;
 
 pub use audit::{
@@ -49,3 +50,4 @@ pub use scenarios::all as all_scenarios;
 pub use site::Site;
 pub use velero::{Background, Outcome, Velero};
 pub use wait::eventually;
+pub use workspace::workspace;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The file or folder `path` among those that the peer has made.
 pub(crate) fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    crate::workspace::package_folder()
         .join("../velero-testkit/fixtures/demo")
         .join(path)
 }

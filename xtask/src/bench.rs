@@ -1,7 +1,5 @@
 //! `cargo xtask bench`: builds with the release profile and measures.
 
-use std::process::Command;
-
 use anyhow::Result;
 
 use crate::cargo::{self, Profile};
@@ -38,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ],
         profile,
     )?;
-    let mut command = Command::new(runner);
+    let mut command = cargo::runner(runner);
     command.args(["run", "--size", &args.size]);
     if let Some(only) = &args.only {
         command.args(["--only", only]);

@@ -31,6 +31,22 @@ impl Profile {
     }
 }
 
+/// Root of the checkout that this was started in.
+///
+/// What was built in one checkout may run in another: checkouts can share what cargo has built.
+pub(crate) fn workspace() -> PathBuf {
+    let package =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("..")
+}
+
+/// A command that starts a program of ours, which is told where its checkout is.
+pub(crate) fn runner(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.env("VELERO_WORKSPACE", workspace());
+    command
+}
+
 /// A package of the workspace, and the binary in it.
 pub(crate) type Binary = (&'static str, &'static str);
 

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo;
+
 /// Arguments of `cargo xtask crds`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -19,7 +21,7 @@ pub(crate) struct Args {
 
 /// Writes `velero-core/crds/`, one file a kind, or compares it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../velero-core/crds");
+    let folder = cargo::workspace().join("velero-core/crds");
     let wanted = files(&print()?)?;
     let present = present(&folder)?;
     let mut stale: Vec<&PathBuf> = wanted

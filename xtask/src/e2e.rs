@@ -1,6 +1,6 @@
 //! `cargo xtask e2e`: builds `velero` and runs the named scenarios.
 
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -34,7 +34,7 @@ pub(crate) struct Args {
 /// Runs the scenarios; a failed one ends this process with exit code 1.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (runner, velero) = binaries(args)?;
-    let mut command = Command::new(runner);
+    let mut command = cargo::runner(runner);
     if args.list {
         command.arg("--list");
         return cargo::run_or_exit(&mut command);

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::workspace;
+
 /// Arguments of `cargo xtask merge-keys`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -14,7 +16,7 @@ pub(crate) struct Args {
 
 /// Writes `velero-core/src/modifier/types.txt` from the table of types of the testkit, or compares it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = workspace();
     let read = |path: &Path| {
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };

@@ -49,11 +49,11 @@ impl Assets {
                 given: true,
             });
         }
-        let modules = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let dir = cache_dir("controlplane")?.join(hash_of_sums(modules)?);
+        let modules = crate::workspace::package_folder();
+        let dir = cache_dir("controlplane")?.join(hash_of_sums(&modules)?);
         let assets = Self { dir, given: false };
         if !assets.dir.join(DONE).is_file() {
-            assets.build(modules)?;
+            assets.build(&modules)?;
         }
         Ok(assets)
     }
@@ -158,7 +158,7 @@ impl Assets {
 }
 
 fn copy_stages(to: &Path) -> Result<()> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("kwok");
+    let module = crate::workspace::package_folder().join("kwok");
     let output = Command::new("go")
         .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
         .current_dir(&module)
