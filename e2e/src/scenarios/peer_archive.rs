@@ -96,8 +96,22 @@ async fn restored(cx: &Context, store: &S3Server, case: Case) -> Result<()> {
             differences.join("\n")
         );
     }
+    about_velero_alone(&site, case.restore).await?;
     report(&case, expected.len(), &restore);
     site.stop().await
+}
+
+/// What belongs to Velero differs from one version of it to another, and stays; all else comes without a warning.
+async fn about_velero_alone(site: &Site, restore: &str) -> Result<()> {
+    let describe = ["restore", "describe", restore, "--details"];
+    let text = site.velero.ok(&describe).await?;
+    let other = text.lines().find(|line| {
+        line.contains(" message: /")
+            && !line.contains(".velero.io ")
+            && !line.contains(" /namespaces name: /velero ")
+    });
+    ensure!(other.is_none(), "a warning that should not be: {other:?}");
+    Ok(())
 }
 
 fn comparable(mut objects: Vec<Value>) -> Vec<Value> {
