@@ -51,7 +51,7 @@ impl ListScope {
 pub struct ListOptions {
     /// Objects asked for in one page at most; 500. 0 asks for everything in one answer.
     pub page_size: u32,
-    /// What `page_size` grows to where more than 10,000 objects follow; 2000. An API server counts what follows with each page, so
+    /// What `page_size` grows to where more than 5,000 objects follow; 1000. An API server counts what follows with each page, so
     /// that many small pages of a long list take it longer and longer.
     pub long_page_size: u32,
     /// Bytes of an answer beyond which the next page is asked for smaller; 8 MiB.
@@ -70,7 +70,7 @@ impl Default for ListOptions {
     fn default() -> Self {
         Self {
             page_size: 500,
-            long_page_size: 2000,
+            long_page_size: 1000,
             large_page: 8 << 20,
             max_page: 16 << 20,
             large_object_page: 1 << 20,
@@ -158,7 +158,7 @@ const MAX_RESTARTS: u32 = 5;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Objects that follow a page in a long list.
-const LONG: u64 = 10_000;
+const LONG: u64 = 5_000;
 
 /// Bytes of an object, in the mean of a page, beyond which it counts as large.
 const LARGE_OBJECT: usize = 16 << 10;

@@ -75,7 +75,7 @@ pub struct ServerArgs {
     /// Kinds to restore first, in this order, separated by commas; what follows a "-" is restored last
     #[arg(long, value_name = "RESOURCES")]
     pub restore_resource_priorities: Option<String>,
-    /// Objects asked for in one page of a list; 500, and 2000 while more than 10000 follow, without it
+    /// Objects asked for in one page of a list; 500, and 1000 where more than 5000 follow, without it
     #[arg(long, value_name = "COUNT", default_value_t = PAGE_SIZE)]
     pub client_page_size: u32,
     /// Lowest level that is logged
