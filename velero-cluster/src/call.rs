@@ -245,7 +245,8 @@ impl Caller {
                 }
             };
             let sent = Instant::now();
-            let attempt = self.attempt(call, sink(), permit);
+            // On the heap: futures that hold this one would be too large for a stack in builds without optimisation.
+            let attempt = Box::pin(self.attempt(call, sink(), permit));
             let attempt = match self.in_time(call, begun, attempt).await {
                 Ok(attempt) => attempt,
                 Err(Over::Cancelled) => {
@@ -267,7 +268,7 @@ impl Caller {
             };
             failures += 1;
             self.note_loss(&failure);
-            let broken = self.breaks_alone(call, &failure, failures);
+            let broken = Box::pin(self.breaks_alone(call, &failure, failures));
             alone += u32::from(self.unless_cancelled(broken).await.unwrap_or(false));
             let wait = failure
                 .retry_after
@@ -317,15 +318,15 @@ impl Caller {
         begun: Instant,
         work: impl Future<Output = T> + Send,
     ) -> Result<T, Over> {
-        let timed = async {
-            let over = self.silence.over(begun, &call.target);
-            match select(pin!(work), pin!(over)).await {
-                Either::Left((done, _)) => Ok(done),
-                Either::Right((had, _)) => Err(Over::Time(had)),
-            }
+        let over = async {
+            let silence = self.silence.over(begun, &call.target);
+            let had = self.unless_cancelled(silence).await;
+            had.map_or(Over::Cancelled, Over::Time)
         };
-        let ended = self.unless_cancelled(timed).await;
-        ended.unwrap_or(Err(Over::Cancelled))
+        match select(pin!(work), pin!(over)).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right((over, _)) => Err(over),
+        }
     }
 
     /// Does something; nothing comes of it where the run was cancelled and its calls have had their time since.

@@ -196,7 +196,8 @@ async fn an_interrupted_restore_leaves_its_log_and_results() {
     let bench = Bench::new(&["--restore-name", "r"]).await;
     // Secrets come before ConfigMaps.
     bench.cluster.server.faults().add(
-        Fault::new(FaultAction::Slow(Duration::from_secs(3)))
+        // Later than the interrupt, and soon enough for a run that was cancelled.
+        Fault::new(FaultAction::Slow(Duration::from_secs(1)))
             .verb("create")
             .resource("secrets")
             .namespace("copy"),

@@ -148,7 +148,8 @@ async fn the_end_of_the_server_leaves_log_and_results_of_its_restore() {
     world.back_up("b", &["shop"]).await;
     // Secrets come before ConfigMaps.
     world.api.faults().add(
-        Fault::new(FaultAction::Slow(Duration::from_secs(3)))
+        // Later than the stop, and soon enough for a run that was cancelled.
+        Fault::new(FaultAction::Slow(Duration::from_secs(1)))
             .verb("create")
             .resource("secrets")
             .namespace("copy"),
