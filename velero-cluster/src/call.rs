@@ -250,7 +250,7 @@ impl Caller {
             let attempt = match self.in_time(call, begun, attempt).await {
                 Ok(attempt) => attempt,
                 Err(Over::Cancelled) => {
-                    unclear |= changes(call.repeat);
+                    unclear |= call.repeat.is_write();
                     continue;
                 }
                 Err(Over::Time(had)) => {
@@ -278,7 +278,7 @@ impl Caller {
                 && alone < MAX_BROKEN_ALONE
                 && self.has_time(begun, wait)
                 && self.is_worth_a_try(&failure, begun.elapsed() + wait);
-            unclear |= is_unclear(failure.kind) && changes(call.repeat);
+            unclear |= is_unclear(failure.kind) && call.repeat.is_write();
             if !again {
                 failure.maybe_done = unclear;
                 if alone == MAX_BROKEN_ALONE {
@@ -470,16 +470,7 @@ impl Caller {
 
     fn timeout(&self, call: &Call, after: Duration) -> CallFailure {
         let message = format!("no answer within {} s", after.as_secs_f64());
-        CallFailure {
-            kind: ErrorKind::Timeout,
-            target: call.target.clone(),
-            code: 0,
-            message,
-            retry_after: None,
-            maybe_done: false,
-            continue_token: None,
-            source: None,
-        }
+        failed(call, ErrorKind::Timeout, message)
     }
 
     /// The time of a call is over while a try is under way; what came of the one before it is told.
@@ -527,11 +518,6 @@ impl Caller {
     }
 }
 
-/// Whether a call may change something.
-fn changes(repeat: Repeat) -> bool {
-    !matches!(repeat, Repeat::Free | Repeat::Smaller)
-}
-
 /// A call of a run that was cancelled. `maybe_done` says that a try of it was under way, or got no clear answer.
 fn cancelled(call: &Call, maybe_done: bool, last: Option<CallFailure>) -> CallFailure {
     let mut message = match maybe_done {
@@ -543,14 +529,8 @@ fn cancelled(call: &Call, maybe_done: bool, last: Option<CallFailure>) -> CallFa
         message += &last.message;
     }
     CallFailure {
-        kind: ErrorKind::Cancelled,
-        target: call.target.clone(),
-        code: 0,
-        message,
-        retry_after: None,
         maybe_done,
-        continue_token: None,
-        source: None,
+        ..failed(call, ErrorKind::Cancelled, message)
     }
 }
 
@@ -592,14 +572,22 @@ fn unanswered(call: &Call, error: &kube::Error) -> CallFailure {
 
 fn broken(call: &Call, kind: ErrorKind, message: &str, source: impl Into<Source>) -> CallFailure {
     CallFailure {
+        source: Some(source.into()),
+        ..failed(call, kind, message.to_owned())
+    }
+}
+
+/// A call that got no answer of the API server's.
+fn failed(call: &Call, kind: ErrorKind, message: String) -> CallFailure {
+    CallFailure {
         kind,
         target: call.target.clone(),
         code: 0,
-        message: message.to_owned(),
+        message,
         retry_after: None,
         maybe_done: false,
         continue_token: None,
-        source: Some(source.into()),
+        source: None,
     }
 }
 

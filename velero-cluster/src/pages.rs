@@ -51,8 +51,8 @@ impl ListScope {
 pub struct ListOptions {
     /// Objects asked for in one page at most; 500. 0 asks for everything in one answer.
     pub page_size: u32,
-    /// What `page_size` grows to where more than 5,000 objects follow; 1000. An API server counts what follows with each page, so
-    /// that many small pages of a long list take it longer and longer.
+    /// What `page_size` grows to where more than 5,000 objects follow; 1000. An API server counts what follows with each
+    /// page, so that many small pages of a long list take it longer and longer.
     pub long_page_size: u32,
     /// Bytes of an answer beyond which the next page is asked for smaller; 8 MiB.
     pub large_page: usize,

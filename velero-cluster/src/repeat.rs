@@ -20,6 +20,13 @@ pub(crate) enum Repeat {
     Never,
 }
 
+impl Repeat {
+    /// Whether a call of this kind may change something.
+    pub(crate) fn is_write(self) -> bool {
+        matches!(self, Self::Telling | Self::Never)
+    }
+}
+
 /// Whether it is open if the API server carried the call out.
 pub(crate) fn is_unclear(kind: ErrorKind) -> bool {
     matches!(

@@ -6,13 +6,12 @@
 //! name, or is asked by a dry run. So an object costs its refused patch, a deletion and a creation. Should it not be
 //! created in the end, the old one is put back.
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use velero_cluster::{DeleteOptions, ErrorKind, WriteOptions};
 use velero_core::result::chain;
 use velero_core::{ApiResource, ItemTree, RawItem};
 
-use super::create::Rest;
+use super::create::{Rest, json_of};
 use super::existing::After;
 use super::item::Work;
 use super::run::Run;
@@ -154,7 +153,7 @@ impl Run {
         wanted: &ItemTree,
     ) -> Result<(), String> {
         let options = WriteOptions::default().dry_run(true);
-        let (name, body) = (wanted.name(), bytes_of(wanted));
+        let (name, body) = (wanted.name(), json_of(wanted));
         let tried = self
             .cluster
             .create(resource, work.namespace, name, body, &options);
@@ -177,7 +176,7 @@ impl Run {
     ) -> Made {
         let deadline = Instant::now() + self.options.terminating_timeout;
         let options = WriteOptions::default().field_manager(rest.manager());
-        let (body, name) = (bytes_of(wanted), wanted.name());
+        let (body, name) = (json_of(wanted), wanted.name());
         let (mut pause, mut told) = (FIRST_PAUSE, false);
         loop {
             let made = self
@@ -276,7 +275,7 @@ impl Run {
             metadata.remove(field);
         }
         let (name, options) = (old.name().to_owned(), WriteOptions::default());
-        let body = bytes_of(&old);
+        let body = json_of(&old);
         match self
             .lasting
             .create(resource, work.namespace, &name, body, &options)
@@ -292,12 +291,6 @@ impl Run {
             ),
         }
     }
-}
-
-fn bytes_of(item: &ItemTree) -> Bytes {
-    serde_json::to_vec(item.as_value())
-        .unwrap_or_default()
-        .into()
 }
 
 #[cfg(test)]
