@@ -25,6 +25,7 @@ mod kubelet;
 mod narrow;
 mod peer;
 mod plugged;
+mod random;
 mod s3server;
 mod scenario;
 mod scenarios;

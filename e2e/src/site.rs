@@ -91,6 +91,13 @@ impl Site {
         Ok(site)
     }
 
+    /// Kills the operator and starts another one, which logs to a file of this name. They may do everything.
+    pub(crate) async fn kill_operator(&mut self, cx: &Context, name: &str) -> Result<()> {
+        self.operator.kill().await?;
+        self.operator = Background::operator(&self.velero, log(cx, name), FLAGS).await?;
+        Ok(())
+    }
+
     /// The control plane.
     #[must_use]
     pub fn plane(&self) -> &ControlPlane {

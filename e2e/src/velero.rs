@@ -238,6 +238,14 @@ impl Background {
         log[from..].to_owned()
     }
 
+    /// Kills it (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits until it has; a clean stop exits with 0.
     ///
     /// # Errors

@@ -94,6 +94,8 @@ pub mod labels {
 
 /// Annotations, by who writes them.
 pub mod annotations {
+    /// Ends the run of a Backup or a Restore; the value says who wants that. Ours alone.
+    pub const CANCEL: &str = "x.velero.io/cancel";
     /// Git version of the cluster that a backup was taken from.
     pub const SOURCE_CLUSTER_GIT_VERSION: &str = "velero.io/source-cluster-k8s-gitversion";
     /// Major version of the cluster that a backup was taken from.

@@ -8,6 +8,7 @@ mod cli;
 mod control_plane_up;
 mod direct_s3;
 mod migrate;
+mod operator_kill;
 mod peer_archive;
 mod peer_paths;
 mod peer_reads_ours;
@@ -140,6 +141,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 5,
         writes_audited::run
+    ),
+    scenario!(
+        "operator-kill",
+        "an operator that is killed at random points loses no backup and no restore",
+        smoke: true,
+        minutes: 40,
+        operator_kill::run
     ),
     scenario!(
         "direct-s3",

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use velero_testkit::compare::{ALLOWED, compare};
 
 use crate::{
-    AuditFilter, Context, ControlPlane, Kubectl, Options, Outcome, Velero, eventually, site::SOON,
-    state,
+    AuditFilter, Context, ControlPlane, Kubectl, Options, Outcome, Velero, eventually,
+    random::Random, site::SOON, state,
 };
 
 /// Namespace of the objects that are backed up; those that they are restored into have a number behind it.
@@ -445,17 +445,4 @@ fn target(number: usize) -> String {
 
 fn labels() -> Value {
     json!({LABEL.0: LABEL.1})
-}
-
-struct Random(u64);
-
-impl Random {
-    /// From 0 to 1.
-    fn fraction(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
 }

@@ -1,8 +1,10 @@
 //! The tree of commands, in both word orders.
 
 use anyhow::Result;
+use velero_core::api::{Backup, Restore};
 
 use super::backup::{BackupLogs, CreateBackup, DeleteBackup, DescribeBackup, GetBackup};
+use super::cancel::CancelRun;
 use super::restore::{
     CreateRestore, DeleteRestore, DescribeRestore, GetRestore, PlanRestore, RestoreLogs,
 };
@@ -77,6 +79,8 @@ pub(super) enum BackupCommand {
     Logs(BackupLogs),
     /// Delete backups with their data
     Delete(DeleteBackup),
+    /// End backups that are under way, or wait in the queue
+    Cancel(CancelRun<Backup>),
 }
 
 /// `velero restore ...`
@@ -94,6 +98,8 @@ pub(super) enum RestoreCommand {
     Logs(RestoreLogs),
     /// Delete restores; what they restored stays
     Delete(DeleteRestore),
+    /// End restores that are under way; what they restored stays
+    Cancel(CancelRun<Restore>),
 }
 
 /// `velero create ...`
@@ -155,6 +161,8 @@ impl Command {
                 args.run(environment).await
             }
             Self::Backup(B::Logs(args)) => args.run(environment).await,
+            Self::Backup(B::Cancel(args)) => args.run(environment).await,
+            Self::Restore(R::Cancel(args)) => args.run(environment).await,
             Self::Backup(B::Delete(args)) | Self::Delete(DeleteCommand::Backup(args)) => {
                 args.run(environment).await
             }

@@ -89,7 +89,13 @@ fn switches(command: Command) -> Command {
 
 /// Commands that the peer does not have.
 #[cfg(test)]
-pub(super) const OURS: &[&str] = &["velero direct", "velero restore plan", "velero sandbox"];
+pub(super) const OURS: &[&str] = &[
+    "velero backup cancel",
+    "velero direct",
+    "velero restore cancel",
+    "velero restore plan",
+    "velero sandbox",
+];
 
 /// Whether the peer's command does not have a flag of ours.
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod ages;
 mod backup;
+mod cancel;
 mod command;
 mod config;
 mod connect;

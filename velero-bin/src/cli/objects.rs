@@ -1,7 +1,8 @@
 //! Reading and writing custom resources for commands.
 
 use anyhow::{Result, anyhow};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
 use velero_cluster::NoAnswer;
 use velero_core::api::VeleroKind;
 
@@ -96,6 +97,17 @@ impl<K: VeleroKind> Objects<K> {
             ..PostParams::default()
         };
         self.api.create(&params, object).await.map_err(explain)
+    }
+
+    /// Sets an annotation of one.
+    pub(crate) async fn annotate(&self, name: &str, key: &str, value: &str) -> Result<()> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+        let patched = self.api.patch(name, &params, &patch).await;
+        patched.map(drop).map_err(explain)
     }
 
     /// Deletes one.

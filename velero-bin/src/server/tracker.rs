@@ -1,7 +1,7 @@
 //! Which runs this process has under way.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -20,6 +20,15 @@ pub(super) enum RunKind {
 
 type Key = (RunKind, String);
 
+/// Who has cancelled a run, once somebody has: what stands behind `cancelled by`.
+pub(super) type CancelReason = Arc<OnceLock<String>>;
+
+#[derive(Debug)]
+struct Run {
+    cancel: CancellationToken,
+    by: CancelReason,
+}
+
 /// The runs under way. A cheap clone; clones share the list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tracker {
@@ -28,7 +37,7 @@ pub(super) struct Tracker {
 
 #[derive(Debug, Default)]
 struct Inner {
-    runs: Mutex<HashMap<Key, CancellationToken>>,
+    runs: Mutex<HashMap<Key, Run>>,
     ended: Notify,
 }
 
@@ -50,10 +59,16 @@ impl Tracker {
         if taken {
             return None;
         }
-        runs.insert(key.clone(), cancel);
+        let by = CancelReason::default();
+        let run = Run {
+            cancel,
+            by: Arc::clone(&by),
+        };
+        runs.insert(key.clone(), run);
         Some(Running {
             tracker: self.clone(),
             key,
+            by,
         })
     }
 
@@ -69,11 +84,22 @@ impl Tracker {
         self.lock().keys().any(|(running, _)| *running == kind)
     }
 
-    /// Cancels a run, if it is under way.
+    /// Cancels a run, if it is under way, as its resource is gone.
     pub(super) fn cancel(&self, kind: RunKind, name: &str) {
-        if let Some(cancel) = self.lock().get(&(kind, name.to_owned())) {
-            cancel.cancel();
+        if let Some(run) = self.lock().get(&(kind, name.to_owned())) {
+            run.cancel.cancel();
         }
+    }
+
+    /// Cancels a run, if it is under way, for somebody who is to be named. Whether it was.
+    pub(super) fn cancel_for(&self, kind: RunKind, name: &str, by: &str) -> bool {
+        let runs = self.lock();
+        let Some(run) = runs.get(&(kind, name.to_owned())) else {
+            return false;
+        };
+        run.by.get_or_init(|| by.to_owned());
+        run.cancel.cancel();
+        true
     }
 
     /// Waits until no run is under way, at most for `deadline`; says whether that came about.
@@ -90,7 +116,7 @@ impl Tracker {
         tokio::time::timeout(deadline, drained).await.is_ok()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Run>> {
         self.inner
             .runs
             .lock()
@@ -103,6 +129,14 @@ impl Tracker {
 pub(super) struct Running {
     tracker: Tracker,
     key: Key,
+    by: CancelReason,
+}
+
+impl Running {
+    /// Who has cancelled it, once somebody has.
+    pub(super) fn cancelled_by(&self) -> CancelReason {
+        Arc::clone(&self.by)
+    }
 }
 
 impl Drop for Running {
@@ -145,8 +179,17 @@ mod tests {
 
         tracker.cancel(RunKind::Backup, "b");
         assert!(!cancel.is_cancelled());
-        tracker.cancel(RunKind::Backup, "a");
+        let by = first.cancelled_by();
+        assert!(by.get().is_none());
+        assert!(!tracker.cancel_for(RunKind::Backup, "b", "somebody"));
+        assert!(tracker.cancel_for(RunKind::Backup, "a", "somebody"));
+        assert!(tracker.cancel_for(RunKind::Backup, "a", "another"));
         assert!(cancel.is_cancelled());
+        assert_eq!(by.get().map(String::as_str), Some("somebody"));
+        // Of a resource that is gone nobody is to be named.
+        tracker.cancel(RunKind::Restore, "a");
+        let by = restore.as_ref().map(Running::cancelled_by);
+        assert!(by.is_some_and(|by| by.get().is_none()));
 
         assert!(!tracker.drained(Duration::from_millis(5)).await);
         drop((first, restore));

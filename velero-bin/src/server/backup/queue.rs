@@ -2,8 +2,10 @@
 
 use velero_core::api::{Backup, BackupPhase};
 
+use crate::server::cancel::cancelled_by;
+
 /// What to do about one backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Put it at this place of the queue.
     Enqueue(i64),
@@ -17,13 +19,30 @@ pub(super) enum Step {
     Follow,
     /// Nobody works on it any more.
     Recover,
+    /// Somebody wants its run here ended.
+    Cancel(String),
+    /// Somebody wants it ended before it has begun.
+    End(String),
     /// Nothing.
     Rest,
 }
 
 /// Decides about one backup of `all`. `tracked` says whether this process runs it, `busy` whether it runs any.
 pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, busy: bool) -> Step {
-    if backup.metadata.deletion_timestamp.is_some() || tracked {
+    if backup.metadata.deletion_timestamp.is_some() {
+        return Step::Rest;
+    }
+    let cancelled = cancelled_by(&backup.metadata);
+    match (backup.phase(), cancelled) {
+        (BackupPhase::InProgress, Some(who)) if tracked => return Step::Cancel(who),
+        (BackupPhase::New | BackupPhase::Queued | BackupPhase::ReadyToStart, Some(who))
+            if !tracked =>
+        {
+            return Step::End(who);
+        }
+        _ => {}
+    }
+    if tracked {
         return Step::Rest;
     }
     match backup.phase() {
@@ -159,6 +178,30 @@ mod tests {
             next(&backup("x", New, 0), &[], false, false),
             Step::Enqueue(1)
         );
+    }
+
+    #[test]
+    fn cancelled_backups_end() {
+        use BackupPhase::*;
+        let anna = || "anna".to_owned();
+        for (phase, tracked, expected) in [
+            (New, false, Step::End(anna())),
+            (Queued, false, Step::End(anna())),
+            (ReadyToStart, false, Step::End(anna())),
+            // Its run is about to begin, and is cancelled then.
+            (ReadyToStart, true, Step::Rest),
+            (InProgress, true, Step::Cancel(anna())),
+            (InProgress, false, Step::Recover),
+            (Completed, false, Step::Rest),
+            (Deleting, false, Step::Rest),
+        ] {
+            let mut subject = backup("b", phase.clone(), 0);
+            let said = ("x.velero.io/cancel".to_owned(), anna());
+            subject.metadata.annotations = Some([said].into());
+            let all = [subject.clone()];
+            let found = next(&subject, &all, tracked, tracked);
+            assert_eq!(found, expected, "{phase:?} {tracked}");
+        }
     }
 
     #[test]

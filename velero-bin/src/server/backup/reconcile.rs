@@ -15,7 +15,8 @@ use super::recover::{Patience, recover};
 use super::run::{schedule_of, start};
 use super::snapshot_locations;
 use crate::runs::{RunError, read_policies};
-use crate::server::context::Context;
+use crate::server::cancel;
+use crate::server::context::{Context, stamp};
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
@@ -68,6 +69,11 @@ impl Reconciler for BackupReconciler {
         );
         let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
+            Step::Cancel(who) => {
+                context.tracker.cancel_for(RunKind::Backup, name, &who);
+                return Ok(Action::await_change());
+            }
+            Step::End(who) => end_cancelled(context, backup, &who).await,
             Step::Wait => return Ok(Action::requeue(context.settings.tick)),
             Step::Enqueue(position) => enqueue(context, backup, position).await,
             Step::Dequeue => dequeue(context, backup, &all).await,
@@ -128,6 +134,25 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
             tracing::warn!(backup = other.metadata.name.as_deref().unwrap_or_default(), %error, "the place of the backup in the queue was not renumbered");
         }
     }
+    Ok(())
+}
+
+/// Ends a backup that has not begun.
+async fn end_cancelled(context: &Context, backup: &Backup, who: &str) -> Result<(), Retry> {
+    let mut ended = backup.clone();
+    ended.status.phase = Some(BackupPhase::Failed);
+    ended.status.queue_position = 0;
+    ended.status.failure_reason = cancel::reason(who);
+    ended.status.completion_timestamp = stamp(context.now());
+    let objects = &context.objects;
+    objects.patch(backup, &ended, Lock::Unchanged).await?;
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    tracing::info!(
+        backup = name,
+        by = who,
+        "the backup was cancelled before it began"
+    );
+    context.backup_slot.notify_one();
     Ok(())
 }
 

@@ -9,9 +9,11 @@ use tokio::time::Instant;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Document};
 use velero_persistence::{BackupStore, Claimant, Error, ErrorKind, Reservation};
 
-use super::run::BEGINNING;
+use super::run::{BEGINNING, queued_again};
 use crate::logfile::LogFile;
 use crate::runs::{Failure, LEASE, holder, is_run_of, store_failure};
+use crate::server::attempts::{ATTEMPTS, attempt, count_attempt};
+use crate::server::cancel::{self, cancelled_by};
 use crate::server::context::{Context, after, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
@@ -44,17 +46,20 @@ enum Found {
     Alive,
     /// This is how it has ended in its store, whole or failed; its server may be about to say so.
     Ended(Box<Backup>),
-    /// It was left behind, and has failed in its store by now.
+    /// It was left behind, and nothing of it is in its store any more.
+    Left,
+    /// It was left behind for the last time, and has failed in its store by now.
     Failed(Box<Backup>),
     /// It has no place in its store.
     Nothing,
 }
 
-/// Ends a backup that nobody works on any more. One that another server works on is left alone.
+/// Takes up a backup that nobody works on any more. One that another server works on is left alone.
 ///
 /// Its metadata is the last thing that a run writes into the store. If it is there, the backup is whole and only the
-/// write to the resource is missing. If not, and the claim on the name gives no signs of life, the backup has failed:
-/// what there is of it in the store makes room for the metadata and the results of a failed one. A store that cannot be
+/// write to the resource is missing. If not, and the claim on the name gives no signs of life, what there is of it in the
+/// store is removed, and the backup begins anew, first in the queue. One that has begun often enough, or that somebody has
+/// cancelled, has failed instead, and the store gets the metadata and the results of a failed one. A store that cannot be
 /// looked into is tried again for as long as the resource timeout.
 pub(super) async fn recover(
     context: &Context,
@@ -63,7 +68,7 @@ pub(super) async fn recover(
 ) -> Result<(), Retry> {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     let key = backup.metadata.uid.as_deref().unwrap_or(name);
-    let reason = format!("the server stopped while the backup was {}", backup.phase());
+    let reason = why(backup);
     let mut ended = backup.clone();
     let found = look(context, backup, name, &reason).await;
     let was_stored = matches!(found, Ok(Found::Ended(_)));
@@ -73,6 +78,10 @@ pub(super) async fn recover(
             patience.forget(key);
             tracing::debug!(backup = name, "another server works on the backup");
             return Ok(());
+        }
+        Ok(Found::Left) => {
+            patience.forget(key);
+            return again(context, backup, name).await;
         }
         Ok(Found::Ended(found) | Found::Failed(found)) => ended.status = found.status,
         Ok(Found::Nothing) => fail(context, &mut ended, reason),
@@ -102,6 +111,38 @@ pub(super) async fn recover(
     } else {
         tracing::warn!(backup = name, %phase, "the backup was left behind by a server that has stopped");
     }
+    Ok(())
+}
+
+/// Why a backup that was left behind has failed.
+fn why(backup: &Backup) -> String {
+    if let Some(who) = cancelled_by(&backup.metadata) {
+        return cancel::reason(&who);
+    }
+    let times = attempt(&backup.metadata);
+    format!(
+        "the server stopped while the backup was {}, {times} times",
+        backup.phase()
+    )
+}
+
+/// Whether a backup that was left behind is not to begin anew.
+fn is_over(backup: &Backup) -> bool {
+    attempt(&backup.metadata) >= ATTEMPTS || cancelled_by(&backup.metadata).is_some()
+}
+
+/// Puts a backup that was left behind first in the queue.
+async fn again(context: &Context, backup: &Backup, name: &str) -> Result<(), Retry> {
+    let mut again = queued_again(backup);
+    count_attempt(&mut again.metadata);
+    let attempt = attempt(&again.metadata);
+    let objects = &context.objects;
+    objects.patch(backup, &again, Lock::Unchanged).await?;
+    tracing::warn!(
+        backup = name,
+        attempt,
+        "the backup was left behind by a server that has stopped, and begins anew"
+    );
     Ok(())
 }
 
@@ -148,6 +189,11 @@ async fn look(
                 return Ok(Found::Nothing);
             };
             match claim(context, &store, backup, name, uid).await? {
+                Claimed::Ours(claim) if !is_over(backup) => {
+                    store.discard(name).await?;
+                    claim.release(context.now()).await?;
+                    Ok(Found::Left)
+                }
                 Claimed::Ours(claim) => {
                     leave_failure(context, &store, backup, name, reason, claim).await
                 }

@@ -1,6 +1,7 @@
 //! A backup from `InProgress` to its end.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -14,19 +15,17 @@ use velero_persistence::BackupStore;
 use crate::runs::{
     BackupFailure, BackupRun, CancelledBy, RunErrorKind, Unkept, run_backup, with_left,
 };
+use crate::server::cancel;
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::{BackupEnd, Count};
 use crate::server::progress::ProgressWriter;
 use crate::server::stores;
-use crate::server::tracker::Running;
+use crate::server::tracker::{CancelReason, Running};
 
 /// Longest time between the start of a backup and its claim on the name in the store, by which others see that somebody
 /// works on it.
 pub(super) const BEGINNING: Duration = Duration::from_secs(60);
-
-/// What ends runs when the server stops.
-const SHUTDOWN: &str = "the server's shutdown";
 
 /// Runs a backup in a task of its own. `running` keeps its place among the runs until the outcome is written.
 pub(super) fn start(
@@ -37,23 +36,32 @@ pub(super) fn start(
     namespaces: Option<LiveNamespaces>,
     cancel: CancellationToken,
 ) {
-    let context = context.clone();
+    let (context, by) = (context.clone(), running.cancelled_by());
     tokio::spawn(async move {
         context
             .metrics
             .count(Count::BackupAttempt, schedule_of(&backup));
         let writer = ProgressWriter::start(&context, &backup, cancel.clone(), write_progress);
         let progress = writer.progress();
-        let run = execute(&context, &backup, policies, namespaces, progress, cancel);
+        let ends = (cancel, by);
+        let run = execute(&context, &backup, policies, namespaces, progress, ends);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
-            Err(panic) => Err(Failed::from(format!(
+            Err(panic) => Err(End::Failed(Failed::from(format!(
                 "the run panicked: {}",
                 panic_text(panic.as_ref())
-            ))),
+            )))),
         };
         writer.stop().await;
-        let (ended, failed) = ended(&context, &backup, outcome);
+        let (ended, failed) = match outcome {
+            Ok(done) => (with_status_of(&backup, done), None),
+            Err(End::Failed(failed)) => (failed.status(&context, &backup), Some(failed)),
+            Err(End::HandedOver { is_tidy }) => {
+                hand_over(&context, &backup, is_tidy).await;
+                drop(running);
+                return;
+            }
+        };
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
         let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
@@ -102,14 +110,72 @@ impl From<String> for Failed {
     }
 }
 
+impl Failed {
+    /// The backup with the status it ends with.
+    fn status(&self, context: &Context, backup: &Backup) -> Backup {
+        let mut ended = backup.clone();
+        ended.status.phase = Some(BackupPhase::Failed);
+        ended.status.failure_reason.clone_from(&self.reason);
+        ended.status.completion_timestamp = stamp(context.now());
+        ended
+    }
+}
+
+/// Why a run does not tell how its backup has ended.
+enum End {
+    /// It has failed.
+    Failed(Failed),
+    /// The server stops, and the next one begins anew. `is_tidy` where nothing of it is left in the store.
+    HandedOver { is_tidy: bool },
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason.into())
+    }
+}
+
+fn with_status_of(backup: &Backup, done: Backup) -> Backup {
+    Backup {
+        status: done.status,
+        ..backup.clone()
+    }
+}
+
+/// Puts the backup of a stopping server first in the queue of the next one. Where something of it is left in the store, the
+/// next one looks after that first, as after a backup whose server was killed.
+async fn hand_over(context: &Context, backup: &Backup, is_tidy: bool) {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    if is_tidy {
+        let again = queued_again(backup);
+        if let Err(error) = context.patch_surely(backup, &again).await {
+            tracing::warn!(backup = name, %error, "the backup was not put back into the queue; the next server finds it");
+        }
+    }
+    tracing::warn!(
+        backup = name,
+        "the server stops; the next one begins the backup anew"
+    );
+}
+
+/// A backup that is to begin anew, before all that wait.
+pub(super) fn queued_again(backup: &Backup) -> Backup {
+    let mut again = backup.clone();
+    again.status.phase = Some(BackupPhase::Queued);
+    again.status.queue_position = 0;
+    again.status.start_timestamp = None;
+    again.status.progress = None;
+    again
+}
+
 async fn execute(
     context: &Context,
     backup: &Backup,
     policies: Option<ResourcePolicies>,
     namespaces: Option<LiveNamespaces>,
-    progress: std::sync::Arc<dyn velero_core::Progress>,
-    cancel: CancellationToken,
-) -> Result<Backup, Failed> {
+    progress: Arc<dyn velero_core::Progress>,
+    (cancel, by): (CancellationToken, CancelReason),
+) -> Result<Backup, End> {
     let name = backup.metadata.name.clone().unwrap_or_default();
     // What comes until the claim needs some of the time as well.
     let limit = BEGINNING / 4 * 3;
@@ -132,7 +198,7 @@ async fn execute(
         log,
         progress,
         cancel,
-        cancelled_by: canceller(context),
+        cancelled_by: canceller(&by),
         writer: context.writer.to_string(),
         clock: context.settings.clock.clone(),
     };
@@ -148,19 +214,27 @@ async fn execute(
             backup: Some(failed),
             ..
         }) => Ok(*failed),
-        Err(failure) => Err(Failed {
-            reason: with_left(&reason(context, &failure), &failure.left),
-            unkept: failure.unkept,
+        Err(failure) if is_handed_over(context, &failure, &by) => Err(End::HandedOver {
+            is_tidy: failure.left.is_empty(),
         }),
+        Err(failure) => Err(End::Failed(Failed {
+            reason: with_left(&reason(&failure, &by), &failure.left),
+            unkept: failure.unkept,
+        })),
     }
 }
 
-fn reason(context: &Context, failure: &BackupFailure) -> String {
-    match failure.error.kind() {
-        RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
-            format!("cancelled by {SHUTDOWN}")
-        }
-        RunErrorKind::Cancelled => "cancelled by the deletion of the backup".to_owned(),
+/// Whether nothing but the end of the server has ended a run.
+fn is_handed_over(context: &Context, failure: &BackupFailure, by: &CancelReason) -> bool {
+    failure.error.kind() == RunErrorKind::Cancelled
+        && context.stopping.is_cancelled()
+        && by.get().is_none()
+}
+
+fn reason(failure: &BackupFailure, by: &CancelReason) -> String {
+    match (failure.error.kind(), by.get()) {
+        (RunErrorKind::Cancelled, Some(who)) => cancel::reason(who),
+        (RunErrorKind::Cancelled, None) => "cancelled by the deletion of the backup".to_owned(),
         _ => failure.error.chain(),
     }
 }
@@ -191,31 +265,11 @@ pub(super) fn backup_options(context: &Context) -> BackupOptions {
         .item_block_workers(settings.item_block_workers)
 }
 
-/// The backup with the status it ends with, and the failure that its store does not know of.
-fn ended(
-    context: &Context,
-    backup: &Backup,
-    outcome: Result<Backup, Failed>,
-) -> (Backup, Option<Failed>) {
-    let mut ended = backup.clone();
-    match outcome {
-        Ok(done) => {
-            ended.status = done.status;
-            (ended, None)
-        }
-        Err(failed) => {
-            ended.status.phase = Some(BackupPhase::Failed);
-            ended.status.failure_reason = failed.reason.clone();
-            ended.status.completion_timestamp = stamp(context.now());
-            (ended, Some(failed))
-        }
-    }
-}
-
-/// Who cancels runs of the server: it stops, or their resource is gone and with it the wish to know what came of them.
-fn canceller(context: &Context) -> CancelledBy {
-    let stopping = context.stopping.clone();
-    std::sync::Arc::new(move || stopping.is_cancelled().then(|| SHUTDOWN.to_owned()))
+/// Who cancels runs of the server. Nobody wants to know what came of a run whose resource is gone, or which the next server
+/// begins anew.
+fn canceller(by: &CancelReason) -> CancelledBy {
+    let by = Arc::clone(by);
+    Arc::new(move || by.get().cloned())
 }
 
 /// Counts the end of a backup; one that waits for operations has not ended.

@@ -61,6 +61,22 @@ pub(super) fn is_under_way(backup: &Backup) -> bool {
     )
 }
 
+/// How long a deletion waits for the run of its backup to end.
+const CANCELLED_NANOS: i64 = 60 * 1_000_000_000;
+
+/// Whether the run of a backup that is to be deleted is to be ended first, and waited for.
+///
+/// A run that has got as far as its operations is not: such a request is refused.
+pub(super) fn is_to_be_cancelled(
+    backup: &Backup,
+    request: &DeleteBackupRequest,
+    now: Timestamp,
+) -> bool {
+    let created = request.metadata.creation_timestamp.as_ref();
+    *backup.phase() == BackupPhase::InProgress
+        && created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS))
+}
+
 /// Why a backup cannot be deleted now; such a request is not tried again.
 pub(super) fn refusal(
     name: &str,
@@ -105,6 +121,26 @@ pub(super) fn is_same_run(backup: &Backup, metadata: &Backup) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn runs_are_ended_before_their_backups_go() {
+        use BackupPhase::*;
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
+        for (phase, seconds, expected) in [
+            (InProgress, 0, true),
+            (InProgress, 59, true),
+            (InProgress, 60, false),
+            (WaitingForPluginOperations, 0, false),
+            (Completed, 0, false),
+        ] {
+            let mut backup = Backup::default();
+            backup.status.phase = Some(phase.clone());
+            let mut request = DeleteBackupRequest::default();
+            request.metadata.creation_timestamp = Some(Time(at(0)));
+            let found = is_to_be_cancelled(&backup, &request, at(seconds));
+            assert_eq!(found, expected, "{phase:?} {seconds}");
+        }
+    }
+
     use velero_core::api::{
         BackupSpec, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
         BackupStorageLocationSpec, Time,

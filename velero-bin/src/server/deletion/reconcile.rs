@@ -7,12 +7,13 @@ use velero_core::api::{
     Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
     Document, Restore,
 };
-use velero_core::names::{labels, valid_label_name};
+use velero_core::names::{annotations, labels, valid_label_name};
 use velero_core::result::chain;
 use velero_persistence::BackupStore;
 
-use super::decide::{Step, is_same_run, is_under_way, next, refusal};
+use super::decide::{Step, is_same_run, is_to_be_cancelled, is_under_way, next, refusal};
 use super::volumes::{VolumeData, undeletable};
+use crate::server::cancel::cancelled_by;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::metrics::Count;
@@ -22,6 +23,9 @@ use crate::server::tracker::RunKind;
 
 /// How long to wait for the restores of a backup to go.
 const RESTORES_GONE: Duration = Duration::from_secs(60);
+
+/// Who ends the run of a backup that is to be deleted.
+const CANCELLER: &str = "a request to delete the backup";
 
 /// Deletes backups on request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,12 +45,40 @@ impl Reconciler for DeletionReconciler {
                 context.objects.delete(&request).await?;
                 Ok(Action::await_change())
             }
+            Step::Process if cancel_first(context, &request).await? => {
+                Ok(Action::requeue(context.settings.tick))
+            }
             Step::Process => {
                 process(context, &request).await?;
                 Ok(Action::requeue(Duration::from_millis(10)))
             }
         }
     }
+}
+
+/// Asks for the end of the run of a backup that is to be deleted; whether that is to be waited for.
+async fn cancel_first(context: &Context, request: &DeleteBackupRequest) -> Result<bool, Retry> {
+    let name = request.spec.backup_name.as_str();
+    if name.is_empty() {
+        return Ok(false);
+    }
+    let found: Option<Backup> = context.objects.get(name).await?;
+    let Some(backup) = found.filter(|backup| is_to_be_cancelled(backup, request, context.now()))
+    else {
+        return Ok(false);
+    };
+    if cancelled_by(&backup.metadata).is_none() {
+        let mut asked = backup.clone();
+        let own = asked.metadata.annotations.get_or_insert_default();
+        own.insert(annotations::CANCEL.to_owned(), CANCELLER.to_owned());
+        let objects = &context.objects;
+        objects.patch(&backup, &asked, Lock::SameObject).await?;
+        tracing::info!(
+            backup = name,
+            "the backup is to be deleted: its run is ended first"
+        );
+    }
+    Ok(true)
 }
 
 async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(), Retry> {

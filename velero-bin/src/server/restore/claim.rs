@@ -13,15 +13,12 @@ use velero_core::api::Restore;
 use velero_persistence::ProcessId;
 
 use crate::runs::{Mark, TakenOver};
+use crate::server::attempts::forgive_attempt;
 use crate::server::context::{Context, RETRY_PAUSES, whole_seconds};
 use crate::server::objects::{ApiError, Lock};
 
 /// Who works on a Restore.
 const CLAIM: &str = "x.velero.io/claim";
-/// How many times the work on a Restore has begun; absent for once.
-const ATTEMPT: &str = "x.velero.io/attempt";
-/// Most times that it begins.
-pub(super) const ATTEMPTS: u32 = 3;
 /// Signs of life in each lease.
 const BEATS: u32 = 4;
 /// Least time between two of them.
@@ -43,20 +40,6 @@ fn is_taken(restore: &Restore, writer: &str) -> bool {
 fn mark(restore: &Restore) -> Option<Mark> {
     let mark = restore.metadata.annotations.as_ref()?.get(CLAIM)?;
     serde_json::from_str(mark).ok()
-}
-
-/// How many times the work on a restore has begun.
-pub(super) fn attempt(restore: &Restore) -> u32 {
-    let annotations = restore.metadata.annotations.as_ref();
-    let said = annotations.and_then(|annotations| annotations.get(ATTEMPT));
-    said.and_then(|said| said.parse().ok()).unwrap_or(1)
-}
-
-/// Notes that the work on a restore begins once more.
-pub(super) fn count_attempt(restore: &mut Restore) {
-    let next = attempt(restore).saturating_add(1);
-    let annotations = restore.metadata.annotations.get_or_insert_default();
-    annotations.insert(ATTEMPT.to_owned(), next.to_string());
 }
 
 /// Puts this server's mark on a restore that is about to be written.
@@ -191,13 +174,26 @@ impl SignsOfLife {
 
     /// Ends them and takes the mark off: another server may go on at once.
     pub(super) async fn give_back(self) {
+        self.leave(take_off).await;
+    }
+
+    /// As [`SignsOfLife::give_back`], for work that another server is to go on with: that is no attempt more.
+    pub(super) async fn hand_over(self) {
+        self.leave(|restore| {
+            take_off(restore);
+            forgive_attempt(&mut restore.metadata);
+        })
+        .await;
+    }
+
+    async fn leave(self, with: impl Fn(&mut Restore)) {
         let (context, restore) = (self.context.clone(), self.restore.clone());
         let taken = self.taken.clone();
         self.stop().await;
         if taken.is_fired() {
             return;
         }
-        match change(&context, &restore, take_off).await {
+        match change(&context, &restore, with).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => {}
             Err(error) => tracing::warn!(

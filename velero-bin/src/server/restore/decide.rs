@@ -3,10 +3,11 @@
 use velero_core::api::{Restore, RestorePhase};
 use velero_core::names::finalizers;
 
-use super::claim::{ATTEMPTS, attempt};
+use crate::server::attempts::{ATTEMPTS, attempt};
+use crate::server::cancel::cancelled_by;
 
 /// What to do about one restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Delete its files, then take the finalizer off.
     CleanUp,
@@ -24,6 +25,10 @@ pub(super) enum Step {
     Recover,
     /// Look after its operations and hooks, to its end.
     Follow,
+    /// Somebody wants its run here ended, and its end told.
+    Stop(String),
+    /// Somebody wants it ended, and nobody works on it.
+    End(String),
     /// Nothing.
     Rest,
 }
@@ -47,14 +52,22 @@ pub(super) fn next(
             (true, false) => Step::CleanUp,
         };
     }
+    let cancelled = cancelled_by(&restore.metadata);
     if tracked {
-        return Step::Rest;
+        return match cancelled {
+            Some(who) if *restore.phase() == RestorePhase::InProgress => Step::Stop(who),
+            _ => Step::Rest,
+        };
     }
     if held {
         return Step::Wait;
     }
     if !is_protected(restore) {
         return Step::Protect;
+    }
+    if let (RestorePhase::New | RestorePhase::InProgress, Some(who)) = (restore.phase(), cancelled)
+    {
+        return Step::End(who);
     }
     match restore.phase() {
         RestorePhase::New
@@ -66,7 +79,7 @@ pub(super) fn next(
             Step::Wait
         }
         RestorePhase::New => Step::Start,
-        RestorePhase::InProgress if attempt(restore) >= ATTEMPTS => Step::Recover,
+        RestorePhase::InProgress if attempt(&restore.metadata) >= ATTEMPTS => Step::Recover,
         RestorePhase::InProgress if busy => Step::Wait,
         RestorePhase::InProgress => Step::Resume,
         RestorePhase::WaitingForPluginOperations
@@ -194,6 +207,27 @@ mod tests {
                 expected,
                 "{said:?}"
             );
+        }
+    }
+
+    #[test]
+    fn cancelled_restores_end() {
+        use RestorePhase::*;
+        let anna = || "anna".to_owned();
+        for (phase, tracked, held, expected) in [
+            (New, false, false, Step::End(anna())),
+            (New, false, true, Step::Wait),
+            (InProgress, true, false, Step::Stop(anna())),
+            (InProgress, false, false, Step::End(anna())),
+            (InProgress, false, true, Step::Wait),
+            (Completed, false, false, Step::Rest),
+        ] {
+            let mut subject = restore("r", Some(phase.clone()), 0, true);
+            let said = ("x.velero.io/cancel".to_owned(), anna());
+            subject.metadata.annotations = Some([said].into());
+            let all = [subject.clone()];
+            let found = next(&subject, &all, tracked, held, tracked);
+            assert_eq!(found, expected, "{phase:?} {tracked} {held}");
         }
     }
 

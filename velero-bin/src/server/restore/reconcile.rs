@@ -12,9 +12,10 @@ use super::check::{Surroundings, check};
 use super::claim::{self, is_held_by_another};
 use super::decide::{Step, is_settled, next};
 use super::finalize::follow;
-use super::recover::{recover, resume};
+use super::recover::{end, recover, resume};
 use super::run::start;
 use crate::runs::{RestoreInputs, RunError};
+use crate::server::cancel;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::metrics::Count;
@@ -71,6 +72,14 @@ impl Reconciler for RestoreReconciler {
             Step::Cancel => {
                 cancel(context, name);
                 return Ok(Action::requeue(Duration::from_millis(200)));
+            }
+            Step::Stop(who) => {
+                context.tracker.cancel_for(RunKind::Restore, name, &who);
+                return Ok(Action::await_change());
+            }
+            Step::End(who) => {
+                drop(turn);
+                end(context, restore, cancel::reason(&who)).await
             }
             Step::CleanUp => {
                 drop(turn);

@@ -9,6 +9,7 @@ use super::reconcile::{inputs, location_of};
 use super::run::start;
 use crate::logfile::LogFile;
 use crate::runs::{RestoreJournal, add_restore_failure};
+use crate::server::attempts::{attempt, count_attempt};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::Retry;
 use crate::server::objects::Lock;
@@ -34,8 +35,8 @@ pub(super) async fn resume(context: &Context, restore: &Restore) -> Result<(), R
     };
     let mut claimed = restore.clone();
     claim::put(context, &mut claimed);
-    claim::count_attempt(&mut claimed);
-    let attempt = claim::attempt(&claimed);
+    count_attempt(&mut claimed.metadata);
+    let attempt = attempt(&claimed.metadata);
     let objects = &context.objects;
     let begun = objects.patch(restore, &claimed, Lock::Unchanged).await?;
     tracing::warn!(
@@ -52,12 +53,13 @@ pub(super) async fn recover(context: &Context, restore: &Restore) -> Result<(), 
     let reason = format!(
         "the server stopped while the restore was {}, {} times",
         restore.phase(),
-        claim::attempt(restore)
+        attempt(&restore.metadata)
     );
     end(context, restore, reason).await
 }
 
-async fn end(context: &Context, restore: &Restore, reason: String) -> Result<(), Retry> {
+/// Ends a restore that nobody works on, for a reason; what there is of it in the store is kept, and the reason with it.
+pub(super) async fn end(context: &Context, restore: &Restore, reason: String) -> Result<(), Retry> {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
     // Nobody else ends it meanwhile.
     let claimed = claim::claim(context, restore).await?;
@@ -81,10 +83,9 @@ async fn end(context: &Context, restore: &Restore, reason: String) -> Result<(),
     if write_ours(context, &claimed, &failed).await?.is_none() {
         return Ok(());
     }
-    tracing::warn!(
-        restore = name,
-        "the restore was left behind by a server that has stopped"
-    );
+    let reason = &failed.status.failure_reason;
+    tracing::warn!(restore = name, reason, "the restore has ended");
+    context.restore_slot.notify_one();
     Ok(())
 }
 

@@ -13,19 +13,21 @@ use velero_core::{CancellationToken, Progress, ProgressUpdate};
 use velero_persistence::BackupStore;
 use velero_restore::RestoreOptions;
 
-use super::claim::{SignsOfLife, attempt, take_off, write_ours};
+use super::claim::{SignsOfLife, take_off, write_ours};
 use super::finalize::follow;
 use crate::runs::{
     RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, TakenOver,
     run_restore,
 };
+use crate::server::attempts::attempt;
+use crate::server::cancel;
 use crate::server::context::{Context, RETRY_PAUSES, stamp};
 use crate::server::controller::panic_text;
 use crate::server::metrics::Count;
 use crate::server::objects::ApiError;
 use crate::server::progress::ProgressWriter;
 use crate::server::stores;
-use crate::server::tracker::Running;
+use crate::server::tracker::{CancelReason, Running};
 
 /// Runs a restore in a task of its own. `running` keeps its place among the runs until the outcome is written.
 pub(super) fn start(
@@ -35,21 +37,21 @@ pub(super) fn start(
     inputs: RestoreInputs,
     cancel: CancellationToken,
 ) {
-    let context = context.clone();
+    let (context, by) = (context.clone(), running.cancelled_by());
     tokio::spawn(async move {
         let taken = TakenOver::new(cancel.clone());
         let life = SignsOfLife::start(&context, &restore, taken.clone());
         let writer = ProgressWriter::start(&context, &restore, cancel.clone(), write_progress);
         let journal = OnceLock::new();
-        let parts = (inputs, &journal, &taken);
+        let parts = (inputs, &journal, &taken, &by);
         let run = execute(&context, &restore, parts, writer.progress(), cancel);
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref())).into()),
         };
         writer.stop().await;
-        life.stop().await;
         if taken.is_fired() {
+            life.stop().await;
             // Status, claim, journal and files are the other's.
             let name = restore.metadata.name.as_deref().unwrap_or_default();
             tracing::warn!(restore = name, "the restore goes on in another server");
@@ -57,6 +59,21 @@ pub(super) fn start(
             context.restore_slot.notify_one();
             return;
         }
+        if let Err(Failed {
+            is_cancelled: true, ..
+        }) = &outcome
+            && context.stopping.is_cancelled()
+            && by.get().is_none()
+        {
+            tracing::warn!(
+                restore = restore.metadata.name.as_deref().unwrap_or_default(),
+                "the server stops; the next one goes on with the restore"
+            );
+            life.hand_over().await;
+            drop(running);
+            return;
+        }
+        life.stop().await;
         let (ended, left) = ended(&context, &restore, outcome);
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
@@ -125,6 +142,8 @@ struct Failed {
     reason: String,
     /// The status that the run has made of it, if there was one.
     status: Option<Box<RestoreStatus>>,
+    /// Something other than a fault has ended it.
+    is_cancelled: bool,
 }
 
 impl From<String> for Failed {
@@ -132,6 +151,7 @@ impl From<String> for Failed {
         Self {
             reason,
             status: None,
+            is_cancelled: false,
         }
     }
 }
@@ -152,7 +172,7 @@ async fn prepare(
     cancel: &CancellationToken,
 ) -> Result<(BackupStore, bool), String> {
     let deadline = Instant::now() + context.settings.resource_timeout;
-    let is_first = attempt(restore) <= 1;
+    let is_first = attempt(&restore.metadata) <= 1;
     let mut pause = RETRY_PAUSES.0;
     loop {
         let reason = match find_store(context, restore).await {
@@ -194,15 +214,27 @@ async fn find_store(context: &Context, restore: &Restore) -> Result<(BackupStore
     Ok((store, location.is_read_only()))
 }
 
+/// What a run goes by, and by what it is followed from outside.
+type Parts<'a> = (
+    RestoreInputs,
+    &'a OnceLock<Arc<RestoreJournal>>,
+    &'a TakenOver,
+    &'a CancelReason,
+);
+
 async fn execute(
     context: &Context,
     restore: &Restore,
-    (inputs, journal, taken): (RestoreInputs, &OnceLock<Arc<RestoreJournal>>, &TakenOver),
+    (inputs, journal, taken, by): Parts<'_>,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
 ) -> Result<RestoreDone, Failed> {
     let name = restore.metadata.name.clone().unwrap_or_default();
-    let (store, is_read_only) = prepare(context, restore, &cancel).await?;
+    let prepared = prepare(context, restore, &cancel).await;
+    let (store, is_read_only) = prepared.map_err(|reason| Failed {
+        is_cancelled: cancel.is_cancelled(),
+        ..reason.into()
+    })?;
     let own = RestoreJournal::of(&context.cluster, &store, restore).telling(taken.clone());
     let own = Arc::new(own.read_only(is_read_only));
     let journal = Arc::clone(journal.get_or_init(|| own));
@@ -226,13 +258,14 @@ async fn execute(
         clock: context.settings.clock.clone(),
     };
     run_restore(run).await.map_err(|failure| Failed {
-        reason: match failure.error.kind() {
-            RunErrorKind::Cancelled if context.stopping.is_cancelled() => {
-                "cancelled by the server's shutdown".to_owned()
+        reason: match (failure.error.kind(), by.get()) {
+            (RunErrorKind::Cancelled, Some(who)) => cancel::reason(who),
+            (RunErrorKind::Cancelled, None) => {
+                "cancelled by the deletion of the restore".to_owned()
             }
-            RunErrorKind::Cancelled => "cancelled by the deletion of the restore".to_owned(),
             _ => failure.error.chain(),
         },
+        is_cancelled: failure.error.kind() == RunErrorKind::Cancelled,
         status: Some(failure.status),
     })
 }
@@ -249,7 +282,7 @@ fn ended(
             ended.status = done.restore.status;
             done.left
         }
-        Err(Failed { reason, status }) => {
+        Err(Failed { reason, status, .. }) => {
             if let Some(status) = status {
                 ended.status = *status;
             }

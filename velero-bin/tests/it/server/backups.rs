@@ -272,7 +272,7 @@ async fn a_taken_name_fails_and_leaves_the_store_alone() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_cancels_its_runs() {
+async fn a_cancelled_backup_leaves_its_log() {
     let folder = folder();
     let mut world = World::with_folder(folder.path()).await;
     world.seed_shop("shop");
@@ -287,8 +287,16 @@ async fn a_stopping_server_cancels_its_runs() {
             *backup.phase() == BackupPhase::InProgress
         })
         .await;
-    assert!(world.stop().await, "the server did not stop in time");
-    let backup = world.get::<Backup>("b").await.unwrap();
+    let cancel = json!({"metadata": {"annotations": {"x.velero.io/cancel": "anna"}}});
+    let began = std::time::Instant::now();
+    world
+        .kind::<Backup>()
+        .patch("b", &Default::default(), &kube::api::Patch::Merge(&cancel))
+        .await
+        .unwrap();
+    let backup = world.backup_ended("b").await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(world.stop().await);
     assert_eq!(*backup.phase(), BackupPhase::Failed);
     assert!(
         backup.status.failure_reason.starts_with("cancelled by"),
@@ -303,13 +311,13 @@ async fn a_stopping_server_cancels_its_runs() {
     );
     let log = gunzip(&dir.join("b-logs.gz"));
     assert!(
-        log.contains("the backup has failed: cancelled by the server's shutdown"),
+        log.contains("the backup has failed: cancelled by anna"),
         "{log}"
     );
     let results: Value = serde_json::from_str(&gunzip(&dir.join("b-results.gz"))).unwrap();
     assert_eq!(
         results["errors"]["velero"],
-        json!([" error: /cancelled by the server's shutdown"])
+        json!([" error: /cancelled by anna"])
     );
     let metadata: Value =
         serde_json::from_slice(&std::fs::read(dir.join("velero-backup.json")).unwrap()).unwrap();
@@ -447,7 +455,7 @@ async fn what_a_killed_server_left_is_ended() {
     let spec = json!({"includedNamespaces": ["shop"], "storageLocation": "default"});
     let half = world
         .create::<Backup>(
-            json!({"metadata": {"name": "half"}, "spec": spec, "status": {"phase": "InProgress"}}),
+            json!({"metadata": {"name": "half", "annotations": {"x.velero.io/attempt": "3"}}, "spec": spec, "status": {"phase": "InProgress"}}),
         )
         .await;
     let dir = folder.path().join("bucket/backups/half");

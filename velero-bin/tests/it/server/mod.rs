@@ -8,6 +8,7 @@ mod downloads;
 mod edges;
 mod finalizing;
 mod flags;
+mod handed_over;
 mod lists;
 mod locations;
 mod new_volumes;
