@@ -59,21 +59,29 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         again.1 += usize::from(ended.is_again());
         let found = maps(&site, &name).await?;
         ensure!(found == MAPS, "{what}: {found} ConfigMaps for {MAPS}");
-        no_journal(&site, &store, &name).await.context(what)?;
+        // Between the end and its journal's a kill leaves the journal, which goes with the restore.
+        if ended.is_again() {
+            no_journal(&site, &store, &name).await.context(what)?;
+        }
         site.kubectl
             .ok(&["delete", "namespace", &name, "--wait=false"])
             .await?;
     }
-    println!(
-        "{} of {points} backups began anew, {} of {points} restores went on",
-        again.0, again.1
-    );
+    report(points, again);
     ensure!(
-        again.0 > 0 && again.1 > 0,
+        cx.is_smoke() || (again.0 > 0 && again.1 > 0),
         "seed {}: no kill came amid a run",
         cx.seed()
     );
     site.stop().await
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a scenario has found is shown with its name"
+)]
+fn report(points: usize, (backups, restores): (usize, usize)) {
+    println!("  {backups} of {points} backups began anew, {restores} of {points} restores went on");
 }
 
 /// A run that has ended as `Completed`.
