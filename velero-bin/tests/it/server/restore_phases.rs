@@ -178,6 +178,9 @@ async fn a_cancelled_restore_leaves_log_and_results() {
     assert_eq!(status.failure_reason, "cancelled by anna");
     assert!(status.start_timestamp.is_some() && status.completion_timestamp.is_some());
     let dir = folder.path().join("bucket/restores/r");
+    // The journal goes after the end is written.
+    let gone = eventually(async || (files(&dir).len() == 5).then_some(())).await;
+    assert!(gone.is_some(), "{:?}", files(&dir));
     assert_eq!(
         files(&dir),
         [
