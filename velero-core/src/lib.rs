@@ -16,6 +16,7 @@ pub mod result;
 pub mod volume;
 
 mod catalog;
+mod cron;
 mod duration;
 mod error;
 mod go_json;
@@ -28,6 +29,7 @@ mod tree;
 mod walk;
 
 pub use catalog::{ApiResource, Catalog, DiscoveryFailure, Verbs};
+pub use cron::Cron;
 pub use duration::{DurationRangeError, GoDuration, ParseDurationError};
 pub use error::{Error, ErrorKind};
 pub use go_json::{to_pretty_vec as to_go_json_pretty, to_vec as to_go_json};
