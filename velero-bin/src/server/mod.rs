@@ -8,7 +8,7 @@
 //! Backups and restores run in tasks of their own, one of each at a time, through the functions that direct mode uses
 //! ([`crate::runs`]). A stopping server hands them over: the next one goes on with a restore and begins a backup anew. What
 //! a killed server leaves behind is taken up in the same way, three times at most. An annotation of the resource cancels a
-//! run ([`cancel`]): it ends as `Failed`, with the reason.
+//! run: it ends as `Failed`, with the reason.
 //!
 //! There is no leader election yet: run one server for each namespace.
 
