@@ -145,7 +145,7 @@ const ALL: &[Scenario] = &[
     scenario!(
         "operator-kill",
         "an operator that is killed at random points loses no backup and no restore",
-        smoke: true,
+        smoke: false,
         minutes: 40,
         operator_kill::run
     ),

@@ -179,6 +179,10 @@ async fn look(
                         | BackupPhase::WaitingForPluginOperationsPartiallyFailed
                 );
             if metadata.metadata.uid == backup.metadata.uid && known {
+                // A server that still lives has no more use for its claim either.
+                if metadata.phase().is_terminal() {
+                    store.break_reservation(name).await?;
+                }
                 Ok(Found::Ended(Box::new(metadata)))
             } else {
                 Ok(Found::Nothing)
