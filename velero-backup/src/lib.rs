@@ -43,7 +43,9 @@ mod volume;
 mod volume_groups;
 mod writer;
 
-pub use actions::{CrdVersionAction, PersistentVolumeClaimAction, PodAction, ServiceAccountAction};
+pub use actions::{
+    CrdVersionAction, PersistentVolumeClaimAction, PodAction, ServiceAccountAction, built_in_names,
+};
 pub use coverage::{Coverage, KindCoverage, LeftOut, Reading};
 pub use dry_run::DryRun;
 pub use engine::{BackupEngine, BackupOptions, BackupRun, Noted};

@@ -16,6 +16,21 @@ pub use pod::PodAction;
 pub use pvc::PersistentVolumeClaimAction;
 pub use service_account::ServiceAccountAction;
 
+/// The action that is left out where backups hold every version of a kind.
+const CRD_VERSION: &str = "velero.io/crd-remap-version";
+
+/// Names of the actions that every backup runs, in the order in which they run.
+pub fn built_in_names(all_api_versions: bool) -> Vec<&'static str> {
+    let all = [
+        CRD_VERSION,
+        "velero.io/pod",
+        "velero.io/pv",
+        "velero.io/service-account",
+    ];
+    let runs = |name: &&str| !all_api_versions || *name != CRD_VERSION;
+    all.into_iter().filter(runs).collect()
+}
+
 /// The actions of one run, in the order in which they run; that of their names, as in the peer.
 pub(crate) fn built_in(
     all_api_versions: bool,
@@ -30,4 +45,18 @@ pub(crate) fn built_in(
         actions.insert(0, Arc::new(CrdVersionAction));
     }
     actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_actions() {
+        for all_api_versions in [false, true] {
+            let actions = built_in(all_api_versions, &Arc::default());
+            let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();
+            assert_eq!(built_in_names(all_api_versions), names);
+        }
+    }
 }

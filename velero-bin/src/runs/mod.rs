@@ -7,6 +7,7 @@ mod backed_up;
 mod backup;
 mod claim;
 mod config_maps;
+mod deletion_request;
 mod direct;
 mod error;
 mod failure;
@@ -23,6 +24,7 @@ mod restore_failure;
 mod restore_finalize;
 mod restore_inputs;
 mod taken;
+mod template;
 mod tidy;
 mod volumes;
 
@@ -32,6 +34,7 @@ use jiff::Timestamp;
 
 pub use backup::{BackupDone, BackupRun, CancelledBy, cancelled_by, run_backup};
 pub(crate) use claim::{LEASE, holder, is_run_of};
+pub(crate) use deletion_request::deletion_request;
 pub use direct::{live_namespaces, prepare_direct_backup, prepare_direct_restore};
 pub use error::{RunError, RunErrorKind};
 pub use failure::BackupFailure;
@@ -51,6 +54,7 @@ pub use restore_finalize::{
 };
 pub use restore_inputs::{RestoreInputs, read_action_config, read_modifiers, read_versions};
 pub(crate) use taken::TakenOver;
+pub(crate) use template::from_template;
 pub use volumes::WithoutData;
 pub(crate) use volumes::without_data as volumes_without_data;
 

@@ -63,6 +63,12 @@ pub struct ServerArgs {
     /// How often locations are checked; 0 checks each one once
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub store_validation_frequency: GoDuration,
+    /// How often it is looked for backups that have expired; 1 h without it, and for 0 and less
+    #[arg(long, value_name = "DURATION")]
+    pub garbage_collection_frequency: Option<GoDuration>,
+    /// Schedules that do not say so themselves leave out the backup that is due when they are first seen
+    #[arg(long)]
+    pub schedule_skip_immediately: bool,
     /// Location of backups that name none, where no location is marked as the default
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub default_backup_storage_location: String,
@@ -184,10 +190,15 @@ impl ServerArgs {
             max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
             restore_priorities: self.priorities()?,
             spool_dir: self.folder()?,
-            item_operation_sync_frequency: self
-                .item_operation_sync_frequency
-                .filter(|period| !period.is_zero() && !period.is_negative())
-                .map_or(defaults.item_operation_sync_frequency, GoDuration::to_std),
+            item_operation_sync_frequency: positive_or(
+                self.item_operation_sync_frequency,
+                defaults.item_operation_sync_frequency,
+            ),
+            garbage_collection_period: positive_or(
+                self.garbage_collection_frequency,
+                defaults.garbage_collection_period,
+            ),
+            skip_immediately: self.schedule_skip_immediately,
             // With none, as the peer takes it, no block would ever be worked on.
             item_block_workers: usize::try_from(self.item_block_worker_count.max(1))
                 .unwrap_or(usize::MAX),
@@ -223,6 +234,13 @@ impl ServerArgs {
             )
         })
     }
+}
+
+/// A period; the default for none, and for what is none.
+fn positive_or(value: Option<GoDuration>, default: Duration) -> Duration {
+    value
+        .filter(|period| !period.is_zero() && !period.is_negative())
+        .map_or(default, GoDuration::to_std)
 }
 
 fn unless_negative(value: GoDuration, default: GoDuration) -> GoDuration {
@@ -269,6 +287,15 @@ mod tests {
             settings.item_operation_sync_frequency,
             Duration::from_secs(10)
         );
+        for (value, expected) in [("30m", 1800), ("0s", 3600), ("-1s", 3600)] {
+            let args = format!("--garbage-collection-frequency={value}");
+            let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
+            let period = settings.garbage_collection_period;
+            assert_eq!(period, Duration::from_secs(expected), "{value}");
+        }
+        assert!(!settings.skip_immediately);
+        let skipping = parse(&["--schedule-skip-immediately"]).unwrap();
+        assert!(skipping.settings("velero").unwrap().skip_immediately);
         assert_eq!(settings.item_block_workers, 1);
         assert_eq!(settings.volume_group_label, "velero.io/volume-group");
         for (value, expected) in [(0, 1), (4, 4)] {

@@ -34,6 +34,8 @@ pub(super) struct Context {
     pub(super) stopping: CancellationToken,
     /// A location has become available: look into it.
     pub(super) sync_now: Arc<Notify>,
+    /// Backups have come out of a store that may have expired: look at them.
+    pub(super) gc_now: Arc<Notify>,
     /// A run has ended, or left the queue: others may begin.
     pub(super) backup_slot: Arc<Notify>,
     /// A restore has ended: others may begin.
@@ -70,6 +72,7 @@ impl Context {
             writer: uuid::Uuid::new_v4().to_string().into(),
             stopping,
             sync_now: Arc::default(),
+            gc_now: Arc::default(),
             backup_slot: Arc::default(),
             restore_slot: Arc::default(),
         }

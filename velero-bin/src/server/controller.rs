@@ -75,6 +75,9 @@ pub(super) trait Reconciler: Clone + Send + Sync + 'static {
         false
     }
 
+    /// An object is gone that was to be looked at again.
+    fn gone(&self, _context: &Context, _name: &str) {}
+
     /// Looks at all objects again whenever this is notified.
     fn all_on(&self, _context: &Context) -> Option<Arc<Notify>> {
         None
@@ -104,11 +107,15 @@ where
         context,
         failures: Mutex::default(),
     });
+    let after = shared.clone();
     controller
         .run(reconcile::<R>, backoff::<R>, shared)
-        .for_each(|outcome| async move {
+        .for_each(|outcome| {
             match outcome {
-                Ok(_) | Err(ControllerError::ObjectNotFound(_) | ControllerError::RunnerError(_)) => {}
+                Ok(_) | Err(ControllerError::RunnerError(_)) => {}
+                Err(ControllerError::ObjectNotFound(object)) => {
+                    after.reconciler.gone(&after.context, &object.name);
+                }
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
                     tracing::warn!(kind = R::Kind::KIND, object = %object.name, %error, "will be tried again");
                 }
@@ -116,6 +123,7 @@ where
                     tracing::warn!(kind = R::Kind::KIND, error = %velero_core::result::chain(&error), "the watch broke");
                 }
             }
+            std::future::ready(())
         })
         .await;
 }

@@ -234,6 +234,25 @@ impl Metrics {
         family.map_or(0, |(_, family)| family.get_or_create(&label).get())
     }
 
+    /// Begins the series of a schedule, at zero, unless they are there.
+    pub fn add_schedule(&self, schedule: &str) {
+        let label = schedule_label(schedule);
+        for (_, family) in &self.inner.counts {
+            drop(family.get_or_create(&label));
+        }
+        self.inner.ends.add(&label);
+    }
+
+    /// Ends the series of a schedule that is gone.
+    pub fn remove_schedule(&self, schedule: &str) {
+        let label = schedule_label(schedule);
+        for (_, family) in &self.inner.counts {
+            family.remove(&label);
+        }
+        self.inner.last_success.remove(&label);
+        self.inner.ends.remove(&label);
+    }
+
     /// Replaces what is known of locations: name, and whether it is available.
     pub fn set_locations<'a>(&self, locations: impl IntoIterator<Item = (&'a str, bool)>) {
         self.inner.locations.clear();
@@ -297,9 +316,47 @@ impl Metrics {
     }
 }
 
+fn schedule_label(schedule: &str) -> ScheduleLabel {
+    ScheduleLabel {
+        schedule: schedule.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn series_come_and_go_with_their_schedule() {
+        let metrics = Metrics::default();
+        let before = metrics.render();
+        metrics.add_schedule("daily");
+        let series = |metrics: &Metrics| {
+            let text = metrics.render();
+            text.matches("schedule=\"daily\"").count()
+        };
+        // What the peer begins, but for the three about CSI snapshots.
+        assert_eq!(series(&metrics), 20);
+        assert!(
+            metrics
+                .render()
+                .contains("velero_backup_last_status{schedule=\"daily\"} 1\n")
+        );
+        metrics.count(Count::BackupFailure, "daily");
+        metrics.set_backup_end("daily", &BackupEnd::default());
+        metrics.set_archive_size("daily", 7);
+        metrics.set_last_success("daily", 1);
+        metrics.add_schedule("daily");
+        let text = metrics.render();
+        for line in [
+            "velero_backup_failure_total{schedule=\"daily\"} 1",
+            "velero_backup_last_status{schedule=\"daily\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        metrics.remove_schedule("daily");
+        assert_eq!(metrics.render(), before);
+    }
 
     #[test]
     fn names_are_the_peers() {

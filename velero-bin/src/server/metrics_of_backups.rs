@@ -93,6 +93,31 @@ impl BackupEnds {
         ends
     }
 
+    /// Begins the series of a schedule unless they are there.
+    pub(super) fn add(&self, label: &ScheduleLabel) {
+        for family in [&self.attempts, &self.successes, &self.failures] {
+            drop(family.get_or_create(label));
+        }
+        for family in [&self.items, &self.errors] {
+            drop(family.get_or_create(label));
+        }
+        if self.last_status.get(label).is_none() {
+            // Nothing has failed yet.
+            self.last_status.get_or_create(label).set(1);
+        }
+    }
+
+    /// Ends the series of a schedule.
+    pub(super) fn remove(&self, label: &ScheduleLabel) {
+        self.durations.remove(label);
+        for family in [&self.size, &self.items, &self.errors, &self.last_status] {
+            family.remove(label);
+        }
+        for family in [&self.attempts, &self.successes, &self.failures] {
+            family.remove(label);
+        }
+    }
+
     pub(super) fn set(&self, schedule: &str, end: &BackupEnd) {
         let label = label(schedule);
         self.durations.get_or_create(&label).observe(end.seconds);

@@ -21,6 +21,7 @@ mod controller;
 mod deletion;
 mod download;
 mod follow;
+mod gc;
 mod http;
 mod location;
 mod metrics;
@@ -28,8 +29,10 @@ mod metrics_of_backups;
 mod objects;
 mod progress;
 mod restore;
+mod schedule;
 mod settings;
 mod startup;
+mod status_request;
 mod stores;
 mod sync;
 mod tracker;
@@ -150,6 +153,15 @@ impl Server {
             "deletions",
             controller::run(deletion::DeletionReconciler, context.clone()),
         );
+        self.task(
+            "schedules",
+            controller::run(schedule::ScheduleReconciler, context.clone()),
+        );
+        self.task(
+            "status requests",
+            controller::run(status_request::StatusReconciler, context.clone()),
+        );
+        self.task("garbage collection", gc::run(context.clone()));
         self.task("leftovers", backup::tidy_up(context.clone()));
         self.task("synchronisation", sync::run(context.clone()));
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use velero_cluster::ListOptions;
 use velero_core::GoDuration;
 use velero_core::action::{BackupItemAction, RestoreItemAction};
@@ -58,6 +59,14 @@ pub struct Settings {
     pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
     /// Actions of restores beyond the built-in ones. Default none.
     pub restore_actions: Vec<Arc<dyn RestoreItemAction>>,
+    /// Time between two looks for backups that have expired. Default 1 hour.
+    pub garbage_collection_period: Duration,
+    /// Whether schedules that do not say so themselves leave out the run that is due when they are first seen. Default no.
+    pub skip_immediately: bool,
+    /// Longest time between two looks at a schedule. Default 1 minute.
+    pub schedule_period: Duration,
+    /// The time zone of schedules that name none, and of their backups' names. Default the system's.
+    pub zone: TimeZone,
     /// How often due work is looked for. Default 10 seconds.
     pub tick: Duration,
     /// Least time between two writes of a run's progress. Default 1 second.
@@ -98,6 +107,10 @@ impl Default for Settings {
             features: Features::default(),
             backup_actions: Vec::new(),
             restore_actions: Vec::new(),
+            garbage_collection_period: Duration::from_secs(3600),
+            skip_immediately: false,
+            schedule_period: Duration::from_secs(60),
+            zone: TimeZone::system(),
             tick: Duration::from_secs(10),
             progress_period: Duration::from_secs(1),
             download_ttl: Duration::from_secs(600),

@@ -38,10 +38,6 @@ pub struct UnbuiltArgs {
     #[arg(long, hide = true)]
     restore_only: bool,
     #[arg(long, hide = true)]
-    garbage_collection_frequency: Option<GoDuration>,
-    #[arg(long, hide = true)]
-    schedule_skip_immediately: bool,
-    #[arg(long, hide = true)]
     plugin_dir: Option<String>,
     #[arg(long, hide = true)]
     profiler_address: Option<String>,
@@ -149,18 +145,6 @@ impl UnbuiltArgs {
                 "controllers cannot be switched off in this version; leave the flag out",
             ),
             (
-                "--garbage-collection-frequency",
-                given(self.garbage_collection_frequency.as_ref(), |period| {
-                    period.is_zero()
-                }),
-                "this version does not delete expired backups by itself; leave the flag out",
-            ),
-            (
-                "--schedule-skip-immediately",
-                on(self.schedule_skip_immediately),
-                "this version makes no backups by schedules; leave the flag out",
-            ),
-            (
                 "--plugin-dir",
                 given(self.plugin_dir.as_ref(), |dir| dir == "/plugins"),
                 "this version runs no plugins; leave the flag out",
@@ -241,7 +225,7 @@ mod tests {
         ("disable-controllers", &[""], "gc", Refused),
         ("disable-informer-cache", &[], "true", Taken),
         ("fs-backup-timeout", &["4h", "240m"], "1h", Refused),
-        ("garbage-collection-frequency", &["0s"], "1h", Refused),
+        ("garbage-collection-frequency", &["0s"], "1h", Taken),
         ("item-block-worker-count", &["1", "0", "-1"], "4", Taken),
         ("item-operation-sync-frequency", &["0s"], "3s", Taken),
         ("log-format", &["text"], "json", Taken),
@@ -264,7 +248,7 @@ mod tests {
             "pods",
             Taken,
         ),
-        ("schedule-skip-immediately", &[], "true", Refused),
+        ("schedule-skip-immediately", &[], "true", Taken),
         ("store-validation-frequency", &["1m"], "5m", Taken),
         ("terminating-resource-timeout", &["10m"], "1m", Taken),
         ("uploader-type", &["kopia"], "restic", Refused),

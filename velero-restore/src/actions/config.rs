@@ -8,9 +8,9 @@ use velero_core::names::labels;
 use velero_core::{GroupResource, ItemTree, Selector};
 
 /// Label of the ConfigMap that configures `velero.io/change-storage-class`.
-const STORAGE_CLASS: &str = "velero.io/change-storage-class";
+pub(super) const STORAGE_CLASS: &str = "velero.io/change-storage-class";
 /// Label of the ConfigMap that configures `velero.io/change-image-name`.
-const IMAGE_NAME: &str = "velero.io/change-image-name";
+pub(super) const IMAGE_NAME: &str = "velero.io/change-image-name";
 /// Value of these labels for actions of a restore.
 const KIND: &str = "RestoreItemAction";
 

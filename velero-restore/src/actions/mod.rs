@@ -78,6 +78,17 @@ pub fn configured(
     actions
 }
 
+/// Names of all actions of this module, sorted; with those that do nothing without a configuration.
+pub fn built_in_names() -> Vec<String> {
+    let mut names = vec![
+        config::IMAGE_NAME.to_owned(),
+        config::STORAGE_CLASS.to_owned(),
+    ];
+    names.extend(built_in().iter().map(|action| action.name().to_owned()));
+    names.sort();
+    names
+}
+
 /// Whether an action does no more than free an object of the cluster that it was in. What other actions change is
 /// wanted: an object that is still as it was backed up is not as it is to be then.
 pub(crate) fn only_resets(action: &str) -> bool {

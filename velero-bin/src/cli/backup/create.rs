@@ -12,7 +12,7 @@ use super::super::objects::Objects;
 use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
 use super::super::{Environment, console, names, values, wait};
-use super::template::from_template;
+use crate::runs::from_template;
 
 /// Flags of `backup create`.
 #[derive(Debug, Clone, clap::Args)]

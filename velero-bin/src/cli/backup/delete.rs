@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
-use velero_core::api::{
-    Backup, DeleteBackupRequest, DeleteBackupRequestPhase, DeleteBackupRequestSpec,
-};
-use velero_core::names::{labels, valid_label_name};
+use velero_core::api::{Backup, DeleteBackupRequest, DeleteBackupRequestPhase};
 
 use super::super::exit::Exit;
 use super::super::objects::Objects;
 use super::super::select::SelectArgs;
 use super::super::{Environment, console};
+use crate::runs::deletion_request;
 
 /// How long the operator has to refuse a request. It takes up requests at once; what it has taken up is not waited for.
 const REFUSAL_TIME: Duration = Duration::from_secs(3);
@@ -46,7 +44,7 @@ impl DeleteBackup {
         let mut submitted = Vec::new();
         for backup in &selected.objects {
             let name = backup.metadata.name.as_deref().unwrap_or_default();
-            match requests.create(&request(backup)).await {
+            match requests.create(&deletion_request(backup)).await {
                 Ok(request) => {
                     console::line(format_args!(
                         "Request to delete backup {name:?} submitted successfully.\nThe backup will be fully deleted after all associated data (disk snapshots, backup files, restores) are removed."
@@ -105,22 +103,4 @@ async fn refusals(
         }
     }
     refused
-}
-
-fn request(backup: &Backup) -> DeleteBackupRequest {
-    let name = backup.metadata.name.clone().unwrap_or_default();
-    let mut request = DeleteBackupRequest::default();
-    request.metadata.generate_name = Some(format!("{name}-"));
-    request.metadata.labels = Some(
-        [
-            (labels::BACKUP_NAME.to_owned(), valid_label_name(&name)),
-            (
-                labels::BACKUP_UID.to_owned(),
-                backup.metadata.uid.clone().unwrap_or_default(),
-            ),
-        ]
-        .into(),
-    );
-    request.spec = DeleteBackupRequestSpec { backup_name: name };
-    request
 }

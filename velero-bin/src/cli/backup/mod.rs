@@ -4,7 +4,6 @@ mod create;
 mod delete;
 mod get;
 mod show;
-mod template;
 
 pub(super) use create::CreateBackup;
 pub(super) use delete::DeleteBackup;

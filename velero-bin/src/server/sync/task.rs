@@ -85,6 +85,7 @@ async fn sync(
     } else {
         context.objects.list().await?
     };
+    let found = !unknown.is_empty();
     for backup in unknown {
         if context.stopping.is_cancelled() {
             return Ok(());
@@ -97,6 +98,9 @@ async fn sync(
                 "the backup could not be imported"
             );
         }
+    }
+    if found {
+        context.gc_now.notify_one();
     }
     for orphan in orphans(&in_cluster, name, &in_store) {
         let backup = orphan.metadata.name.as_deref().unwrap_or_default();

@@ -2,14 +2,17 @@
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PostParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use velero_bin::logfile::{LogOptions, RunLogs};
+use velero_bin::runs::Clock;
 use velero_bin::server::{Server, Settings};
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, Restore, VeleroKind, crd};
 use velero_testkit::ApiServer;
@@ -33,6 +36,24 @@ pub(super) fn settings() -> Settings {
         shutdown_grace: Duration::from_secs(10),
         metrics_address: Some("127.0.0.1:0".parse().unwrap()),
         ..Settings::default()
+    }
+}
+
+/// A clock that is ahead of the system's by as many seconds as it is set to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ahead(Arc<AtomicI64>);
+
+impl Ahead {
+    pub(super) fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let seconds = Arc::clone(&self.0);
+        Arc::new(move || {
+            let ahead = jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed));
+            jiff::Timestamp::now() + ahead
+        })
     }
 }
 
@@ -74,7 +95,13 @@ impl World {
 
     /// A cluster with an operator, and a location `default` in a folder, once it is available.
     pub(super) async fn with_folder(folder: &Path) -> Self {
-        let world = Self::started().await;
+        Self::with_settings(folder, settings()).await
+    }
+
+    /// The same under other settings.
+    pub(super) async fn with_settings(folder: &Path, settings: Settings) -> Self {
+        let mut world = Self::empty();
+        world.start(settings).await;
         world.add_folder("default", folder).await;
         world
             .wait::<BackupStorageLocation>(
@@ -202,6 +229,13 @@ impl World {
         }));
     }
 
+    /// Changes an object.
+    pub(super) async fn patch<K: VeleroKind>(&self, name: &str, patch: Value) -> K {
+        let patch = Patch::Merge(&patch);
+        let api = self.kind::<K>();
+        api.patch(name, &Default::default(), &patch).await.unwrap()
+    }
+
     /// Waits until the metrics have a line.
     pub(super) async fn wait_metric(&self, line: &str) {
         let found =
@@ -210,7 +244,7 @@ impl World {
     }
 
     /// What the metrics endpoint says.
-    fn metrics(&self) -> String {
+    pub(super) fn metrics(&self) -> String {
         self.server.as_ref().unwrap().metrics().render()
     }
 }

@@ -264,3 +264,15 @@ fn init_containers_of_annotations() {
     );
     assert!(name == made("c") && name != made("d"));
 }
+
+#[test]
+fn names_are_those_of_all_actions() {
+    let config = ActionConfig {
+        images: changes(&[("a", "b")]),
+        storage_classes: [("slow".to_owned(), "fast".to_owned())].into(),
+        ..ActionConfig::default()
+    };
+    let actions = crate::actions::configured(&config, InitRestoreHook::default());
+    let names: Vec<&str> = actions.iter().map(|action| action.name()).collect();
+    assert_eq!(built_in_names(), names);
+}

@@ -9,7 +9,7 @@ use velero_core::policy::CONFIG_MAP_KIND;
 ///
 /// Labels are those of the template or, where it has none, of the Schedule, and the Schedule's name; annotations are the
 /// Schedule's.
-pub(super) fn from_template(namespace: &str, name: &str, schedule: &Schedule) -> Backup {
+pub(crate) fn from_template(namespace: &str, name: &str, schedule: &Schedule) -> Backup {
     let mut spec = schedule.spec.template.clone();
     if let Some(policy) = &mut spec.resource_policy {
         policy.kind = CONFIG_MAP_KIND.to_owned();
