@@ -42,6 +42,17 @@ pub struct ServerArgs {
         allow_negative_numbers = true
     )]
     pub item_block_worker_count: i64,
+    /// Backups that may run at the same time, where they have no namespace in common
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
+    pub concurrent_backups: i64,
+    /// Restores that may run at the same time, where they have no namespace in common
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub concurrent_restores: u32,
     /// Label key by which volumes are put into one group snapshot
     #[arg(long, value_name = "KEY", default_value = labels::VOLUME_GROUP)]
     pub volume_group_snapshot_label_key: String,
@@ -199,9 +210,10 @@ impl ServerArgs {
                 defaults.garbage_collection_period,
             ),
             skip_immediately: self.schedule_skip_immediately,
+            concurrent_backups: at_least_one(self.concurrent_backups),
+            concurrent_restores: self.concurrent_restores as usize,
             // With none, as the peer takes it, no block would ever be worked on.
-            item_block_workers: usize::try_from(self.item_block_worker_count.max(1))
-                .unwrap_or(usize::MAX),
+            item_block_workers: at_least_one(self.item_block_worker_count),
             volume_group_label: self.volume_group_snapshot_label_key.clone(),
             page_size: Some(self.client_page_size).filter(|size| !matches!(*size, 0 | PAGE_SIZE)),
             ..defaults
@@ -234,6 +246,10 @@ impl ServerArgs {
             )
         })
     }
+}
+
+fn at_least_one(count: i64) -> usize {
+    usize::try_from(count.max(1)).unwrap_or(usize::MAX)
 }
 
 /// A period; the default for none, and for what is none.
@@ -303,6 +319,16 @@ mod tests {
             let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
             assert_eq!(settings.item_block_workers, expected);
         }
+        for (value, expected) in [(-1, 1), (0, 1), (4, 4)] {
+            let args = format!("--concurrent-backups={value}");
+            let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
+            assert_eq!(settings.concurrent_backups, expected);
+        }
+        assert_eq!(
+            (settings.concurrent_backups, settings.concurrent_restores),
+            (1, 4)
+        );
+        assert!(parse(&["--concurrent-restores", "0"]).is_err());
         for (value, expected) in [("3s", 3), ("0s", 10), ("-1s", 10)] {
             let args = format!("--item-operation-sync-frequency={value}");
             let settings = parse(&[&args]).unwrap().settings("velero").unwrap();

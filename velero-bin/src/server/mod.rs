@@ -5,8 +5,8 @@
 //! and a thin shell of IO around it. Resources are read anew before each step and written as merge patches of the fields
 //! that changed; a step that must be taken once names the version it was decided on.
 //!
-//! Backups and restores run in tasks of their own, one of each at a time, through the functions that direct mode uses
-//! ([`crate::runs`]). A stopping server hands them over: the next one goes on with a restore and begins a backup anew. What
+//! Backups and restores run in tasks of their own, through the functions that direct mode uses ([`crate::runs`]): side by
+//! side where they have no namespace in common, as many as the settings allow. A stopping server hands them over: the next one goes on with a restore and begins a backup anew. What
 //! a killed server leaves behind is taken up in the same way, three times at most. An annotation of the resource cancels a
 //! run: it ends as `Failed`, with the reason.
 //!
@@ -36,6 +36,7 @@ mod status_request;
 mod stores;
 mod sync;
 mod tracker;
+mod turns;
 mod unbuilt;
 
 use std::net::SocketAddr;

@@ -59,6 +59,10 @@ pub struct Settings {
     pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
     /// Actions of restores beyond the built-in ones. Default none.
     pub restore_actions: Vec<Arc<dyn RestoreItemAction>>,
+    /// Backups that may run at the same time, where they have no namespace in common. Default 1.
+    pub concurrent_backups: usize,
+    /// Restores that may run at the same time, where they have no namespace in common. Default 4.
+    pub concurrent_restores: usize,
     /// Time between two looks for backups that have expired. Default 1 hour.
     pub garbage_collection_period: Duration,
     /// Whether schedules that do not say so themselves leave out the run that is due when they are first seen. Default no.
@@ -107,6 +111,8 @@ impl Default for Settings {
             features: Features::default(),
             backup_actions: Vec::new(),
             restore_actions: Vec::new(),
+            concurrent_backups: 1,
+            concurrent_restores: 4,
             garbage_collection_period: Duration::from_secs(3600),
             skip_immediately: false,
             schedule_period: Duration::from_secs(60),

@@ -42,8 +42,7 @@ struct Inner {
 }
 
 impl Tracker {
-    /// Takes note of a run, unless one of that kind is under way: runs of a kind go one at a time. Only what several
-    /// backups or restores have left running is followed side by side.
+    /// Takes note of a run, unless that one is under way already.
     pub(super) fn begin(
         &self,
         kind: RunKind,
@@ -52,11 +51,7 @@ impl Tracker {
     ) -> Option<Running> {
         let mut runs = self.lock();
         let key = (kind, name.to_owned());
-        let taken = match kind {
-            RunKind::Operations | RunKind::RestoreOperations => runs.contains_key(&key),
-            RunKind::Backup | RunKind::Restore => runs.keys().any(|(running, _)| *running == kind),
-        };
-        if taken {
+        if runs.contains_key(&key) {
             return None;
         }
         let by = CancelReason::default();
@@ -79,9 +74,11 @@ impl Tracker {
             .any(|(running, of)| *running == kind && of == name)
     }
 
-    /// Whether any run of the kind is under way.
-    pub(super) fn is_busy(&self, kind: RunKind) -> bool {
-        self.lock().keys().any(|(running, _)| *running == kind)
+    /// Names of the runs of a kind that are under way.
+    pub(super) fn names(&self, kind: RunKind) -> Vec<String> {
+        let runs = self.lock();
+        let of_kind = runs.keys().filter(|(running, _)| *running == kind);
+        of_kind.map(|(_, name)| name.clone()).collect()
     }
 
     /// Cancels a run, if it is under way, as its resource is gone.
@@ -151,13 +148,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn runs_of_a_kind_go_one_at_a_time() {
+    async fn runs_are_known_by_kind_and_name() {
         let tracker = Tracker::default();
         let cancel = CancellationToken::new();
         let first = tracker.begin(RunKind::Backup, "a", cancel.clone()).unwrap();
         assert!(
             tracker
-                .begin(RunKind::Backup, "b", CancellationToken::new())
+                .begin(RunKind::Backup, "a", CancellationToken::new())
                 .is_none()
         );
         let restore = tracker.begin(RunKind::Restore, "a", CancellationToken::new());
@@ -177,6 +174,7 @@ mod tests {
         );
         drop(operations);
 
+        assert_eq!(tracker.names(RunKind::Backup), ["a"]);
         tracker.cancel(RunKind::Backup, "b");
         assert!(!cancel.is_cancelled());
         let by = first.cancelled_by();
@@ -194,6 +192,6 @@ mod tests {
         assert!(!tracker.drained(Duration::from_millis(5)).await);
         drop((first, restore));
         assert!(tracker.drained(Duration::from_secs(5)).await);
-        assert!(!tracker.is_busy(RunKind::Backup));
+        assert_eq!(tracker.names(RunKind::Backup), [""; 0]);
     }
 }

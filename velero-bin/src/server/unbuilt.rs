@@ -14,8 +14,6 @@ pub struct UnbuiltArgs {
     client_qps: Option<f32>,
     #[arg(long, hide = true, allow_negative_numbers = true)]
     client_burst: Option<i64>,
-    #[arg(long, hide = true, allow_negative_numbers = true)]
-    concurrent_backups: Option<i64>,
     #[arg(long, hide = true)]
     backup_repository_configmap: Option<String>,
     #[arg(long, hide = true)]
@@ -130,11 +128,6 @@ impl UnbuiltArgs {
     fn of_the_rest(&self) -> Vec<Refusal> {
         vec![
             (
-                "--concurrent-backups",
-                given(self.concurrent_backups.as_ref(), |count| *count <= 1),
-                "backups run one at a time in this version; 1 is the only count there is",
-            ),
-            (
                 "--disable-controllers",
                 given(self.disable_controllers.as_ref(), String::is_empty),
                 "controllers cannot be switched off in this version; leave the flag out",
@@ -209,7 +202,7 @@ mod tests {
         ("client-burst", &["100", "300"], "10", Refused),
         ("client-page-size", &["500", "0"], "100", Taken),
         ("client-qps", &["100", "300.5"], "20", Refused),
-        ("concurrent-backups", &["1", "0", "-1"], "2", Refused),
+        ("concurrent-backups", &["1", "0", "-1"], "2", Taken),
         ("default-backup-storage-location", &["default"], "b", Taken),
         ("default-backup-ttl", &["720h"], "1h", Taken),
         ("default-item-operation-timeout", &["4h"], "1h", Taken),

@@ -1,8 +1,27 @@
 //! Whose turn it is, without IO.
 
 use velero_core::api::{Backup, BackupPhase};
+use velero_core::filter::NamespaceFilter;
 
 use crate::server::cancel::cancelled_by;
+use crate::server::turns::{Span, is_turn};
+
+/// What runs, and what may.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slots<'a> {
+    /// Names of the backups that this process runs.
+    pub(super) running: &'a [String],
+    /// How many may run at the same time.
+    pub(super) limit: usize,
+    /// The namespaces of the cluster, sorted; without them all backups are taken to have some in common.
+    pub(super) namespaces: Option<&'a [String]>,
+}
+
+impl Slots<'_> {
+    fn are_taken(&self) -> bool {
+        self.running.len() >= self.limit
+    }
+}
 
 /// What to do about one backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +46,8 @@ pub(super) enum Step {
     Rest,
 }
 
-/// Decides about one backup of `all`. `tracked` says whether this process runs it, `busy` whether it runs any.
-pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, busy: bool) -> Step {
+/// Decides about one backup of `all`. `tracked` says whether this process works on it.
+pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, slots: Slots<'_>) -> Step {
     if backup.metadata.deletion_timestamp.is_some() {
         return Step::Rest;
     }
@@ -47,21 +66,9 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, busy: bool) -
     }
     match backup.phase() {
         BackupPhase::New => Step::Enqueue(last_position(all) + 1),
-        BackupPhase::Queued => {
-            let taken = busy
-                || all
-                    .iter()
-                    .any(|other| *other.phase() == BackupPhase::ReadyToStart);
-            let first = !all
-                .iter()
-                .any(|other| *other.phase() == BackupPhase::Queued && place(other) < place(backup));
-            if !taken && first {
-                Step::Dequeue
-            } else {
-                Step::Wait
-            }
-        }
-        BackupPhase::ReadyToStart if busy => Step::Wait,
+        BackupPhase::Queued if is_next(backup, all, slots) => Step::Dequeue,
+        BackupPhase::Queued => Step::Wait,
+        BackupPhase::ReadyToStart if slots.are_taken() => Step::Wait,
         BackupPhase::ReadyToStart => Step::Prepare,
         BackupPhase::InProgress => Step::Recover,
         BackupPhase::WaitingForPluginOperations
@@ -70,6 +77,65 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, busy: bool) -
         | BackupPhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
+}
+
+/// Whether a queued backup may begin.
+fn is_next(backup: &Backup, all: &[Backup], slots: Slots<'_>) -> bool {
+    let is_running = |other: &&Backup| {
+        let name = other.metadata.name.as_ref();
+        *other.phase() == BackupPhase::ReadyToStart
+            || name.is_some_and(|name| slots.running.contains(name))
+    };
+    let gone = |name: &&String| {
+        !all.iter()
+            .any(|other| other.metadata.name.as_ref() == Some(*name))
+    };
+    let mut running: Vec<Span> = all
+        .iter()
+        .filter(is_running)
+        .map(|other| span(other, slots.namespaces))
+        .collect();
+    // Of those whose resource is gone nobody can tell.
+    running.extend(slots.running.iter().filter(gone).map(|_| Span::All));
+    let mut queue: Vec<&Backup> = all
+        .iter()
+        .filter(|other| *other.phase() == BackupPhase::Queued)
+        .collect();
+    queue.sort_by(|a, b| place(a).cmp(&place(b)));
+    let queue = queue
+        .into_iter()
+        .map(|other| (place(other).1, span(other, slots.namespaces)));
+    is_turn(place(backup).1, queue, &running, slots.limit)
+}
+
+/// Whether it matters which namespaces there are.
+pub(super) fn asks_for_namespaces(backup: &Backup, all: &[Backup], slots: Slots<'_>) -> bool {
+    let others = |other: &Backup| {
+        other.metadata.name != backup.metadata.name
+            && matches!(
+                other.phase(),
+                BackupPhase::Queued | BackupPhase::ReadyToStart
+            )
+    };
+    *backup.phase() == BackupPhase::Queued
+        && slots.limit > 1
+        && !slots.are_taken()
+        && (!slots.running.is_empty() || all.iter().any(others))
+}
+
+/// The namespaces that a backup takes.
+fn span(backup: &Backup, namespaces: Option<&[String]>) -> Span {
+    let Some(live) = namespaces else {
+        return Span::All;
+    };
+    let spec = &backup.spec;
+    let filter =
+        NamespaceFilter::resolve(&spec.included_namespaces, &spec.excluded_namespaces, live);
+    if filter.includes_everything() && !filter.takes_nothing() {
+        return Span::All;
+    }
+    let taken = live.iter().filter(|name| filter.should_include(name));
+    Span::Names(taken.cloned().collect())
 }
 
 /// The queued backups that move up when `started` leaves the queue, with their new places.
@@ -119,6 +185,56 @@ mod tests {
         backup
     }
 
+    fn one_at_a_time(busy: bool) -> Slots<'static> {
+        static ANOTHER: std::sync::LazyLock<Vec<String>> =
+            std::sync::LazyLock::new(|| vec!["another".to_owned()]);
+        Slots {
+            running: if busy { &ANOTHER } else { &[] },
+            limit: 1,
+            namespaces: None,
+        }
+    }
+
+    #[test]
+    fn backups_of_other_namespaces_run_side_by_side() {
+        let of = |name: &str, position: i64, includes: &[&str], excludes: &[&str]| {
+            let mut backup = backup(name, BackupPhase::Queued, position);
+            let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+            backup.spec.included_namespaces = names(includes);
+            backup.spec.excluded_namespaces = names(excludes);
+            backup
+        };
+        let mut running = of("running", 0, &["shop"], &[]);
+        running.status.phase = Some(BackupPhase::InProgress);
+        let mut ready = of("ready", 0, &["bank-2"], &[]);
+        ready.status.phase = Some(BackupPhase::ReadyToStart);
+        let all = [
+            running,
+            ready,
+            of("everything", 9, &["*"], &[]),
+            of("same", 1, &["shop", "web"], &[]),
+            of("behind", 2, &["web"], &[]),
+            of("pattern", 3, &["bank-*"], &["bank-2"]),
+            of("nothing", 4, &["gone-*"], &[]),
+            of("but", 5, &["*"], &["shop", "web", "bank-1", "bank-2"]),
+        ];
+        let names = ["bank-1", "bank-2", "mail", "shop", "web"].map(str::to_owned);
+        let going = |limit: usize, namespaces: Option<&[String]>| -> Vec<&str> {
+            let slots = Slots {
+                running: &["running".to_owned()],
+                limit,
+                namespaces,
+            };
+            let goes = |b: &&Backup| next(b, &all, false, slots) == Step::Dequeue;
+            let queued = all.iter().filter(|b| *b.phase() == BackupPhase::Queued);
+            queued.filter(goes).map(|b| place(b).1).collect()
+        };
+        assert_eq!(going(9, Some(&names)), ["pattern", "nothing", "but"]);
+        assert_eq!(going(3, Some(&names)), ["pattern"]);
+        assert_eq!(going(2, Some(&names)), [""; 0]);
+        assert_eq!(going(9, None), [""; 0]);
+    }
+
     #[test]
     fn turns() {
         use BackupPhase::*;
@@ -166,16 +282,19 @@ mod tests {
             (backup("c", Completed, 0), false, false, Step::Rest),
         ] {
             assert_eq!(
-                next(&subject, &queue, tracked, busy),
+                next(&subject, &queue, tracked, one_at_a_time(busy)),
                 expected,
                 "{:?} {tracked} {busy}",
                 subject.metadata.name
             );
         }
         let ready = [queue[2].clone(), backup("r", ReadyToStart, 0)];
-        assert_eq!(next(&queue[2], &ready, false, false), Step::Wait);
         assert_eq!(
-            next(&backup("x", New, 0), &[], false, false),
+            next(&queue[2], &ready, false, one_at_a_time(false)),
+            Step::Wait
+        );
+        assert_eq!(
+            next(&backup("x", New, 0), &[], false, one_at_a_time(false)),
             Step::Enqueue(1)
         );
     }
@@ -199,7 +318,7 @@ mod tests {
             let said = ("x.velero.io/cancel".to_owned(), anna());
             subject.metadata.annotations = Some([said].into());
             let all = [subject.clone()];
-            let found = next(&subject, &all, tracked, tracked);
+            let found = next(&subject, &all, tracked, one_at_a_time(tracked));
             assert_eq!(found, expected, "{phase:?} {tracked}");
         }
     }
@@ -210,8 +329,14 @@ mod tests {
             backup("b", BackupPhase::Queued, 1),
             backup("a", BackupPhase::Queued, 1),
         ];
-        assert_eq!(next(&twins[0], &twins, false, false), Step::Wait);
-        assert_eq!(next(&twins[1], &twins, false, false), Step::Dequeue);
+        assert_eq!(
+            next(&twins[0], &twins, false, one_at_a_time(false)),
+            Step::Wait
+        );
+        assert_eq!(
+            next(&twins[1], &twins, false, one_at_a_time(false)),
+            Step::Dequeue
+        );
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use kube::runtime::controller::Action;
 use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 use velero_backup::{BackupRequest, LiveNamespaces, RequestInputs, live_namespaces};
 use velero_core::api::{Backup, BackupPhase};
 use velero_core::policy::ResourcePolicies;
 
 use super::follow::follow;
 use super::prepare::{Surroundings, check};
-use super::queue::{Step, next, renumbered};
+use super::queue::{Slots, Step, asks_for_namespaces, next, renumbered};
 use super::recover::{Patience, recover};
 use super::run::{schedule_of, start};
 use super::snapshot_locations;
@@ -26,7 +27,7 @@ use crate::server::tracker::RunKind;
 #[derive(Clone, Default)]
 pub(in crate::server) struct BackupReconciler {
     /// Held while the queue is looked at and changed, so that no two backups get one place.
-    queue: Arc<Mutex<()>>,
+    queue: Arc<Mutex<Known>>,
     patience: Patience,
 }
 
@@ -42,7 +43,7 @@ impl Reconciler for BackupReconciler {
     }
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
-        let turn = self.queue.lock().await;
+        let mut turn = self.queue.lock().await;
         let tracked = context.tracker.contains(RunKind::Backup, name)
             || context.tracker.contains(RunKind::Operations, name);
         // A run writes its progress every second: there is no need to look at all others each time.
@@ -61,12 +62,18 @@ impl Reconciler for BackupReconciler {
             context.tracker.cancel(RunKind::Operations, name);
             return Ok(Action::await_change());
         };
-        let step = next(
-            backup,
-            &all,
-            tracked,
-            context.tracker.is_busy(RunKind::Backup),
-        );
+        let running = context.tracker.names(RunKind::Backup);
+        let mut slots = Slots {
+            running: &running,
+            limit: context.settings.concurrent_backups,
+            namespaces: None,
+        };
+        let names;
+        if asks_for_namespaces(backup, &all, slots) {
+            names = turn.namespaces(context).await;
+            slots.namespaces = names.as_deref();
+        }
+        let step = next(backup, &all, tracked, slots);
         let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
             Step::Cancel(who) => {
@@ -96,6 +103,32 @@ impl Reconciler for BackupReconciler {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The namespaces of the cluster, as they were a short while ago.
+#[derive(Debug, Default)]
+struct Known {
+    names: Vec<String>,
+    read: Option<Instant>,
+}
+
+impl Known {
+    /// Their names; none where they cannot be read, which the run of a backup tells of.
+    async fn namespaces(&mut self, context: &Context) -> Option<Vec<String>> {
+        if self
+            .read
+            .is_none_or(|read| read.elapsed() >= context.settings.tick)
+        {
+            let options = context.settings.list_options();
+            let live = live_namespaces(&context.cluster, &options, &[])
+                .await
+                .ok()?;
+            self.names = live.heads().iter().map(|head| head.name.clone()).collect();
+            self.names.sort();
+            self.read = Some(Instant::now());
+        }
+        Some(self.names.clone())
     }
 }
 

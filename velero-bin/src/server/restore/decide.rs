@@ -1,10 +1,12 @@
 //! What to do about a restore, without IO.
 
 use velero_core::api::{Restore, RestorePhase};
+use velero_core::filter::Pattern;
 use velero_core::names::finalizers;
 
 use crate::server::attempts::{ATTEMPTS, attempt};
 use crate::server::cancel::cancelled_by;
+use crate::server::turns::{Span, is_turn};
 
 /// What to do about one restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +35,20 @@ pub(super) enum Step {
     Rest,
 }
 
-/// Decides about one restore of `all`. `tracked` says whether this process runs it, `held` whether another server does,
-/// `busy` whether this process runs any.
+/// How many restores this process runs, and may run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slots {
+    pub(super) running: usize,
+    pub(super) limit: usize,
+}
+
+/// Decides about one restore of `all`. `tracked` says whether this process runs it, `held` whether another server does.
 pub(super) fn next(
     restore: &Restore,
     all: &[Restore],
     tracked: bool,
     held: bool,
-    busy: bool,
+    slots: Slots,
 ) -> Step {
     let held = held && !restore.phase().is_terminal();
     if restore.metadata.deletion_timestamp.is_some() {
@@ -70,17 +78,10 @@ pub(super) fn next(
         return Step::End(who);
     }
     match restore.phase() {
-        RestorePhase::New
-            if busy
-                || all
-                    .iter()
-                    .any(|other| is_waiting(other) && place(other) < place(restore)) =>
-        {
-            Step::Wait
-        }
-        RestorePhase::New => Step::Start,
+        RestorePhase::New if is_next(restore, all, slots) => Step::Start,
+        RestorePhase::New => Step::Wait,
         RestorePhase::InProgress if attempt(&restore.metadata) >= ATTEMPTS => Step::Recover,
-        RestorePhase::InProgress if busy => Step::Wait,
+        RestorePhase::InProgress if slots.running >= slots.limit => Step::Wait,
         RestorePhase::InProgress => Step::Resume,
         RestorePhase::WaitingForPluginOperations
         | RestorePhase::WaitingForPluginOperationsPartiallyFailed
@@ -110,6 +111,36 @@ fn is_waiting(restore: &Restore) -> bool {
     *restore.phase() == RestorePhase::New && restore.metadata.deletion_timestamp.is_none()
 }
 
+/// Whether a restore may begin: what is restored into one namespace is restored in the order in which it was asked for.
+fn is_next(restore: &Restore, all: &[Restore], slots: Slots) -> bool {
+    if slots.running >= slots.limit {
+        return false;
+    }
+    let running: Vec<Span> = all
+        .iter()
+        .filter(|other| *other.phase() == RestorePhase::InProgress)
+        .map(span)
+        .collect();
+    let mut queue: Vec<&Restore> = all.iter().filter(|other| is_waiting(other)).collect();
+    queue.sort_by(|a, b| place(a).cmp(&place(b)));
+    let queue = queue.into_iter().map(|other| (place(other).1, span(other)));
+    // Those that nobody works on at the moment take no place, but their namespaces are not free.
+    let limit = slots.limit - slots.running + running.len();
+    is_turn(place(restore).1, queue, &running, limit)
+}
+
+/// The namespaces that a restore writes to. Patterns stand for what the archive has: that is not known yet.
+fn span(restore: &Restore) -> Span {
+    let spec = &restore.spec;
+    let is_plain = |name: &String| !Pattern::new(name.as_str()).is_glob();
+    if spec.included_namespaces.is_empty() || !spec.included_namespaces.iter().all(is_plain) {
+        return Span::All;
+    }
+    let included = spec.included_namespaces.iter();
+    let target = |name: &String| spec.namespace_mapping.get(name).unwrap_or(name).clone();
+    Span::Names(included.map(target).collect())
+}
+
 fn place(restore: &Restore) -> (Option<jiff::Timestamp>, &str) {
     let created = restore
         .metadata
@@ -136,6 +167,47 @@ mod tests {
         restore.metadata.finalizers =
             protected.then(|| vec![finalizers::RESTORE_EXTERNAL_RESOURCES.to_owned()]);
         restore
+    }
+
+    /// The slots of a server that runs one restore at a time.
+    fn slots(busy: bool) -> Slots {
+        Slots {
+            running: usize::from(busy),
+            limit: 1,
+        }
+    }
+
+    #[test]
+    fn restores_into_other_namespaces_run_side_by_side() {
+        let of = |name: &str, created: i64, includes: &[&str], mapping: &[(&str, &str)]| {
+            let mut restore = restore(name, None, created, true);
+            let owned = |text: &&str| (*text).to_owned();
+            restore.spec.included_namespaces = includes.iter().map(owned).collect();
+            let pairs = mapping.iter().map(|(from, to)| (owned(from), owned(to)));
+            restore.spec.namespace_mapping = pairs.collect();
+            restore
+        };
+        let mut running = of("running", 0, &["shop"], &[]);
+        running.status.phase = Some(RestorePhase::InProgress);
+        let all = [
+            running,
+            of("everything", 9, &[], &[]),
+            of("pattern", 8, &["b*"], &[]),
+            of("same", 1, &["shop"], &[]),
+            of("mapped-away", 2, &["shop"], &[("shop", "shop-2")]),
+            of("mapped-onto", 3, &["bank"], &[("bank", "shop-2")]),
+            of("other", 4, &["bank"], &[("web", "shop")]),
+        ];
+        let going = |running: usize, limit: usize| -> Vec<&str> {
+            let slots = Slots { running, limit };
+            let goes = |r: &&Restore| next(r, &all, false, false, slots) == Step::Start;
+            all.iter().filter(goes).map(|r| place(r).1).collect()
+        };
+        assert_eq!(going(1, 9), ["mapped-away", "other"]);
+        assert_eq!(going(1, 2), ["mapped-away"]);
+        assert_eq!(going(2, 2), [""; 0]);
+        // One that nobody works on takes no place, but its namespace is not free.
+        assert_eq!(going(0, 1), ["mapped-away"]);
     }
 
     #[test]
@@ -181,7 +253,7 @@ mod tests {
                 std::slice::from_ref(&subject),
                 tracked,
                 false,
-                busy,
+                slots(busy),
             );
             assert_eq!(found, expected, "{phase:?} {protected} {tracked} {busy}");
         }
@@ -203,7 +275,7 @@ mod tests {
             }
             let all = std::slice::from_ref(&subject);
             assert_eq!(
-                next(&subject, all, false, false, false),
+                next(&subject, all, false, false, slots(false)),
                 expected,
                 "{said:?}"
             );
@@ -226,7 +298,7 @@ mod tests {
             let said = ("x.velero.io/cancel".to_owned(), anna());
             subject.metadata.annotations = Some([said].into());
             let all = [subject.clone()];
-            let found = next(&subject, &all, tracked, held, tracked);
+            let found = next(&subject, &all, tracked, held, slots(tracked));
             assert_eq!(found, expected, "{phase:?} {tracked} {held}");
         }
     }
@@ -240,11 +312,11 @@ mod tests {
         ];
         let steps: Vec<_> = all
             .iter()
-            .map(|r| next(r, &all, false, false, false))
+            .map(|r| next(r, &all, false, false, slots(false)))
             .collect();
         assert_eq!(steps, [Step::Wait, Step::Start, Step::Wait]);
         let two = [all[0].clone(), all[2].clone()];
-        assert_eq!(next(&all[2], &two, false, false, false), Step::Start);
+        assert_eq!(next(&all[2], &two, false, false, slots(false)), Step::Start);
     }
 
     #[test]
@@ -260,7 +332,7 @@ mod tests {
             let mut subject = restore("r", Some(phase.clone()), 0, true);
             let all = [subject.clone()];
             assert_eq!(
-                next(&subject, &all, tracked, true, false),
+                next(&subject, &all, tracked, true, slots(false)),
                 expected,
                 "{phase:?}"
             );
@@ -271,7 +343,7 @@ mod tests {
                 (false, true) => Step::CleanUp,
             };
             assert_eq!(
-                next(&subject, &all, tracked, true, false),
+                next(&subject, &all, tracked, true, slots(false)),
                 expected,
                 "{phase:?}"
             );
@@ -288,7 +360,7 @@ mod tests {
             let mut subject = restore("r", Some(RestorePhase::Completed), 0, protected);
             assert_eq!(is_settled(&subject), protected);
             subject.metadata.deletion_timestamp = subject.metadata.creation_timestamp.clone();
-            assert_eq!(next(&subject, &[], tracked, false, false), expected);
+            assert_eq!(next(&subject, &[], tracked, false, slots(false)), expected);
             assert!(!is_settled(&subject));
         }
     }

@@ -10,7 +10,7 @@ use velero_core::names::finalizers;
 
 use super::check::{Surroundings, check};
 use super::claim::{self, is_held_by_another};
-use super::decide::{Step, is_settled, next};
+use super::decide::{Slots, Step, is_settled, next};
 use super::finalize::follow;
 use super::recover::{end, recover, resume};
 use super::run::start;
@@ -65,7 +65,10 @@ impl Reconciler for RestoreReconciler {
             &all,
             tracked,
             is_held_by_another(restore, &context.writer, context.now()),
-            context.tracker.is_busy(RunKind::Restore),
+            Slots {
+                running: context.tracker.names(RunKind::Restore).len(),
+                limit: context.settings.concurrent_restores,
+            },
         ) {
             Step::Rest => return Ok(Action::await_change()),
             Step::Wait => return Ok(Action::requeue(context.settings.tick)),

@@ -24,6 +24,7 @@ mod restores;
 mod resumed;
 mod s3;
 mod schedules;
+mod side_by_side;
 mod snapshot_locations;
 mod spool;
 mod status_requests;

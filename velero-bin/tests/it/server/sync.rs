@@ -1,7 +1,7 @@
 use serde_json::json;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
 
-use super::world::{World, folder};
+use super::world::{World, eventually, folder};
 
 #[tokio::test]
 async fn a_second_cluster_finds_the_backups() {
@@ -73,8 +73,10 @@ async fn what_is_no_finished_backup_is_passed_over() {
     world.add_folder("default", folder.path()).await;
     let good = world.wait::<Backup>("zz-good", "is found", |_| true).await;
     assert_eq!(*good.phase(), BackupPhase::PartiallyFailed);
-    let expired = world.wait::<Backup>("expired", "is found", |_| true).await;
-    assert_eq!(*expired.phase(), BackupPhase::PartiallyFailed);
+    // It is found as one that has ended, and goes at once, as it has expired.
+    let gone = eventually(async || (!dir.join("expired").exists()).then_some(()));
+    assert!(gone.await.is_some(), "the expired backup is still there");
+    world.wait_gone::<Backup>("expired").await;
     for name in [
         "folder-only",
         "damaged",
