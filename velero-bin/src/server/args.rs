@@ -9,6 +9,7 @@ use velero_core::GoDuration;
 use velero_core::names::labels;
 use velero_restore::Priorities;
 
+use super::controllers::disabled;
 use super::settings::{Settings, SettingsError, parse_listen_address};
 use super::unbuilt::UnbuiltArgs;
 use crate::cli::values::Mappings;
@@ -95,6 +96,12 @@ pub struct ServerArgs {
     /// Objects asked for in one page of a list; 500, and 1000 where more than 5000 follow, without it
     #[arg(long, value_name = "COUNT", default_value_t = PAGE_SIZE)]
     pub client_page_size: u32,
+    /// Controllers that do not run, by their names, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_controllers: Vec<String>,
+    /// Neither make nor delete backups: only look for them in stores, and restore
+    #[arg(long)]
+    pub restore_only: bool,
     /// Lowest level that is logged
     #[arg(long, value_enum, default_value_t = LogLevel::Info, ignore_case = true)]
     pub log_level: LogLevel,
@@ -201,6 +208,7 @@ impl ServerArgs {
             max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
             restore_priorities: self.priorities()?,
             spool_dir: self.folder()?,
+            disabled: disabled(&self.disable_controllers, self.restore_only)?,
             item_operation_sync_frequency: positive_or(
                 self.item_operation_sync_frequency,
                 defaults.item_operation_sync_frequency,

@@ -11,6 +11,7 @@ use velero_core::CancellationToken;
 use velero_core::api::{Time, VeleroKind};
 
 use super::backup::Leftovers;
+use super::controllers::Controller;
 use super::metrics::Metrics;
 use super::objects::{ApiError, Lock, Objects};
 use super::settings::Settings;
@@ -76,6 +77,18 @@ impl Context {
             backup_slot: Arc::default(),
             restore_slot: Arc::default(),
         }
+    }
+
+    /// Whether a controller is on.
+    pub(super) fn runs(&self, controller: Controller) -> bool {
+        !self.settings.disabled.contains(&controller)
+    }
+
+    /// Whether one of some controllers is on.
+    pub(super) fn runs_any<const N: usize>(&self, controllers: [Controller; N]) -> bool {
+        controllers
+            .into_iter()
+            .any(|controller| self.runs(controller))
     }
 
     /// The time, in whole seconds as custom resources hold it.

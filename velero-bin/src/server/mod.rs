@@ -18,6 +18,7 @@ mod backup;
 mod cancel;
 mod context;
 mod controller;
+mod controllers;
 mod deletion;
 mod download;
 mod follow;
@@ -49,6 +50,7 @@ use velero_cluster::{Cluster, ClusterOptions, LimiterOptions};
 use velero_core::CancellationToken;
 
 pub use args::{LogLevel, ServerArgs};
+pub use controllers::Controller;
 pub use http::Readiness;
 pub use metrics::{BackupEnd, Count, Metrics};
 pub use objects::ApiError;
@@ -137,34 +139,42 @@ impl Server {
     }
 
     fn begin(&mut self, context: &Context, locations: location::LocationReconciler) {
-        self.task("locations", controller::run(locations, context.clone()));
-        self.task(
-            "backups",
-            controller::run(backup::BackupReconciler::default(), context.clone()),
-        );
-        self.task(
-            "restores",
-            controller::run(restore::RestoreReconciler::default(), context.clone()),
-        );
-        self.task(
-            "downloads",
-            controller::run(download::DownloadReconciler, context.clone()),
-        );
-        self.task(
-            "deletions",
-            controller::run(deletion::DeletionReconciler, context.clone()),
-        );
-        self.task(
-            "schedules",
-            controller::run(schedule::ScheduleReconciler, context.clone()),
-        );
-        self.task(
-            "status requests",
-            controller::run(status_request::StatusReconciler, context.clone()),
-        );
-        self.task("garbage collection", gc::run(context.clone()));
-        self.task("leftovers", backup::tidy_up(context.clone()));
-        self.task("synchronisation", sync::run(context.clone()));
+        use Controller::*;
+        let all = || context.clone();
+        self.task("locations", controller::run(locations, all()));
+        if context.runs_any([BackupQueue, Backup, BackupOperations]) {
+            let backups = backup::BackupReconciler::default();
+            self.task("backups", controller::run(backups, all()));
+        }
+        if context.runs(Backup) {
+            self.task("leftovers", backup::tidy_up(all()));
+        }
+        if context.runs_any([Restore, RestoreOperations]) {
+            let restores = restore::RestoreReconciler::default();
+            self.task("restores", controller::run(restores, all()));
+        }
+        if context.runs(DownloadRequest) {
+            let downloads = download::DownloadReconciler;
+            self.task("downloads", controller::run(downloads, all()));
+        }
+        if context.runs(BackupDeletion) {
+            let deletions = deletion::DeletionReconciler;
+            self.task("deletions", controller::run(deletions, all()));
+        }
+        if context.runs(Schedule) {
+            let schedules = schedule::ScheduleReconciler;
+            self.task("schedules", controller::run(schedules, all()));
+        }
+        if context.runs(ServerStatusRequest) {
+            let requests = status_request::StatusReconciler;
+            self.task("status requests", controller::run(requests, all()));
+        }
+        if context.runs(Gc) {
+            self.task("garbage collection", gc::run(all()));
+        }
+        if context.runs(BackupSync) {
+            self.task("synchronisation", sync::run(all()));
+        }
     }
 
     fn task(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {

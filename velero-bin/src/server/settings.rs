@@ -1,6 +1,6 @@
 //! What the operator goes by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use velero_core::GoDuration;
 use velero_core::action::{BackupItemAction, RestoreItemAction};
 use velero_restore::Priorities;
 
+use super::controllers::Controller;
 use crate::features::Features;
 use crate::runs::{Clock, system_clock};
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub item_block_workers: usize,
     /// Label key by which volumes are put into one group snapshot. Default `velero.io/volume-group`.
     pub volume_group_label: String,
+    /// Controllers that do not run. Default none.
+    pub disabled: BTreeSet<Controller>,
     /// Features that are switched on. Default none.
     pub features: Features,
     /// Actions of backups beyond the built-in ones. Default none.
@@ -108,6 +111,7 @@ impl Default for Settings {
             item_operation_sync_frequency: Duration::from_secs(10),
             item_block_workers: 1,
             volume_group_label: velero_core::names::labels::VOLUME_GROUP.to_owned(),
+            disabled: BTreeSet::new(),
             features: Features::default(),
             backup_actions: Vec::new(),
             restore_actions: Vec::new(),

@@ -28,13 +28,9 @@ pub struct UnbuiltArgs {
     fs_backup_timeout: Option<GoDuration>,
     #[arg(long, hide = true)]
     uploader_type: Option<String>,
-    #[arg(long, hide = true)]
-    disable_controllers: Option<String>,
     /// Says nothing here: objects are never cached.
     #[arg(long, hide = true)]
     pub disable_informer_cache: bool,
-    #[arg(long, hide = true)]
-    restore_only: bool,
     #[arg(long, hide = true)]
     plugin_dir: Option<String>,
     #[arg(long, hide = true)]
@@ -128,16 +124,6 @@ impl UnbuiltArgs {
     fn of_the_rest(&self) -> Vec<Refusal> {
         vec![
             (
-                "--disable-controllers",
-                given(self.disable_controllers.as_ref(), String::is_empty),
-                "controllers cannot be switched off in this version; leave the flag out",
-            ),
-            (
-                "--restore-only",
-                on(self.restore_only),
-                "controllers cannot be switched off in this version; leave the flag out",
-            ),
-            (
                 "--plugin-dir",
                 given(self.plugin_dir.as_ref(), |dir| dir == "/plugins"),
                 "this version runs no plugins; leave the flag out",
@@ -215,7 +201,7 @@ mod tests {
             Taken,
         ),
         ("default-volumes-to-fs-backup", &[], "true", Refused),
-        ("disable-controllers", &[""], "gc", Refused),
+        ("disable-controllers", &[""], "gc", Taken),
         ("disable-informer-cache", &[], "true", Taken),
         ("fs-backup-timeout", &["4h", "240m"], "1h", Refused),
         ("garbage-collection-frequency", &["0s"], "1h", Taken),
@@ -234,7 +220,7 @@ mod tests {
         ),
         ("repo-maintenance-job-configmap", &[""], "c", Refused),
         ("resource-timeout", &["10m"], "1m", Taken),
-        ("restore-only", &[], "true", Refused),
+        ("restore-only", &[], "true", Taken),
         (
             "restore-resource-priorities",
             &["pods,-,secrets"],
@@ -288,6 +274,7 @@ mod tests {
             ("client-page-size", "-1"),
             ("max-concurrent-k8s-connections", "0"),
             ("default-volume-snapshot-locations", "aws"),
+            ("disable-controllers", "gc,gc"),
         ] {
             let line = settings(flag, value).unwrap_err();
             assert!(line.contains(&format!("--{flag}")), "{line}");

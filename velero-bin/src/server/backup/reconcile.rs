@@ -19,6 +19,7 @@ use crate::runs::{RunError, read_policies};
 use crate::server::cancel;
 use crate::server::context::{Context, stamp};
 use crate::server::controller::{Reconciler, Retry};
+use crate::server::controllers::Controller;
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::tracker::RunKind;
@@ -74,6 +75,9 @@ impl Reconciler for BackupReconciler {
             slots.namespaces = names.as_deref();
         }
         let step = next(backup, &all, tracked, slots);
+        if controller_of(&step).is_some_and(|controller| !context.runs(controller)) {
+            return Ok(Action::await_change());
+        }
         let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
             Step::Cancel(who) => {
@@ -103,6 +107,16 @@ impl Reconciler for BackupReconciler {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whose work a step is; one about a run that is under way is always taken.
+fn controller_of(step: &Step) -> Option<Controller> {
+    match step {
+        Step::Enqueue(_) | Step::Dequeue => Some(Controller::BackupQueue),
+        Step::Prepare | Step::Recover | Step::End(_) => Some(Controller::Backup),
+        Step::Follow => Some(Controller::BackupOperations),
+        Step::Wait | Step::Cancel(_) | Step::Rest => None,
     }
 }
 

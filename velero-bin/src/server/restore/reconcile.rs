@@ -18,6 +18,7 @@ use crate::runs::{RestoreInputs, RunError};
 use crate::server::cancel;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
+use crate::server::controllers::Controller;
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::stores;
@@ -60,7 +61,7 @@ impl Reconciler for RestoreReconciler {
             cancel(context, name);
             return Ok(Action::await_change());
         };
-        let outcome = match next(
+        let step = next(
             restore,
             &all,
             tracked,
@@ -69,7 +70,11 @@ impl Reconciler for RestoreReconciler {
                 running: context.tracker.names(RunKind::Restore).len(),
                 limit: context.settings.concurrent_restores,
             },
-        ) {
+        );
+        if controller_of(&step).is_some_and(|controller| !context.runs(controller)) {
+            return Ok(Action::await_change());
+        }
+        let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
             Step::Wait => return Ok(Action::requeue(context.settings.tick)),
             Step::Cancel => {
@@ -115,6 +120,16 @@ impl Reconciler for RestoreReconciler {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whose work a step is; one about a run that is under way is always taken.
+fn controller_of(step: &Step) -> Option<Controller> {
+    match step {
+        Step::Follow => Some(Controller::RestoreOperations),
+        Step::Protect | Step::Start | Step::Resume | Step::Recover => Some(Controller::Restore),
+        Step::CleanUp | Step::End(_) => Some(Controller::Restore),
+        Step::Wait | Step::Cancel | Step::Stop(_) | Step::Rest => None,
     }
 }
 

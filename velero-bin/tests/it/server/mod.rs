@@ -3,6 +3,7 @@
 mod backups;
 mod broken_archives;
 mod broken_stores;
+mod controllers;
 mod deletions;
 mod downloads;
 mod edges;
