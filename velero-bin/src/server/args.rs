@@ -10,6 +10,7 @@ use velero_core::names::labels;
 use velero_restore::Priorities;
 
 use super::controllers::disabled;
+use super::election::LeaderElection;
 use super::settings::{Settings, SettingsError, parse_listen_address};
 use super::unbuilt::UnbuiltArgs;
 use crate::cli::values::Mappings;
@@ -23,7 +24,7 @@ const PRIORITIES: &str = "--restore-resource-priorities";
 /// Flags of `velero server`.
 ///
 /// Durations have Go's form (`720h`, `1h30m`). Flags of what the operator does not do yet are those of [`UnbuiltArgs`]:
-/// none is taken and then ignored. There is no leader election yet: run one server for each namespace.
+/// none is taken and then ignored.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerArgs {
     /// Address that /metrics, /healthz and /readyz are served on; empty for none
@@ -96,6 +97,17 @@ pub struct ServerArgs {
     /// Objects asked for in one page of a list; 500, and 1000 where more than 5000 follow, without it
     #[arg(long, value_name = "COUNT", default_value_t = PAGE_SIZE)]
     pub client_page_size: u32,
+    /// Let one of several servers in the namespace act, by a Lease; without it this server must be the only one
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub leader_elect: bool,
     /// Controllers that do not run, by their names, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_controllers: Vec<String>,
@@ -208,6 +220,7 @@ impl ServerArgs {
             max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
             restore_priorities: self.priorities()?,
             spool_dir: self.folder()?,
+            leader_election: self.leader_elect.then(LeaderElection::of_process),
             disabled: disabled(&self.disable_controllers, self.restore_only)?,
             item_operation_sync_frequency: positive_or(
                 self.item_operation_sync_frequency,
@@ -318,6 +331,11 @@ mod tests {
             assert_eq!(period, Duration::from_secs(expected), "{value}");
         }
         assert!(!settings.skip_immediately);
+        assert!(settings.leader_election.is_some());
+        for (flag, elects) in [("--leader-elect", true), ("--leader-elect=false", false)] {
+            let settings = parse(&[flag]).unwrap().settings("velero").unwrap();
+            assert_eq!(settings.leader_election.is_some(), elects, "{flag}");
+        }
         let skipping = parse(&["--schedule-skip-immediately"]).unwrap();
         assert!(skipping.settings("velero").unwrap().skip_immediately);
         assert_eq!(settings.item_block_workers, 1);

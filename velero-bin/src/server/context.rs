@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan as _};
-use kube::Client;
 use tokio::sync::Notify;
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
@@ -43,40 +42,42 @@ pub(super) struct Context {
     pub(super) restore_slot: Arc<Notify>,
 }
 
+/// What a server has before it acts.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Metrics,
+    pub(super) logs: RunLogs,
+    pub(super) tracker: Tracker,
+    pub(super) stopping: CancellationToken,
+}
+
 /// Pauses between tries of a write that must not be lost: from here, doubled up to the second.
 pub(super) const RETRY_PAUSES: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(15));
 
 impl Context {
-    pub(super) fn new(
-        client: Client,
-        cluster: Cluster,
-        settings: Settings,
-        metrics: Metrics,
-        logs: RunLogs,
-        stopping: CancellationToken,
-    ) -> Self {
-        let objects = Objects::new(
-            client,
-            &settings.namespace,
-            settings.request_timeout,
-            settings.list_options().page_size,
-        );
+    pub(super) fn new(parts: Parts, objects: Objects, cluster: Cluster) -> Self {
         Self {
             objects,
             cluster,
-            settings: Arc::new(settings),
-            metrics,
-            logs,
-            tracker: Tracker::default(),
+            settings: parts.settings,
+            metrics: parts.metrics,
+            logs: parts.logs,
+            tracker: parts.tracker,
             leftovers: Leftovers::default(),
             writer: uuid::Uuid::new_v4().to_string().into(),
-            stopping,
+            stopping: parts.stopping,
             sync_now: Arc::default(),
             gc_now: Arc::default(),
             backup_slot: Arc::default(),
             restore_slot: Arc::default(),
         }
+    }
+
+    /// Whether no other server of the namespace acts: whatever one has left is nobody's.
+    pub(super) fn is_alone(&self) -> bool {
+        self.objects.fence().excludes_others()
     }
 
     /// Whether a controller is on.

@@ -10,7 +10,8 @@
 //! a killed server leaves behind is taken up in the same way, three times at most. An annotation of the resource cancels a
 //! run: it ends as `Failed`, with the reason.
 //!
-//! There is no leader election yet: run one server for each namespace.
+//! Of several servers in a namespace one acts, by a Lease ([`LeaderElection`]); the others wait for it. Without election a
+//! server must be the only one.
 
 mod args;
 mod attempts;
@@ -21,6 +22,7 @@ mod controller;
 mod controllers;
 mod deletion;
 mod download;
+mod election;
 mod follow;
 mod gc;
 mod http;
@@ -41,6 +43,7 @@ mod turns;
 mod unbuilt;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -51,6 +54,7 @@ use velero_core::CancellationToken;
 
 pub use args::{LogLevel, ServerArgs};
 pub use controllers::Controller;
+pub use election::LeaderElection;
 pub use http::Readiness;
 pub use metrics::{BackupEnd, Count, Metrics};
 pub use objects::ApiError;
@@ -60,63 +64,72 @@ pub use unbuilt::UnbuiltArgs;
 
 use crate::features::Features;
 use crate::logfile::RunLogs;
-use context::Context;
+use context::{Context, Parts};
+use election::{Election, Fence};
+use objects::Objects;
 
 /// A running operator. Dropping it ends it at once; [`Server::stop`] lets runs end first.
 #[derive(Debug)]
 pub struct Server {
-    tasks: JoinSet<&'static str>,
+    /// Each says how it ended.
+    tasks: JoinSet<anyhow::Error>,
     metrics: Metrics,
     ready: Readiness,
     address: Option<SocketAddr>,
     stopping: CancellationToken,
     tracker: tracker::Tracker,
     grace: Duration,
+    election: Option<Arc<Election>>,
 }
 
 impl Server {
-    /// Checks the surroundings and begins to reconcile.
+    /// Checks the surroundings and begins to reconcile, or to compete for the Lease.
     ///
     /// # Errors
     /// When the API server does not answer, the namespace or a definition is missing, or the address for metrics
     /// cannot be taken.
     pub async fn start(client: Client, settings: Settings, logs: RunLogs) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect_with(client.clone(), cluster_options(&settings))
-            .await
-            .context("cannot reach the API server")?;
-        let (metrics, ready, stopping) = (
-            Metrics::default(),
-            Readiness::default(),
-            CancellationToken::new(),
-        );
-        let context = Context::new(
-            client,
-            cluster,
-            settings,
-            metrics.clone(),
+        let open = Fence::open();
+        let objects = Objects::new(&client, &open, &settings);
+        let cluster = connect(&objects, &settings).await?;
+        startup::check(&objects, &cluster).await?;
+        let parts = Parts {
+            settings: Arc::new(settings),
+            metrics: Metrics::default(),
             logs,
-            stopping.clone(),
-        );
-        startup::check(&context).await?;
+            tracker: tracker::Tracker::default(),
+            stopping: CancellationToken::new(),
+        };
+        let settings = &parts.settings;
+        let election = settings.leader_election.clone();
         let mut server = Self {
             tasks: JoinSet::new(),
-            metrics,
-            ready,
+            metrics: parts.metrics.clone(),
+            ready: Readiness::default(),
             address: None,
-            stopping,
-            tracker: context.tracker.clone(),
-            grace: context.settings.shutdown_grace,
+            stopping: parts.stopping.clone(),
+            tracker: parts.tracker.clone(),
+            grace: settings.shutdown_grace,
+            election: election.map(|rules| Arc::new(Election::new(rules, objects.clone()))),
         };
-        server.listen(context.settings.metrics_address).await?;
-        let locations = location::LocationReconciler::default();
-        locations.first_look(&context).await;
-        server.begin(&context, locations);
-        server.ready.set(true);
+        server.listen(settings.metrics_address).await?;
         tracing::info!(
-            namespace = context.objects.namespace(),
+            namespace = objects.namespace(),
             version = env!("CARGO_PKG_VERSION"),
             "the server has started"
         );
+        match &server.election {
+            Some(election) => {
+                let leading = elected(Arc::clone(election), client, parts);
+                server.tasks.spawn(leading);
+            }
+            None => {
+                let context = Context::new(parts, objects, cluster);
+                let controllers = begin(&context).await;
+                server.tasks.spawn(ended(controllers, context.stopping));
+            }
+        }
+        server.ready.set(true);
         Ok(server)
     }
 
@@ -134,54 +147,11 @@ impl Server {
             self.ready.clone(),
             self.stopping.clone(),
         );
-        self.task("metrics", serving);
-        Ok(())
-    }
-
-    fn begin(&mut self, context: &Context, locations: location::LocationReconciler) {
-        use Controller::*;
-        let all = || context.clone();
-        self.task("locations", controller::run(locations, all()));
-        if context.runs_any([BackupQueue, Backup, BackupOperations]) {
-            let backups = backup::BackupReconciler::default();
-            self.task("backups", controller::run(backups, all()));
-        }
-        if context.runs(Backup) {
-            self.task("leftovers", backup::tidy_up(all()));
-        }
-        if context.runs_any([Restore, RestoreOperations]) {
-            let restores = restore::RestoreReconciler::default();
-            self.task("restores", controller::run(restores, all()));
-        }
-        if context.runs(DownloadRequest) {
-            let downloads = download::DownloadReconciler;
-            self.task("downloads", controller::run(downloads, all()));
-        }
-        if context.runs(BackupDeletion) {
-            let deletions = deletion::DeletionReconciler;
-            self.task("deletions", controller::run(deletions, all()));
-        }
-        if context.runs(Schedule) {
-            let schedules = schedule::ScheduleReconciler;
-            self.task("schedules", controller::run(schedules, all()));
-        }
-        if context.runs(ServerStatusRequest) {
-            let requests = status_request::StatusReconciler;
-            self.task("status requests", controller::run(requests, all()));
-        }
-        if context.runs(Gc) {
-            self.task("garbage collection", gc::run(all()));
-        }
-        if context.runs(BackupSync) {
-            self.task("synchronisation", sync::run(all()));
-        }
-    }
-
-    fn task(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(async move {
-            work.await;
-            name
+            serving.await;
+            ended_by_itself("metrics")
         });
+        Ok(())
     }
 
     /// The numbers, for tests and for programs that embed the operator.
@@ -194,24 +164,32 @@ impl Server {
         self.address
     }
 
-    /// Waits until a part of the server ends although nobody has stopped it, and says which.
+    /// Waits until a part of the server ends although nobody has stopped it, or until another server leads, and says so.
     pub async fn broken(&mut self) -> anyhow::Error {
         match self.tasks.join_next().await {
-            Some(Ok(name)) => anyhow::anyhow!("{name} ended by themselves"),
+            Some(Ok(error)) => error,
             Some(Err(error)) => anyhow::anyhow!("a controller broke: {error}"),
             None => anyhow::anyhow!("no controller is left"),
         }
     }
 
-    /// Stops the server: nothing new is begun, runs are cancelled, and their ends are written.
+    /// Stops the server: nothing new is begun, runs are cancelled, and their ends are written. The Lease is given back.
     ///
-    /// Gives `false` when that took longer than the grace; what is left behind then is ended by the next server.
+    /// Gives `false` when that took longer than the grace; what is left behind then is taken up by the next server.
     pub async fn stop(mut self) -> bool {
         self.ready.set(false);
         self.stopping.cancel();
-        let deadline = tokio::time::Instant::now() + self.grace;
-        let drained = self.tracker.drained(self.grace).await;
-        let joined = tokio::time::timeout_at(deadline, async {
+        let lost = self.election.as_ref().is_some_and(|e| e.fence().is_shut());
+        // A server that does not lead any more can write nothing.
+        let grace = if lost { LOST_GRACE } else { self.grace };
+        let deadline = tokio::time::Instant::now() + grace;
+        let drained = self.tracker.drained(grace).await;
+        if let Some(election) = &self.election {
+            let idle = election.idle().cancelled();
+            drop(tokio::time::timeout_at(deadline, idle).await);
+            election.give_back().await;
+        }
+        let joined = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now()), async {
             while self.tasks.join_next().await.is_some() {}
         })
         .await;
@@ -219,10 +197,144 @@ impl Server {
         if clean {
             tracing::info!("the server has stopped");
         } else {
-            tracing::warn!("the server stops with work under way; its next start ends it");
+            tracing::warn!("the server stops with work under way; its next start takes it up");
         }
         self.tasks.abort_all();
         clean
+    }
+}
+
+/// How long a server that does not lead any more has for its end.
+const LOST_GRACE: Duration = Duration::from_secs(1);
+
+async fn connect(objects: &Objects, settings: &Settings) -> anyhow::Result<Cluster> {
+    Cluster::connect_with(objects.client().clone(), cluster_options(settings))
+        .await
+        .context("cannot reach the API server")
+}
+
+/// Competes for the Lease, acts, and keeps the Lease until it is given back or lost.
+async fn elected(election: Arc<Election>, client: Client, parts: Parts) -> anyhow::Error {
+    let _idle = election.idle().clone().drop_guard();
+    let stopping = parts.stopping.clone();
+    let won = tokio::select! {
+        won = election.win() => won,
+        () = stopping.cancelled() => return stopped(),
+    };
+    if let Err(error) = won {
+        return error;
+    }
+    let mut acting = JoinSet::new();
+    let leader = Arc::clone(&election);
+    acting.spawn(async move { act(&leader, client, parts).await });
+    let ended = tokio::select! {
+        lost = election.keep() => {
+            stopping.cancel();
+            return lost;
+        }
+        ended = acting.join_next() => ended,
+    };
+    if !stopping.is_cancelled() {
+        return match ended {
+            Some(Ok(error)) => error,
+            Some(Err(error)) => anyhow::anyhow!("a controller broke: {error}"),
+            None => stopped(),
+        };
+    }
+    election.idle().cancel();
+    // Runs may still write their ends.
+    election.keep().await
+}
+
+async fn act(election: &Election, client: Client, parts: Parts) -> anyhow::Error {
+    let stopping = parts.stopping.clone();
+    let objects = Objects::new(&client, election.fence(), &parts.settings);
+    // What the cluster serves may have changed while this server waited.
+    let cluster = match connect(&objects, &parts.settings).await {
+        Ok(cluster) => cluster,
+        Err(error) => return error,
+    };
+    let context = Context::new(parts, objects, cluster);
+    let controllers = begin(&context).await;
+    ended(controllers, stopping).await
+}
+
+/// Waits for the first controller that ends although nobody has stopped it, or for all of them.
+async fn ended(
+    mut controllers: JoinSet<&'static str>,
+    stopping: CancellationToken,
+) -> anyhow::Error {
+    while let Some(ended) = controllers.join_next().await {
+        match ended {
+            Ok(_) if stopping.is_cancelled() => {}
+            Ok(name) => return ended_by_itself(name),
+            Err(error) => return anyhow::anyhow!("a controller broke: {error}"),
+        }
+    }
+    stopped()
+}
+
+fn ended_by_itself(name: &str) -> anyhow::Error {
+    anyhow::anyhow!("{name} ended by themselves")
+}
+
+fn stopped() -> anyhow::Error {
+    anyhow::anyhow!("the server has stopped")
+}
+
+/// Begins the controllers that are on.
+async fn begin(context: &Context) -> JoinSet<&'static str> {
+    use Controller::*;
+    let locations = location::LocationReconciler::default();
+    locations.first_look(context).await;
+    let mut tasks = Tasks::default();
+    let all = || context.clone();
+    tasks.add("locations", controller::run(locations, all()));
+    if context.runs_any([BackupQueue, Backup, BackupOperations]) {
+        let backups = backup::BackupReconciler::default();
+        tasks.add("backups", controller::run(backups, all()));
+    }
+    if context.runs(Backup) {
+        tasks.add("leftovers", backup::tidy_up(all()));
+    }
+    if context.runs_any([Restore, RestoreOperations]) {
+        let restores = restore::RestoreReconciler::default();
+        tasks.add("restores", controller::run(restores, all()));
+    }
+    if context.runs(DownloadRequest) {
+        let downloads = download::DownloadReconciler;
+        tasks.add("downloads", controller::run(downloads, all()));
+    }
+    if context.runs(BackupDeletion) {
+        let deletions = deletion::DeletionReconciler;
+        tasks.add("deletions", controller::run(deletions, all()));
+    }
+    if context.runs(Schedule) {
+        let schedules = schedule::ScheduleReconciler;
+        tasks.add("schedules", controller::run(schedules, all()));
+    }
+    if context.runs(ServerStatusRequest) {
+        let requests = status_request::StatusReconciler;
+        tasks.add("status requests", controller::run(requests, all()));
+    }
+    if context.runs(Gc) {
+        tasks.add("garbage collection", gc::run(all()));
+    }
+    if context.runs(BackupSync) {
+        tasks.add("synchronisation", sync::run(all()));
+    }
+    tasks.0
+}
+
+#[derive(Default)]
+struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    fn add(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            work.await;
+            name
+        });
     }
 }
 

@@ -8,6 +8,9 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use velero_core::api::{VeleroKind, merge};
 
+use super::election::Fence;
+use super::settings::Settings;
+
 /// Who our writes come from, as the API server records it.
 pub(super) const FIELD_MANAGER: &str = "velero-server";
 
@@ -61,6 +64,7 @@ pub(super) enum Lock {
 #[derive(Clone)]
 pub(super) struct Objects {
     client: Client,
+    fence: Fence,
     namespace: String,
     timeout: Duration,
     page_size: u32,
@@ -75,12 +79,14 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    pub(super) fn new(client: Client, namespace: &str, timeout: Duration, page_size: u32) -> Self {
+    /// Those of a namespace; every request passes the fence.
+    pub(super) fn new(client: &Client, fence: &Fence, settings: &Settings) -> Self {
         Self {
-            client,
-            namespace: namespace.to_owned(),
-            timeout,
-            page_size,
+            client: fence.client(client),
+            fence: fence.clone(),
+            namespace: settings.namespace.clone(),
+            timeout: settings.request_timeout,
+            page_size: settings.list_options().page_size,
         }
     }
 
@@ -90,6 +96,10 @@ impl Objects {
 
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     pub(super) fn api<K: VeleroKind>(&self) -> Api<K> {
@@ -222,11 +232,22 @@ impl Objects {
         what: String,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, ApiError> {
-        let (message, code) = match tokio::time::timeout(self.timeout, call).await {
+        self.call_for(self.timeout, verb, what, call).await
+    }
+
+    /// The same under another deadline.
+    pub(super) async fn call_for<T>(
+        &self,
+        timeout: Duration,
+        verb: &'static str,
+        what: String,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ApiError> {
+        let (message, code) = match tokio::time::timeout(timeout, call).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(kube::Error::Api(status))) => (status.message.clone(), status.code),
             Ok(Err(error)) => (velero_core::result::chain(&error), 0),
-            Err(_) => (format!("no answer in {} s", self.timeout.as_secs_f64()), 0),
+            Err(_) => (format!("no answer in {} s", timeout.as_secs_f64()), 0),
         };
         Err(ApiError {
             verb,

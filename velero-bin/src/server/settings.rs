@@ -14,6 +14,7 @@ use velero_core::action::{BackupItemAction, RestoreItemAction};
 use velero_restore::Priorities;
 
 use super::controllers::Controller;
+use super::election::LeaderElection;
 use crate::features::Features;
 use crate::runs::{Clock, system_clock};
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub item_block_workers: usize,
     /// Label key by which volumes are put into one group snapshot. Default `velero.io/volume-group`.
     pub volume_group_label: String,
+    /// How several servers of the namespace agree on the one that acts; none for a server that is the only one. Default none.
+    pub leader_election: Option<LeaderElection>,
     /// Controllers that do not run. Default none.
     pub disabled: BTreeSet<Controller>,
     /// Features that are switched on. Default none.
@@ -111,6 +114,7 @@ impl Default for Settings {
             item_operation_sync_frequency: Duration::from_secs(10),
             item_block_workers: 1,
             volume_group_label: velero_core::names::labels::VOLUME_GROUP.to_owned(),
+            leader_election: None,
             disabled: BTreeSet::new(),
             features: Features::default(),
             backup_actions: Vec::new(),

@@ -5,24 +5,25 @@ use kube::Api;
 use velero_core::GroupResource;
 use velero_core::api::crd;
 
-use super::context::Context;
+use velero_cluster::Cluster;
+
+use super::objects::Objects;
 
 /// Checks that the namespace exists and the cluster serves our kinds.
 ///
 /// # Errors
 /// When one is missing; the message says what to do.
-pub(super) async fn check(context: &Context) -> anyhow::Result<()> {
-    let name = context.objects.namespace();
-    let api = Api::<Namespace>::all(context.objects.client().clone());
-    let found = context
-        .objects
+pub(super) async fn check(objects: &Objects, cluster: &Cluster) -> anyhow::Result<()> {
+    let name = objects.namespace();
+    let api = Api::<Namespace>::all(objects.client().clone());
+    let found = objects
         .call("get", format!("Namespace {name:?}"), api.get_opt(name))
         .await?;
     anyhow::ensure!(
         found.is_some(),
         "namespace {name:?} does not exist; create it, or name another one with --namespace"
     );
-    let catalog = context.cluster.catalog();
+    let catalog = cluster.catalog();
     let missing: Vec<String> = crd::all()
         .into_iter()
         .map(|definition| GroupResource::new(definition.spec.group, definition.spec.names.plural))

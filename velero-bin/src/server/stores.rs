@@ -78,8 +78,8 @@ pub(super) async fn open(
             tracing::warn!(location = name, "{warning}");
         }
     }
-    match tokio::time::timeout(OPEN_TIMEOUT, BackupStore::open(&place)).await {
-        Ok(opened) => Ok(opened?),
+    match tokio::time::timeout(OPEN_TIMEOUT, place.open()).await {
+        Ok(opened) => Ok(BackupStore::new(objects.fence().store(&opened?)?)),
         Err(_) => Err(StoreError::Timeout(OPEN_TIMEOUT)),
     }
 }

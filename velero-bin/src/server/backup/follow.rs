@@ -7,6 +7,7 @@ use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
 use velero_persistence::BackupStore;
 
+use super::recover::free;
 use super::run::{backup_options, count};
 use crate::runs::{Follow, FollowRun};
 use crate::server::context::{Context, stamp};
@@ -160,9 +161,19 @@ impl Hold {
 
     async fn open(&self, backup: &Backup) -> Result<Follow, Stop> {
         let settings = &self.context.settings;
+        let store = self.store(backup).await?;
+        if let (true, Some(name), Some(uid)) = (
+            self.context.is_alone(),
+            &backup.metadata.name,
+            &backup.metadata.uid,
+        ) {
+            free(&store, name, uid)
+                .await
+                .map_err(|error| Stop::Later(velero_core::result::chain(&error)))?;
+        }
         Ok(Follow::open(FollowRun {
             cluster: self.context.cluster.clone(),
-            store: self.store(backup).await?,
+            store,
             backup: backup.clone(),
             actions: settings.backup_actions.clone(),
             options: backup_options(&self.context),

@@ -228,7 +228,9 @@ async fn claim(
     uid: &str,
 ) -> Result<Claimed, Retry> {
     let now = context.now();
-    if store.reservation(name).await?.is_none() && is_beginning(backup, now) {
+    if context.is_alone() {
+        free(store, name, uid).await?;
+    } else if store.reservation(name).await?.is_none() && is_beginning(backup, now) {
         return Ok(Claimed::Alive);
     }
     let claimant = Claimant::new(holder(uid, &context.writer)).lease(LEASE);
@@ -239,6 +241,18 @@ async fn claim(
         Err(Error::BackupExists { .. }) => Ok(Claimed::Alive),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Claimed::ByAnother),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Breaks the claim of a run of this backup, for a server that is alone: whoever claimed it is gone.
+pub(super) async fn free(
+    store: &BackupStore,
+    name: &str,
+    uid: &str,
+) -> Result<(), velero_persistence::Error> {
+    match store.reservation(name).await? {
+        Some(holder) if is_run_of(&holder, uid) => store.break_reservation(name).await.map(drop),
+        _ => Ok(()),
     }
 }
 

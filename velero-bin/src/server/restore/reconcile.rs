@@ -65,7 +65,7 @@ impl Reconciler for RestoreReconciler {
             restore,
             &all,
             tracked,
-            is_held_by_another(restore, &context.writer, context.now()),
+            !context.is_alone() && is_held_by_another(restore, &context.writer, context.now()),
             Slots {
                 running: context.tracker.names(RunKind::Restore).len(),
                 limit: context.settings.concurrent_restores,

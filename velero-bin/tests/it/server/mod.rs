@@ -7,6 +7,7 @@ mod controllers;
 mod deletions;
 mod downloads;
 mod edges;
+mod elections;
 mod expiry;
 mod finalizing;
 mod flags;
