@@ -16,6 +16,10 @@ pub(crate) const NAMESPACE: &str = "velero";
 const USER: &str = "velero-user";
 /// The ServiceAccount that the peer's installer makes for the operator, as the API server calls it.
 pub(crate) const ACCOUNT: &str = "system:serviceaccount:velero:velero";
+/// The variable that tells an operator the name of its pod, by which it takes its Lease back at once.
+const POD_NAME: &str = "POD_NAME";
+/// The pod of operators that are the only one.
+const POD: &str = "velero-0";
 /// How our user agent begins.
 const AGENT: &str = "velero/";
 /// How long single steps of the operator may take.
@@ -79,6 +83,7 @@ impl Site {
                     .kubeconfig(&plane.kubeconfig_with_token(&token)?)
             }
         };
+        let server = server.env(POD_NAME, POD);
         let operator = Background::operator(&server, log(cx, name), FLAGS).await?;
         let site = Self {
             client: plane.client().await?,
@@ -94,8 +99,16 @@ impl Site {
     /// Kills the operator and starts another one, which logs to a file of this name. They may do everything.
     pub(crate) async fn kill_operator(&mut self, cx: &Context, name: &str) -> Result<()> {
         self.operator.kill().await?;
-        self.operator = Background::operator(&self.velero, log(cx, name), FLAGS).await?;
+        let server = self.velero.clone().env(POD_NAME, POD);
+        self.operator = Background::operator(&server, log(cx, name), FLAGS).await?;
         Ok(())
+    }
+
+    /// Another operator, with all rights: `name` is its user and its pod, and stands in the name of its log.
+    pub(crate) async fn another_operator(&self, cx: &Context, name: &str) -> Result<Background> {
+        let user = self.plane.kubeconfig_for(name, Some("system:masters"))?;
+        let server = self.velero.clone().kubeconfig(&user).env(POD_NAME, name);
+        Background::operator(&server, log(cx, name), FLAGS).await
     }
 
     /// The control plane.

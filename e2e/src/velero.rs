@@ -246,6 +246,30 @@ impl Background {
         Ok(self.child.kill().await?)
     }
 
+    /// Holds it where it is (SIGSTOP), or lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it has ended, or the system refuses.
+    pub fn hold(&self, held: bool) -> Result<()> {
+        let id = self.child.id().context("it has ended")?;
+        let signal = if held {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        Ok(kill(Pid::from_raw(i32::try_from(id)?), signal)?)
+    }
+
+    /// Waits until it has ended by itself; whether it calls that a success.
+    ///
+    /// # Errors
+    /// When it has not by then.
+    pub async fn ended(&mut self, within: Duration) -> Result<bool> {
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        let status = ended.map_err(|_| anyhow!("it still runs:\n{}", self.tail()))??;
+        Ok(status.success())
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits until it has; a clean stop exits with 0.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod control_plane_up;
 mod direct_s3;
+mod leader_change;
 mod migrate;
 mod operator_kill;
 mod peer_archive;
@@ -143,9 +144,16 @@ const ALL: &[Scenario] = &[
         writes_audited::run
     ),
     scenario!(
+        "leader-change",
+        "of several operators one acts; another takes over from one that stops, is killed, or sleeps",
+        smoke: true,
+        minutes: 5,
+        leader_change::run
+    ),
+    scenario!(
         "operator-kill",
         "an operator that is killed at random points loses no backup and no restore",
-        smoke: false,
+        smoke: true,
         minutes: 40,
         operator_kill::run
     ),
