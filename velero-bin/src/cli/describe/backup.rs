@@ -136,14 +136,7 @@ pub(in crate::cli) fn describe_backup(
     text.metadata(&backup.metadata, colors);
     text.gap();
     phase(&mut text, backup, colors);
-    if let Some(policy) = &backup.spec.resource_policy {
-        text.gap();
-        let rows = [
-            ("Type:", policy.kind.clone()),
-            ("Name:", policy.name.clone()),
-        ];
-        text.lists("Resource policies:", &rows);
-    }
+    references(&mut text, &backup.spec);
     text.validation(&backup.status.validation_errors, colors);
     faults(&mut text, backup, files.results);
     text.gap();
@@ -234,7 +227,26 @@ fn faults(text: &mut Text, backup: &Backup, results: Option<File<ResultsFile>>) 
     }
 }
 
-fn spec(text: &mut Text, spec: &BackupSpec) {
+/// What a spec refers to, and how volumes are uploaded, where it says so.
+pub(super) fn references(text: &mut Text, spec: &BackupSpec) {
+    if let Some(policy) = &spec.resource_policy {
+        text.gap();
+        let rows = [
+            ("Type:", policy.kind.clone()),
+            ("Name:", policy.name.clone()),
+        ];
+        text.lists("Resource policies:", &rows);
+    }
+    let uploader = spec.uploader_config.as_ref();
+    if let Some(uploader) = uploader.filter(|uploader| uploader.parallel_files_upload > 0) {
+        text.gap();
+        let count = uploader.parallel_files_upload.to_string();
+        text.lists("Uploader config:", &[("Parallel files upload:", count)]);
+    }
+}
+
+/// What goes into a backup.
+pub(super) fn spec(text: &mut Text, spec: &BackupSpec) {
     text.lists(
         "Namespaces:",
         &[

@@ -169,6 +169,18 @@ impl Text {
         }
     }
 
+    /// Adds the rows of another text, one column to the right.
+    pub(super) fn indented(&mut self, text: Text) {
+        for mut row in text.rows {
+            // The last cell of a row has no width.
+            if row.is_empty() {
+                row.push(String::new());
+            }
+            row.insert(0, String::new());
+            self.rows.push(row);
+        }
+    }
+
     /// All rows, aligned.
     pub(super) fn render(&self) -> String {
         table::align(&self.rows, 0, 2)

@@ -8,7 +8,6 @@ use velero_core::names::labels;
 use super::super::exit::Exit;
 use super::super::filters::{MetadataArgs, RestoreFilterArgs};
 use super::super::objects::Objects;
-use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
 use super::super::{Environment, console, names, wait};
 use super::source::{SourceArgs, newest};
@@ -38,8 +37,8 @@ impl CreateRestore {
         let client = environment.client().await?;
         let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
         self.find_source(&backups, &mut restore).await?;
-        if let Some(format) = self.output.output {
-            return self.print(&restore, format);
+        if let Some(exit) = self.output.print(&restore)? {
+            return Ok(exit);
         }
         let restores = Objects::new(client, &environment.namespace());
         restores.create(&restore).await?;
@@ -114,19 +113,6 @@ impl CreateRestore {
             restore.spec.schedule_name.clear();
         }
         Ok(())
-    }
-
-    fn print(&self, restore: &Restore, format: Format) -> Result<Exit> {
-        if format == Format::Table {
-            output::print_table(&self.output.columns.table(
-                super::HEADINGS,
-                std::slice::from_ref(restore),
-                super::restore_row,
-            ));
-        } else {
-            console::out(output::encode(&serde_json::to_value(restore)?, format)?);
-        }
-        Ok(Exit::Success)
     }
 }
 

@@ -1,7 +1,11 @@
 //! The command line over custom resources, with an operator in this process.
 
+mod archives;
 mod cancel;
 mod deletions;
 mod from_schedule;
+mod locations;
 mod offline;
 mod operated;
+mod schedules;
+mod status;
