@@ -14,6 +14,7 @@ use velero_core::api::{
 };
 
 use super::Environment;
+use super::certificates::bundles;
 use super::http::{self, TlsOptions};
 use super::objects::Objects;
 
@@ -58,25 +59,17 @@ impl Downloader {
         location: &str,
     ) -> Result<Self> {
         let namespace = environment.namespace();
-        let mut tls = TlsOptions {
-            insecure: args.insecure_skip_tls_verify,
-            bundles: Vec::new(),
-        };
-        let given = args.cacert.as_ref().map(PathBuf::from);
-        let path = given.or_else(|| environment.config.cacert.clone());
-        if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
-            let bundle = std::fs::read(&path)
-                .with_context(|| format!("cannot read the CA bundle {}", path.display()))?;
-            tls.bundles.push(bundle);
-        }
         let locations: Objects<BackupStorageLocation> = Objects::new(client.clone(), &namespace);
-        // A location that cannot be read costs its certificate only; the download tells what is wrong with it.
-        if !location.is_empty()
-            && let Ok(Some(found)) = locations.find(location).await
-            && let Some(bundle) = found.spec.object_storage.ca_cert
-        {
-            tls.bundles.push(bundle.0);
-        }
+        // A location that cannot be read costs its certificates only; the download tells what is wrong with it.
+        let found = match location {
+            "" => None,
+            name => locations.find(name).await.ok().flatten(),
+        };
+        let flag = args.cacert.as_ref();
+        let tls = TlsOptions {
+            insecure: args.insecure_skip_tls_verify,
+            bundles: bundles(environment, client.clone(), flag, found.as_ref()).await?,
+        };
         Ok(Self {
             requests: Objects::new(client, &namespace),
             locations,

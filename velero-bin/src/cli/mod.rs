@@ -3,6 +3,7 @@
 pub(crate) mod ages;
 mod backup;
 mod cancel;
+mod certificates;
 mod command;
 mod config;
 mod connect;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use velero_core::api::DownloadRequest;
 
 use super::operated::Operated;
@@ -18,7 +19,7 @@ use crate::program::{Cluster, Ran, files, run};
 const ARCHIVE: &[u8] = b"all of the archive";
 
 /// Answers one request by the name that it asks for.
-async fn reply(mut stream: TcpStream) {
+async fn reply(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut request = vec![0; 4096];
     let read = stream.read(&mut request).await.unwrap();
     let request = String::from_utf8_lossy(&request[..read]).into_owned();
@@ -40,13 +41,21 @@ async fn reply(mut stream: TcpStream) {
 }
 
 /// Gives out one address, and behind it an answer as the name in it says.
-async fn give_out(cluster: &Cluster, answer: &str) {
+pub(super) async fn give_out(cluster: &Cluster, answer: &str, tls: Option<TlsAcceptor>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/{answer}", listener.local_addr().unwrap());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/{answer}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(reply(stream));
+            match &tls {
+                None => drop(tokio::spawn(reply(stream))),
+                // A client that trusts nobody ends the handshake.
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => drop(tokio::spawn(reply(stream))),
+                    Err(_) => continue,
+                },
+            }
         }
     });
     let api: Api<DownloadRequest> = Api::namespaced(cluster.server.client(), "velero");
@@ -71,7 +80,7 @@ async fn cluster(answer: &str) -> Cluster {
     let cluster = Cluster::installed().await;
     let backup = "{apiVersion: velero.io/v1, kind: Backup, metadata: {name: b, namespace: velero}, status: {phase: Completed}}";
     cluster.server.store().seed(backup).unwrap();
-    give_out(&cluster, answer).await;
+    give_out(&cluster, answer, None).await;
     cluster
 }
 

@@ -2,6 +2,7 @@
 
 mod archives;
 mod cancel;
+mod certificates;
 mod deletions;
 mod from_schedule;
 mod locations;
