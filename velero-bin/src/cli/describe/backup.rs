@@ -9,6 +9,7 @@ use velero_core::api::{Backup, BackupPhase, BackupSpec, DeleteBackupRequest, Dow
 use velero_core::artifact::{BackupItemOperation, VolumeInfo};
 use velero_core::result::ResultsFile;
 
+use super::hooks::hooks;
 use super::operations::operations;
 use super::text::{Colors, Text, choice, join, selector, selectors, time};
 use crate::cli::ages;
@@ -270,17 +271,7 @@ pub(super) fn spec(text: &mut Text, spec: &BackupSpec) {
     text.row([&"CSISnapshotTimeout:", &spec.csi_snapshot_timeout]);
     text.row([&"ItemOperationTimeout:", &spec.item_operation_timeout]);
     text.gap();
-    if spec.hooks.resources.is_empty() {
-        text.row([&"Hooks:", &"<none>"]);
-    } else {
-        let hooks: Vec<String> = spec
-            .hooks
-            .resources
-            .iter()
-            .map(|hook| hook.name.clone())
-            .collect();
-        text.row([&"Hooks:", &hooks.join(", ")]);
-    }
+    hooks(text, &spec.hooks);
     ordered(text, &spec.ordered_resources);
 }
 

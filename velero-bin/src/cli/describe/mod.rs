@@ -1,6 +1,7 @@
 //! `describe`: objects at length.
 
 mod backup;
+mod hooks;
 mod json;
 mod operations;
 mod restore;

@@ -22,7 +22,7 @@ pub(in crate::cli) fn describe_schedule(schedule: &Schedule, colors: Colors) -> 
     text.row([&"Backup Template:"]);
     let mut template = Text::default();
     spec(&mut template, &schedule.spec.template);
-    text.indented(template);
+    text.indented(template, 1);
     text.gap();
     let last = ages::local(schedule.status.last_backup.as_ref(), "<never>");
     text.row([&"Last Backup:", &last]);

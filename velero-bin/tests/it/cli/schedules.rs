@@ -88,7 +88,10 @@ async fn a_schedule_is_created_shown_and_deleted() {
             && table.ends_with("false    weekly   name=weekly\n"),
         "{table}"
     );
+    // Those of another installation are not listed.
+    seed(&cluster, "other", "theirs", json!({}));
     let list = cluster.velero("get schedule -o yaml").await.exits(0);
+    assert!(!list.contains("theirs"), "{list}");
     assert!(
         list.contains("kind: ScheduleList") && list.contains("name: nightly"),
         "{list}"
@@ -106,6 +109,7 @@ async fn a_schedule_is_created_shown_and_deleted() {
     }
     let both = cluster.velero("describe schedules").await.exits(0);
     assert!(both.contains("<never>\n\n\nName:         weekly"), "{both}");
+    assert!(!both.contains("theirs"), "{both}");
     let message = cluster.velero("schedule get weekly never").await.fails();
     assert_eq!(
         message,
@@ -117,7 +121,7 @@ async fn a_schedule_is_created_shown_and_deleted() {
         .await
         .exits(0);
     assert_eq!(text, "Deleted schedule \"weekly\".\n");
-    assert_eq!(names(&cluster), ["nightly"]);
+    assert_eq!(names(&cluster), ["theirs", "nightly"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

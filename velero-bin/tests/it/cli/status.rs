@@ -121,15 +121,17 @@ async fn plugins_are_listed() {
 async fn repositories_are_listed() {
     let cluster = Cluster::installed().await;
     let store = cluster.server.store();
-    for (name, status) in [
+    for (namespace, name, status) in [
         (
+            "velero",
             "shop-default-kopia",
             json!({"phase": "Ready", "lastMaintenanceTime": "2026-01-01T00:00:00Z"}),
         ),
-        ("web-default-kopia", json!({})),
+        ("velero", "web-default-kopia", json!({})),
+        ("other", "theirs-default-kopia", json!({})),
     ] {
         let repository = json!({"apiVersion": "velero.io/v1", "kind": "BackupRepository",
-            "metadata": {"name": name, "namespace": "velero", "labels": {"name": name}},
+            "metadata": {"name": name, "namespace": namespace, "labels": {"name": name}},
             "spec": {"volumeNamespace": "shop", "backupStorageLocation": "default", "repositoryType": "kopia",
                 "resticIdentifier": "", "maintenanceFrequency": "1h0m0s"},
             "status": status});
