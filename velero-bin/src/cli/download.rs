@@ -1,17 +1,20 @@
 //! Files of backups and restores, fetched through the operator.
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use kube::Client;
+use tokio::io::AsyncWriteExt as _;
 use velero_core::GoDuration;
 use velero_core::api::{
     BackupStorageLocation, DownloadRequest, DownloadRequestSpec, DownloadTarget, DownloadTargetKind,
 };
 
 use super::Environment;
+use super::certificates::bundles;
 use super::http::{self, TlsOptions};
 use super::objects::Objects;
 
@@ -26,7 +29,7 @@ pub(crate) struct TlsArgs {
     pub(crate) insecure_skip_tls_verify: bool,
     /// File with certificates to trust beside the system's; without it that of the config file
     #[arg(long, value_name = "PATH")]
-    pub(crate) cacert: Option<PathBuf>,
+    pub(crate) cacert: Option<OsString>,
 }
 
 /// How long a download may take, the wait for its address included.
@@ -56,23 +59,17 @@ impl Downloader {
         location: &str,
     ) -> Result<Self> {
         let namespace = environment.namespace();
-        let mut tls = TlsOptions {
-            insecure: args.insecure_skip_tls_verify,
-            bundles: Vec::new(),
-        };
-        if let Some(path) = args.cacert.as_ref().or(environment.config.cacert.as_ref()) {
-            let bundle = std::fs::read(path)
-                .with_context(|| format!("cannot read the CA bundle {}", path.display()))?;
-            tls.bundles.push(bundle);
-        }
         let locations: Objects<BackupStorageLocation> = Objects::new(client.clone(), &namespace);
-        // A location that cannot be read costs its certificate only; the download tells what is wrong with it.
-        if !location.is_empty()
-            && let Ok(Some(found)) = locations.find(location).await
-            && let Some(bundle) = found.spec.object_storage.ca_cert
-        {
-            tls.bundles.push(bundle.0);
-        }
+        // A location that cannot be read costs its certificates only; the download tells what is wrong with it.
+        let found = match location {
+            "" => None,
+            name => locations.find(name).await.ok().flatten(),
+        };
+        let flag = args.cacert.as_ref();
+        let tls = TlsOptions {
+            insecure: args.insecure_skip_tls_verify,
+            bundles: bundles(environment, client.clone(), flag, found.as_ref()).await?,
+        };
         Ok(Self {
             requests: Objects::new(client, &namespace),
             locations,
@@ -191,11 +188,33 @@ async fn save_url(url: &str, tls: &TlsOptions, timeout: Duration, to: &Path) -> 
     match parsed.scheme() {
         "file" => {
             let path = path_of(&parsed)?;
-            found(&path, tokio::fs::copy(&path, to).await).map(|copied| copied.is_some())
+            let copied = tokio::time::timeout(timeout, copy(&path, to)).await;
+            let copied = copied.with_context(|| {
+                format!(
+                    "{} could not be copied in time; a longer --timeout gives it more",
+                    path.display()
+                )
+            })?;
+            found(&path, copied?).map(|copied| copied.is_some())
         }
         "http" | "https" => http::save(url, tls, timeout, to).await,
         other => bail!(unknown_scheme(other)),
     }
+}
+
+/// Copies the content of a file, and not its permissions. What is wrong with the file that is read is told inside.
+async fn copy(from: &Path, to: &Path) -> Result<std::io::Result<u64>> {
+    let mut source = match tokio::fs::File::open(from).await {
+        Ok(source) => source,
+        Err(error) => return Ok(Err(error)),
+    };
+    let cannot_write = || format!("cannot write {}", to.display());
+    let target = tokio::fs::File::create(to).await;
+    let mut target = target.with_context(cannot_write)?;
+    let copied = tokio::io::copy(&mut source, &mut target).await;
+    let copied = copied.with_context(cannot_write)?;
+    target.flush().await.with_context(cannot_write)?;
+    Ok(Ok(copied))
 }
 
 fn path_of(url: &url::Url) -> Result<PathBuf> {

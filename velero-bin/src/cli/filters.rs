@@ -120,16 +120,15 @@ impl FilterArgs {
     }
 }
 
+/// The pairs of a flag that may be given more than once; the last one of a key counts.
+pub(crate) fn merged(flags: &[Pairs]) -> BTreeMap<String, String> {
+    flags.iter().flat_map(|pairs| pairs.0.clone()).collect()
+}
+
 impl MetadataArgs {
     /// Adds the labels and annotations to an object.
     pub(crate) fn apply(&self, metadata: &mut velero_core::api::ObjectMeta) {
-        let all = |flags: &[Pairs]| {
-            flags
-                .iter()
-                .flat_map(|pairs| pairs.0.clone())
-                .collect::<Vec<_>>()
-        };
-        let (labels, annotations) = (all(&self.labels), all(&self.annotations));
+        let (labels, annotations) = (merged(&self.labels), merged(&self.annotations));
         if !labels.is_empty() {
             metadata.labels.get_or_insert_default().extend(labels);
         }

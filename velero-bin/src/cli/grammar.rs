@@ -91,11 +91,17 @@ fn switches(command: Command) -> Command {
 #[cfg(test)]
 pub(super) const OURS: &[&str] = &[
     "velero backup cancel",
+    "velero delete snapshot-location",
     "velero direct",
     "velero restore cancel",
     "velero restore plan",
     "velero sandbox",
+    "velero snapshot-location delete",
 ];
+
+/// Commands that do not take all flags of the peer's yet: what is asked for with the others is refused.
+#[cfg(test)]
+const PARTIAL: &[&str] = &["velero install", "velero server"];
 
 /// Whether the peer's command does not have a flag of ours.
 #[cfg(test)]
@@ -145,21 +151,27 @@ mod tests {
         check(&command(), "velero", &peer());
     }
 
-    #[test]
-    fn every_flag_of_create_is_taken() {
-        let (command, peer) = (command(), peer());
-        for path in ["backup create", "restore create"] {
-            let mut found = &command;
-            for word in path.split(' ') {
-                found = found.find_subcommand(word).unwrap();
-            }
-            for flag in peer[&format!("velero {path}")].keys() {
-                let taken = found
-                    .get_arguments()
-                    .any(|arg| arg.get_long() == Some(flag));
-                assert!(taken || flag == "help", "{path} --{flag}");
-            }
+    fn check_taken(
+        command: &Command,
+        path: &str,
+        peer: &BTreeMap<String, BTreeMap<String, PeerFlag>>,
+    ) {
+        if OURS.contains(&path) || PARTIAL.contains(&path) {
+            return;
         }
+        for flag in peer[path].keys().filter(|flag| *flag != "help") {
+            let mut arguments = command.get_arguments();
+            let taken = arguments.any(|arg| arg.get_long() == Some(flag));
+            assert!(taken, "{path} --{flag}");
+        }
+        for sub in command.get_subcommands() {
+            check_taken(sub, &format!("{path} {}", sub.get_name()), peer);
+        }
+    }
+
+    #[test]
+    fn every_flag_of_a_command_is_taken() {
+        check_taken(&command(), "velero", &peer());
     }
 
     #[test]
@@ -285,8 +297,44 @@ mod tests {
             "delete backups b",
             "delete restore b",
             "delete restores b",
+            "delete schedule s",
+            "delete schedules s",
+            "delete backup-location l",
+            "delete backup-locations l",
+            "delete snapshot-location l",
+            "delete snapshot-locations l",
+            "create schedule s",
+            "create backup-location l",
+            "create snapshot-location l",
+            "get schedules",
+            "get schedule",
+            "get backup-locations",
+            "get backup-location",
+            "get snapshot-locations",
+            "get snapshot-location",
+            "get plugins",
+            "get plugin",
+            "describe schedules",
+            "describe schedule",
             "backup logs b",
+            "backup download b",
             "restore logs b",
+            "schedule create s",
+            "schedule get",
+            "schedule describe",
+            "schedule pause s",
+            "schedule unpause s",
+            "schedule delete s",
+            "backup-location create l",
+            "backup-location get",
+            "backup-location set l",
+            "backup-location delete l",
+            "snapshot-location create l",
+            "snapshot-location get",
+            "snapshot-location set l",
+            "snapshot-location delete l",
+            "repo get",
+            "plugin get",
         ] {
             let words = ["velero"].into_iter().chain(line.split(' '));
             assert!(command().try_get_matches_from(words).is_ok(), "{line}");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -33,7 +33,7 @@ pub(crate) async fn get(url: &str, tls: &TlsOptions, timeout: Duration) -> Resul
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(reqwest::Error::without_url)?
+        .map_err(|error| broken_off(&host, timeout, error))?
     {
         body.extend_from_slice(&chunk);
         if body.len() > LIMIT {
@@ -73,12 +73,24 @@ pub(crate) async fn save(
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(reqwest::Error::without_url)?
+        .map_err(|error| broken_off(&host, timeout, error))?
     {
         file.write_all(&chunk).await.with_context(cannot_write)?;
     }
     file.flush().await.with_context(cannot_write)?;
     Ok(true)
+}
+
+/// Why an answer that had begun did not come whole.
+fn broken_off(host: &str, timeout: Duration, error: reqwest::Error) -> anyhow::Error {
+    if error.is_timeout() {
+        let waited = timeout.as_secs();
+        return anyhow!(
+            "the download from {host} was not done after {waited}s; a longer --timeout gives it more"
+        );
+    }
+    let text = velero_core::result::chain(&error.without_url());
+    anyhow!("the download from {host} broke off: {text}")
 }
 
 fn refusal(host: &str, status: reqwest::StatusCode, body: &[u8]) -> String {
@@ -99,6 +111,7 @@ async fn ask(
     let client = client(tls, timeout)?;
     match client.get(url).send().await {
         Ok(response) => Ok((host, response)),
+        Err(error) if error.is_timeout() => Err(broken_off(&host, timeout, error)),
         Err(error) => {
             let text = velero_core::result::chain(&error.without_url());
             let hint = if text.contains("UnknownIssuer") {

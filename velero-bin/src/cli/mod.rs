@@ -3,27 +3,37 @@
 pub(crate) mod ages;
 mod backup;
 mod cancel;
+mod certificates;
 mod command;
 mod config;
 mod connect;
 pub(crate) mod console;
 mod data_flags;
+mod delete;
 mod describe;
 mod download;
 mod exit;
 pub(crate) mod filters;
 #[cfg(test)]
+mod flag_table;
+#[cfg(test)]
 mod flag_types;
 mod global;
 mod grammar;
 mod http;
+mod listed;
+mod location;
 pub(crate) mod names;
 mod objects;
 pub(crate) mod output;
 #[cfg(test)]
 pub(crate) mod peer_flags;
+mod plugin;
+mod repo;
 mod restore;
+mod schedule;
 mod select;
+mod status;
 pub(crate) mod table;
 pub(crate) mod values;
 mod version;

@@ -2,12 +2,14 @@
 
 use anyhow::{Result, anyhow};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use velero_cluster::NoAnswer;
 use velero_core::api::VeleroKind;
 
 /// Who commands say they are in `managedFields`.
 pub(crate) const FIELD_MANAGER: &str = "velero-cli";
+/// How many names the API server may make up for one object.
+const NAMES_TRIED: usize = 5;
 
 /// What a call of the API server came to, in one line.
 pub(crate) fn explain(error: kube::Error) -> anyhow::Error {
@@ -35,6 +37,10 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 /// Whether an object is missing, rather than the call having failed.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn is_taken(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
 /// The custom resources of one kind in Velero's namespace.
@@ -90,23 +96,35 @@ impl<K: VeleroKind> Objects<K> {
         }
     }
 
-    /// Creates one.
+    /// Creates one. Where the API server makes up the name, it is asked again if it made up one that is taken.
     pub(crate) async fn create(&self, object: &K) -> Result<K> {
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
         };
+        let made_up = object.meta().name.is_none();
+        for _ in 1..NAMES_TRIED {
+            match self.api.create(&params, object).await {
+                Err(error) if made_up && is_taken(&error) => {}
+                outcome => return outcome.map_err(explain),
+            }
+        }
         self.api.create(&params, object).await.map_err(explain)
     }
 
     /// Sets an annotation of one.
     pub(crate) async fn annotate(&self, name: &str, key: &str, value: &str) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        self.patch(name, &patch).await
+    }
+
+    /// Merges fields into one.
+    pub(crate) async fn patch(&self, name: &str, fields: &Value) -> Result<()> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
-        let patched = self.api.patch(name, &params, &patch).await;
+        let patched = self.api.patch(name, &params, &Patch::Merge(fields)).await;
         patched.map(drop).map_err(explain)
     }
 

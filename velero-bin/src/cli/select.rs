@@ -52,9 +52,6 @@ pub(crate) struct SelectArgs {
     /// Take objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = strict_selector)]
     pub(crate) selector: Option<Selector>,
-    /// Do not ask whether to go on
-    #[arg(long)]
-    pub(crate) confirm: bool,
 }
 
 /// What [`SelectArgs::fetch`] found.
@@ -66,7 +63,7 @@ pub(crate) struct Selected<K> {
 }
 
 impl SelectArgs {
-    /// Checks that names, `--all` and `--selector` are not mixed and not all absent.
+    /// Checks that names, `--all` and `--selector` are not mixed and not all absent, and that the selector says something.
     ///
     /// # Errors
     /// When they are.
@@ -74,6 +71,9 @@ impl SelectArgs {
         let given = [!self.names.is_empty(), self.all, self.selector.is_some()];
         if given.iter().filter(|given| **given).count() != 1 {
             bail!("exactly one of names, --all and --selector is needed");
+        }
+        if self.selector.as_ref().is_some_and(Selector::is_empty) {
+            bail!("--selector \"\" would take everything; --all says that");
         }
         Ok(())
     }

@@ -95,6 +95,15 @@ impl Cluster {
         }
     }
 
+    /// A cluster with the definitions and Velero's namespace, and no operator.
+    pub(crate) async fn installed() -> Self {
+        let cluster = Self::start().await;
+        cluster.velero("install --crds-only").await.exits(0);
+        let namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: velero}}";
+        cluster.server.store().seed(namespace).unwrap();
+        cluster
+    }
+
     /// A cluster with a namespace `shop` that holds two ConfigMaps and a Secret.
     pub(crate) async fn with_shop() -> Self {
         let cluster = Self::start().await;

@@ -1,5 +1,6 @@
 //! The command line as users of the peer know it, against an operator on S3.
 
+mod objects;
 mod restores;
 
 use std::path::Path;
@@ -25,6 +26,9 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
 
     create_backups(&site).await?;
     look_at_backups(&site).await?;
+    objects::download(cx, &site, &bucket).await?;
+    objects::schedules(&site).await?;
+    objects::locations(&site).await?;
     restores::create(&site).await?;
     restores::look_at(&site).await?;
     restores::delete(&site).await?;

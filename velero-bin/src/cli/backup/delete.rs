@@ -6,9 +6,9 @@ use anyhow::Result;
 use tokio::time::{Instant, sleep};
 use velero_core::api::{Backup, DeleteBackupRequest, DeleteBackupRequestPhase};
 
+use super::super::delete::{DeleteArgs, tell};
 use super::super::exit::Exit;
 use super::super::objects::Objects;
-use super::super::select::SelectArgs;
 use super::super::{Environment, console};
 use crate::runs::deletion_request;
 
@@ -21,28 +21,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct DeleteBackup {
     #[command(flatten)]
-    select: SelectArgs,
+    args: DeleteArgs,
 }
 
 impl DeleteBackup {
     /// Asks the operator to delete backups and their data. A name that does not exist, and a request that the operator
     /// refuses at once, makes the command fail after the others were handled.
     pub(in crate::cli) async fn run(self, environment: &Environment) -> Result<Exit> {
-        self.select.check()?;
-        if !self.select.confirm && !console::confirm("Are you sure you want to continue") {
+        let Some(chosen) = self.args.choose::<Backup>(environment).await? else {
             return Ok(Exit::Success);
-        }
-        let client = environment.client().await?;
-        let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
-        let selected = self.select.fetch(&backups).await?;
-        if selected.objects.is_empty() && selected.missing.is_empty() {
-            console::line("No backups found");
-            return Ok(Exit::Success);
-        }
-        let requests: Objects<DeleteBackupRequest> = Objects::new(client, &environment.namespace());
-        let mut faults = selected.missing;
+        };
+        let requests: Objects<DeleteBackupRequest> =
+            Objects::new(chosen.client, &environment.namespace());
+        let mut faults = chosen.missing;
         let mut submitted = Vec::new();
-        for backup in &selected.objects {
+        for backup in &chosen.found {
             let name = backup.metadata.name.as_deref().unwrap_or_default();
             match requests.create(&deletion_request(backup)).await {
                 Ok(request) => {
@@ -57,14 +50,7 @@ impl DeleteBackup {
             }
         }
         faults.extend(refusals(&requests, submitted).await);
-        for fault in &faults {
-            console::note(format_args!("An error occurred: {fault}"));
-        }
-        Ok(if faults.is_empty() {
-            Exit::Success
-        } else {
-            Exit::Failure
-        })
+        Ok(tell(&faults))
     }
 }
 

@@ -1,58 +1,55 @@
 //! `velero backup get`.
 
-use anyhow::Result;
 use jiff::Timestamp;
 use velero_core::api::Backup;
 
-use super::super::exit::Exit;
-use super::super::objects::Objects;
-use super::super::output::{self, Format};
-use super::super::select::{ListArgs, OutputArgs};
-use super::super::{Environment, ages};
+use super::super::ages;
+use super::super::listed::{GetObjects, Listed, selector_cell};
 
-/// Columns of the table.
-pub(in crate::cli) const HEADINGS: &[&str] = &[
-    "name",
-    "status",
-    "errors",
-    "warnings",
-    "created",
-    "expires",
-    "storage location",
-    "queue position",
-    "selector",
-];
+/// `backup get`.
+pub(in crate::cli) type GetBackup = GetObjects<Backup>;
 
-/// Flags of `backup get`.
-#[derive(Debug, Clone, clap::Args)]
-pub(in crate::cli) struct GetBackup {
-    #[command(flatten)]
-    list: ListArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-}
+impl Listed for Backup {
+    const NOUN: &'static str = "backup";
+    const HEADINGS: &'static [&'static str] = &[
+        "name",
+        "status",
+        "errors",
+        "warnings",
+        "created",
+        "expires",
+        "storage location",
+        "queue position",
+        "selector",
+    ];
 
-impl GetBackup {
-    pub(in crate::cli) async fn run(self, environment: &Environment) -> Result<Exit> {
-        let objects = Objects::new(environment.client().await?, &environment.namespace());
-        let mut backups: Vec<Backup> = self.list.fetch(&objects).await?;
-        if self.output.output == Format::Table {
-            backups.sort_by_cached_key(sort_key);
-            let now = Timestamp::now();
-            output::print_table(
-                &self
-                    .output
-                    .columns
-                    .table(HEADINGS, &backups, |backup| backup_row(backup, now)),
-            );
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let status = &self.status;
+        let phase = if self.metadata.deletion_timestamp.is_some() {
+            "Deleting"
         } else {
-            let values = backups
-                .iter()
-                .map(serde_json::to_value)
-                .collect::<Result<Vec<_>, _>>()?;
-            output::print_objects("Backup", &values, self.output.output)?;
-        }
-        Ok(Exit::Success)
+            self.phase().as_str()
+        };
+        let position = if status.queue_position == 0 {
+            String::new()
+        } else {
+            status.queue_position.to_string()
+        };
+        vec![
+            self.metadata.name.clone().unwrap_or_default(),
+            phase.to_owned(),
+            status.errors.to_string(),
+            status.warnings.to_string(),
+            ages::local(status.start_timestamp.as_ref(), "<nil>"),
+            ages::relative(expiration(self), now),
+            self.spec.storage_location.clone(),
+            position,
+            selector_cell(self.spec.label_selector.as_ref()),
+        ]
+    }
+
+    fn arrange(backups: &mut [Self]) {
+        backups.sort_by_cached_key(sort_key);
     }
 }
 
@@ -65,39 +62,6 @@ fn sort_key(backup: &Backup) -> (String, std::cmp::Reverse<String>) {
         }
         _ => (name, std::cmp::Reverse(String::new())),
     }
-}
-
-/// The cells of one backup.
-pub(in crate::cli) fn backup_row(backup: &Backup, now: Timestamp) -> Vec<String> {
-    let status = &backup.status;
-    let phase = if backup.metadata.deletion_timestamp.is_some() {
-        "Deleting"
-    } else {
-        backup.phase().as_str()
-    };
-    let position = if status.queue_position == 0 {
-        String::new()
-    } else {
-        status.queue_position.to_string()
-    };
-    let selector = backup
-        .spec
-        .label_selector
-        .as_ref()
-        .and_then(|selector| velero_core::Selector::try_from(selector).ok());
-    vec![
-        backup.metadata.name.clone().unwrap_or_default(),
-        phase.to_owned(),
-        status.errors.to_string(),
-        status.warnings.to_string(),
-        ages::local(status.start_timestamp.as_ref(), "<nil>"),
-        ages::relative(expiration(backup), now),
-        backup.spec.storage_location.clone(),
-        position,
-        selector
-            .filter(|selector| !selector.is_empty())
-            .map_or_else(|| "<none>".to_owned(), |selector| selector.to_string()),
-    ]
 }
 
 /// The expiration, or what it will be: creation and the time to live.
@@ -146,7 +110,7 @@ mod tests {
         );
         backup.metadata.creation_timestamp = Some(Time(now));
         assert_eq!(
-            backup_row(&backup, now),
+            backup.cells(now),
             ["b", "New", "0", "0", "<nil>", "2d", "", "", "<none>"]
         );
         backup.status.phase = Some(BackupPhase::Queued);
@@ -158,11 +122,8 @@ mod tests {
                 .unwrap()
                 .to_label_selector(),
         );
-        assert_eq!(
-            backup_row(&backup, now)[5..],
-            ["3h ago", "", "2", "app=web"]
-        );
+        assert_eq!(backup.cells(now)[5..], ["3h ago", "", "2", "app=web"]);
         backup.metadata.deletion_timestamp = Some(Time(now));
-        assert_eq!(backup_row(&backup, now)[1], "Deleting");
+        assert_eq!(backup.cells(now)[1], "Deleting");
     }
 }

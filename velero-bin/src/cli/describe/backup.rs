@@ -9,6 +9,7 @@ use velero_core::api::{Backup, BackupPhase, BackupSpec, DeleteBackupRequest, Dow
 use velero_core::artifact::{BackupItemOperation, VolumeInfo};
 use velero_core::result::ResultsFile;
 
+use super::hooks::hooks;
 use super::operations::operations;
 use super::text::{Colors, Text, choice, join, selector, selectors, time};
 use crate::cli::ages;
@@ -136,14 +137,7 @@ pub(in crate::cli) fn describe_backup(
     text.metadata(&backup.metadata, colors);
     text.gap();
     phase(&mut text, backup, colors);
-    if let Some(policy) = &backup.spec.resource_policy {
-        text.gap();
-        let rows = [
-            ("Type:", policy.kind.clone()),
-            ("Name:", policy.name.clone()),
-        ];
-        text.lists("Resource policies:", &rows);
-    }
+    references(&mut text, &backup.spec);
     text.validation(&backup.status.validation_errors, colors);
     faults(&mut text, backup, files.results);
     text.gap();
@@ -234,7 +228,26 @@ fn faults(text: &mut Text, backup: &Backup, results: Option<File<ResultsFile>>) 
     }
 }
 
-fn spec(text: &mut Text, spec: &BackupSpec) {
+/// What a spec refers to, and how volumes are uploaded, where it says so.
+pub(super) fn references(text: &mut Text, spec: &BackupSpec) {
+    if let Some(policy) = &spec.resource_policy {
+        text.gap();
+        let rows = [
+            ("Type:", policy.kind.clone()),
+            ("Name:", policy.name.clone()),
+        ];
+        text.lists("Resource policies:", &rows);
+    }
+    let uploader = spec.uploader_config.as_ref();
+    if let Some(uploader) = uploader.filter(|uploader| uploader.parallel_files_upload > 0) {
+        text.gap();
+        let count = uploader.parallel_files_upload.to_string();
+        text.lists("Uploader config:", &[("Parallel files upload:", count)]);
+    }
+}
+
+/// What goes into a backup.
+pub(super) fn spec(text: &mut Text, spec: &BackupSpec) {
     text.lists(
         "Namespaces:",
         &[
@@ -258,17 +271,7 @@ fn spec(text: &mut Text, spec: &BackupSpec) {
     text.row([&"CSISnapshotTimeout:", &spec.csi_snapshot_timeout]);
     text.row([&"ItemOperationTimeout:", &spec.item_operation_timeout]);
     text.gap();
-    if spec.hooks.resources.is_empty() {
-        text.row([&"Hooks:", &"<none>"]);
-    } else {
-        let hooks: Vec<String> = spec
-            .hooks
-            .resources
-            .iter()
-            .map(|hook| hook.name.clone())
-            .collect();
-        text.row([&"Hooks:", &hooks.join(", ")]);
-    }
+    hooks(text, &spec.hooks);
     ordered(text, &spec.ordered_resources);
 }
 

@@ -169,6 +169,18 @@ impl Text {
         }
     }
 
+    /// Adds the rows of another text, some columns to the right.
+    pub(super) fn indented(&mut self, text: Text, columns: usize) {
+        for mut row in text.rows {
+            // The last cell of a row has no width.
+            if row.is_empty() {
+                row.push(String::new());
+            }
+            row.splice(0..0, std::iter::repeat_n(String::new(), columns));
+            self.rows.push(row);
+        }
+    }
+
     /// All rows, aligned.
     pub(super) fn render(&self) -> String {
         table::align(&self.rows, 0, 2)

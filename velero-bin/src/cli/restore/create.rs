@@ -8,7 +8,6 @@ use velero_core::names::labels;
 use super::super::exit::Exit;
 use super::super::filters::{MetadataArgs, RestoreFilterArgs};
 use super::super::objects::Objects;
-use super::super::output::{self, Format};
 use super::super::select::CreateOutputArgs;
 use super::super::{Environment, console, names, wait};
 use super::source::{SourceArgs, newest};
@@ -38,8 +37,8 @@ impl CreateRestore {
         let client = environment.client().await?;
         let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
         self.find_source(&backups, &mut restore).await?;
-        if let Some(format) = self.output.output {
-            return self.print(&restore, format);
+        if let Some(exit) = self.output.print(&restore)? {
+            return Ok(exit);
         }
         let restores = Objects::new(client, &environment.namespace());
         restores.create(&restore).await?;
@@ -115,19 +114,6 @@ impl CreateRestore {
         }
         Ok(())
     }
-
-    fn print(&self, restore: &Restore, format: Format) -> Result<Exit> {
-        if format == Format::Table {
-            output::print_table(&self.output.columns.table(
-                super::HEADINGS,
-                std::slice::from_ref(restore),
-                super::restore_row,
-            ));
-        } else {
-            console::out(output::encode(&serde_json::to_value(restore)?, format)?);
-        }
-        Ok(Exit::Success)
-    }
 }
 
 #[cfg(test)]
@@ -138,8 +124,8 @@ mod tests {
 
     use super::*;
     use crate::cli::command::{Cli, Command, RestoreCommand};
+    use crate::cli::flag_table::{Flag, check, prints, sets};
     use crate::cli::grammar;
-    use crate::cli::peer_flags::peer;
 
     fn parse(args: &[&str]) -> CreateRestore {
         let source: &[&str] = match args.iter().any(|arg| arg.starts_with("--from-")) {
@@ -159,175 +145,160 @@ mod tests {
         serde_json::to_value(parse(args).restore("velero").unwrap()).unwrap()
     }
 
-    /// What a flag of the peer does: it sets a field, or is not about the object.
-    enum Does {
-        Sets(&'static str, Value),
-        Nothing,
-    }
-    use Does::{Nothing, Sets};
-
     /// Each flag of the peer's `restore create`.
-    fn flags() -> Vec<(&'static str, &'static [&'static str], Does)> {
+    fn flags() -> Vec<Flag> {
         let mut flags = flags_about_filters();
         flags.extend(flags_about_objects());
-        flags.sort_by_key(|(flag, ..)| *flag);
         flags
     }
 
-    fn flags_about_filters() -> Vec<(&'static str, &'static [&'static str], Does)> {
+    fn flags_about_filters() -> Vec<Flag> {
         let selector = |key: &str| json!({"matchLabels": {key: "b"}});
         vec![
-            (
+            sets(
                 "exclude-namespaces",
                 &["--exclude-namespaces=a,b*"],
-                Sets("/spec/excludedNamespaces", json!(["a", "b*"])),
+                "/spec/excludedNamespaces",
+                json!(["a", "b*"]),
             ),
-            (
+            sets(
                 "exclude-resources",
                 &["--exclude-resources=pods,deployments.apps"],
-                Sets(
-                    "/spec/excludedResources",
-                    json!(["pods", "deployments.apps"]),
-                ),
+                "/spec/excludedResources",
+                json!(["pods", "deployments.apps"]),
             ),
-            (
+            sets(
                 "include-cluster-resources",
                 &["--include-cluster-resources"],
-                Sets("/spec/includeClusterResources", json!(true)),
+                "/spec/includeClusterResources",
+                json!(true),
             ),
-            (
+            sets(
                 "include-namespaces",
                 &["--include-namespaces=a", "--include-namespaces", "b,c"],
-                Sets("/spec/includedNamespaces", json!(["b", "c"])),
+                "/spec/includedNamespaces",
+                json!(["b", "c"]),
             ),
-            (
+            sets(
                 "include-resources",
                 &["--include-resources=*"],
-                Sets("/spec/includedResources", json!(["*"])),
+                "/spec/includedResources",
+                json!(["*"]),
             ),
-            (
+            sets(
                 "namespace-mappings",
                 &["--namespace-mappings=a:b,c:d", "--namespace-mappings=e:f"],
-                Sets(
-                    "/spec/namespaceMapping",
-                    json!({"a": "b", "c": "d", "e": "f"}),
-                ),
+                "/spec/namespaceMapping",
+                json!({"a": "b", "c": "d", "e": "f"}),
             ),
-            (
+            sets(
                 "or-selector",
                 &["--or-selector", "a=b or c=b"],
-                Sets(
-                    "/spec/orLabelSelectors",
-                    json!([selector("a"), selector("c")]),
-                ),
+                "/spec/orLabelSelectors",
+                json!([selector("a"), selector("c")]),
             ),
-            (
+            sets(
                 "selector",
                 &["-l", "a=b"],
-                Sets("/spec/labelSelector", selector("a")),
+                "/spec/labelSelector",
+                selector("a"),
             ),
-            (
+            sets(
                 "status-exclude-resources",
                 &[
                     "--status-include-resources=*",
                     "--status-exclude-resources=jobs,pods",
                 ],
-                Sets(
-                    "/spec/restoreStatus/excludedResources",
-                    json!(["jobs", "pods"]),
-                ),
+                "/spec/restoreStatus/excludedResources",
+                json!(["jobs", "pods"]),
             ),
-            (
+            sets(
                 "status-include-resources",
                 &["--status-include-resources=pods"],
-                Sets("/spec/restoreStatus/includedResources", json!(["pods"])),
+                "/spec/restoreStatus/includedResources",
+                json!(["pods"]),
             ),
         ]
     }
 
-    fn flags_about_objects() -> Vec<(&'static str, &'static [&'static str], Does)> {
+    fn flags_about_objects() -> Vec<Flag> {
         vec![
-            (
-                "allow-partially-failed",
-                &["--allow-partially-failed"],
-                Nothing,
-            ),
-            (
+            prints("allow-partially-failed", &["--allow-partially-failed"]),
+            sets(
                 "annotations",
                 &["--annotations=a=b", "--annotations", "\"c=d,e\""],
-                Sets("/metadata/annotations", json!({"a": "b", "c": "d,e"})),
+                "/metadata/annotations",
+                json!({"a": "b", "c": "d,e"}),
             ),
-            (
+            sets(
                 "existing-resource-policy",
                 &["--existing-resource-policy=update"],
-                Sets("/spec/existingResourcePolicy", json!("update")),
+                "/spec/existingResourcePolicy",
+                json!("update"),
             ),
-            (
+            sets(
                 "from-backup",
                 &["--from-backup", "other"],
-                Sets("/spec/backupName", json!("other")),
+                "/spec/backupName",
+                json!("other"),
             ),
-            (
+            sets(
                 "from-schedule",
                 &["--from-schedule=s"],
-                Sets("/spec/scheduleName", json!("s")),
+                "/spec/scheduleName",
+                json!("s"),
             ),
-            (
+            sets(
                 "item-operation-timeout",
                 &["--item-operation-timeout=1h"],
-                Sets("/spec/itemOperationTimeout", json!("1h0m0s")),
+                "/spec/itemOperationTimeout",
+                json!("1h0m0s"),
             ),
-            ("label-columns", &["-L", "a"], Nothing),
-            (
+            prints("label-columns", &["-L", "a"]),
+            sets(
                 "labels",
                 &["--labels", "a=b,c=d"],
-                Sets("/metadata/labels", json!({"a": "b", "c": "d"})),
+                "/metadata/labels",
+                json!({"a": "b", "c": "d"}),
             ),
-            ("output", &["-o", "json"], Nothing),
-            (
+            prints("output", &["-o", "json"]),
+            sets(
                 "parallel-files-download",
                 &["--parallel-files-download=4"],
-                Sets("/spec/uploaderConfig/parallelFilesDownload", json!(4)),
+                "/spec/uploaderConfig/parallelFilesDownload",
+                json!(4),
             ),
-            (
+            sets(
                 "preserve-nodeports",
                 &["--preserve-nodeports=true"],
-                Sets("/spec/preserveNodePorts", json!(true)),
+                "/spec/preserveNodePorts",
+                json!(true),
             ),
-            (
+            sets(
                 "resource-modifier-configmap",
                 &["--resource-modifier-configmap=m"],
-                Sets(
-                    "/spec/resourceModifier",
-                    json!({"apiGroup": "", "kind": "configmap", "name": "m"}),
-                ),
+                "/spec/resourceModifier",
+                json!({"apiGroup": "", "kind": "configmap", "name": "m"}),
             ),
-            (
+            sets(
                 "restore-volumes",
                 &["--restore-volumes=false"],
-                Sets("/spec/restorePVs", json!(false)),
+                "/spec/restorePVs",
+                json!(false),
             ),
-            ("show-labels", &["--show-labels"], Nothing),
-            ("wait", &["-w"], Nothing),
-            (
+            prints("show-labels", &["--show-labels"]),
+            prints("wait", &["-w"]),
+            sets(
                 "write-sparse-files",
                 &["--write-sparse-files"],
-                Sets("/spec/uploaderConfig/writeSparseFiles", json!(true)),
+                "/spec/uploaderConfig/writeSparseFiles",
+                json!(true),
             ),
         ]
     }
 
     #[test]
     fn every_flag_of_the_peer_sets_its_field() {
-        let peer = peer();
-        let theirs: Vec<&str> = peer["velero restore create"]
-            .keys()
-            .map(String::as_str)
-            .filter(|flag| *flag != "help")
-            .collect();
-        let flags = flags();
-        let ours: Vec<&str> = flags.iter().map(|(flag, ..)| *flag).collect();
-        assert_eq!(ours, theirs);
         let plain = object(&[]);
         let spec = json!({
             "backupName": "b",
@@ -337,16 +308,7 @@ mod tests {
             "uploaderConfig": {},
         });
         assert_eq!(plain["spec"], spec);
-        for (flag, args, does) in flags {
-            let found = object(args);
-            match does {
-                Sets(field, value) => {
-                    assert_eq!(found.pointer(field), Some(&value), "--{flag}");
-                    assert_ne!(plain.pointer(field), Some(&value), "--{flag}");
-                }
-                Nothing => assert_eq!(found, plain, "--{flag}"),
-            }
-        }
+        check("velero restore create", flags(), object);
     }
 
     #[test]

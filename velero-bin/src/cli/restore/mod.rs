@@ -11,6 +11,5 @@ mod source;
 pub(super) use create::CreateRestore;
 pub(super) use delete::DeleteRestore;
 pub(super) use get::GetRestore;
-use get::{HEADINGS, restore_row};
 pub(super) use plan::PlanRestore;
 pub(super) use show::{DescribeRestore, RestoreLogs};

@@ -47,6 +47,11 @@ impl Operated {
         }
     }
 
+    /// The folder that is the bucket.
+    pub(super) fn bucket(&self) -> std::path::PathBuf {
+        self.folder.path().join("bucket")
+    }
+
     pub(super) async fn velero(&self, line: &str) -> crate::program::Ran {
         self.cluster.velero(line).await
     }
