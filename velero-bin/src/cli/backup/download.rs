@@ -35,11 +35,7 @@ impl DownloadBackup {
     /// Fetches the archive of a backup into a file. The file is there whole or not at all, and one that is replaced stays
     /// until the new one is whole.
     pub(in crate::cli) async fn run(self, environment: &Environment) -> Result<Exit> {
-        let target = match self.output.as_ref().filter(|path| !path.is_empty()) {
-            Some(path) => PathBuf::from(path),
-            None => PathBuf::from(format!("{}-data.tar.gz", self.name)),
-        };
-        self.check(&target)?;
+        let target = self.target()?;
         let client = environment.client().await?;
         let backups: Objects<Backup> = Objects::new(client.clone(), &environment.namespace());
         let backup = backups.get(&self.name).await?;
@@ -61,17 +57,25 @@ impl DownloadBackup {
         Ok(Exit::Success)
     }
 
-    fn check(&self, target: &Path) -> Result<()> {
-        if target.is_dir() {
-            bail!(
-                "--output {} is a folder; a file is needed",
-                target.display()
-            );
+    /// The file to write: behind a link, what it leads to.
+    fn target(&self) -> Result<PathBuf> {
+        let target = match self.output.as_ref().filter(|path| !path.is_empty()) {
+            Some(path) => PathBuf::from(path),
+            None => PathBuf::from(format!("{}-data.tar.gz", self.name)),
+        };
+        let shown = target.display();
+        match target.metadata() {
+            Ok(found) if found.is_dir() => bail!("--output {shown} is a folder; a file is needed"),
+            // A device or a pipe must not be replaced by a file.
+            Ok(found) if !found.is_file() => bail!("--output {shown} is no regular file"),
+            _ if self.force || target.symlink_metadata().is_err() => {}
+            _ => bail!("the file {shown} exists; --force replaces it"),
         }
-        if !self.force && target.symlink_metadata().is_ok() {
-            bail!("the file {} exists; --force replaces it", target.display());
+        if target.is_symlink() {
+            let cannot_follow = || format!("--output {} is a link to nothing", target.display());
+            return target.canonicalize().with_context(cannot_follow);
         }
-        Ok(())
+        Ok(target)
     }
 
     async fn fetch(&self, downloads: &Downloader, part: &Path) -> Result<()> {

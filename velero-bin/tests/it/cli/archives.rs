@@ -141,6 +141,20 @@ async fn a_file_that_exists_is_replaced_by_force_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        // A link stays, and what it leads to is replaced; a device is not.
+        std::fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink("b.tgz", folder.path().join("link")).unwrap();
+        let line = "backup download b -o link";
+        let message = run_in(&cluster, folder.path(), line).await.fails();
+        assert_eq!(message, "the file link exists; --force replaces it");
+        run_in(&cluster, folder.path(), &format!("{line} --force"))
+            .await
+            .exits(0);
+        assert_eq!(std::fs::read(&path).unwrap(), ARCHIVE);
+        std::fs::remove_file(folder.path().join("link")).unwrap();
+        let line = "backup download b --force -o /dev/null";
+        let message = run_in(&cluster, folder.path(), line).await.fails();
+        assert_eq!(message, "--output /dev/null is no regular file");
     }
     for (output, expected) in [
         (".", "--output . is a folder"),
