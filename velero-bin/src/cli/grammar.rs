@@ -109,6 +109,8 @@ pub(super) fn added(path: &str, flag: &str) -> bool {
     [
         ("velero restore create", "relink-owners"),
         ("velero create restore", "relink-owners"),
+        ("velero server", "concurrent-restores"),
+        ("velero server", "leader-elect"),
         ("velero server", "spool-dir"),
     ]
     .contains(&(path, flag))

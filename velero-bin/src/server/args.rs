@@ -70,9 +70,9 @@ pub struct ServerArgs {
     /// Folder of the temporary files that hold the items of restores too large for memory; the system's without it
     #[arg(long, value_name = "FOLDER")]
     pub spool_dir: Option<PathBuf>,
-    /// How often locations are searched for backups that the cluster does not know
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
-    pub backup_sync_period: GoDuration,
+    /// How often locations are searched for backups that the cluster does not know; every 5 s by names without it; 0 for never
+    #[arg(long, value_name = "DURATION")]
+    pub backup_sync_period: Option<GoDuration>,
     /// How often locations are checked; 0 checks each one once
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub store_validation_frequency: GoDuration,
@@ -202,10 +202,9 @@ impl ServerArgs {
                 "--terminating-resource-timeout",
                 self.terminating_resource_timeout,
             )?,
-            backup_sync_period: unless_negative(
-                self.backup_sync_period,
-                defaults.backup_sync_period,
-            ),
+            backup_sync_period: self
+                .backup_sync_period
+                .filter(|period| !period.is_negative()),
             store_validation_frequency: unless_negative(
                 self.store_validation_frequency,
                 defaults.store_validation_frequency,
@@ -316,7 +315,13 @@ mod tests {
             settings.terminating_resource_timeout,
             Duration::from_secs(600)
         );
-        assert_eq!(settings.backup_sync_period.to_string(), "1m0s");
+        assert_eq!(settings.backup_sync_period, None);
+        for (value, expected) in [("2s", Some("2s")), ("0", Some("0s")), ("-1s", None)] {
+            let args = format!("--backup-sync-period={value}");
+            let settings = parse(&[&args]).unwrap().settings("velero").unwrap();
+            let period = settings.backup_sync_period.map(|period| period.to_string());
+            assert_eq!(period.as_deref(), expected, "{value}");
+        }
         assert_eq!(settings.store_validation_frequency.to_string(), "1m0s");
         assert_eq!(settings.default_location, "default");
         assert_eq!(settings.page_size, None);

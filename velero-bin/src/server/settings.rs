@@ -33,8 +33,8 @@ pub struct Settings {
     pub resource_timeout: Duration,
     /// Longest wait for what is being deleted. Default 10 minutes.
     pub terminating_resource_timeout: Duration,
-    /// Time between two looks for backups in a location; zero for never. Default 1 minute.
-    pub backup_sync_period: GoDuration,
+    /// Time between two looks for backups in a location; zero for never. Default none: names every 5 seconds, all every minute.
+    pub backup_sync_period: Option<GoDuration>,
     /// Time between two checks of a location; zero for one check only. Default 1 minute.
     pub store_validation_frequency: GoDuration,
     /// Location of backups that name none, where none is marked as the default. Default `default`.
@@ -103,7 +103,7 @@ impl Default for Settings {
             default_item_operation_timeout: GoDuration::from_hours(4),
             resource_timeout: Duration::from_secs(600),
             terminating_resource_timeout: Duration::from_secs(600),
-            backup_sync_period: GoDuration::from_mins(1),
+            backup_sync_period: None,
             store_validation_frequency: GoDuration::from_mins(1),
             default_location: "default".to_owned(),
             default_snapshot_locations: BTreeMap::new(),

@@ -9,26 +9,65 @@ use velero_core::names::{labels, valid_label_name};
 
 use crate::server::context::after;
 
-/// Whether a location is to be looked into now.
-pub(super) fn is_due(
+/// Seconds between two looks at the keys of a location where nobody has said how often.
+const KEYS: i64 = 5;
+/// Seconds after which cluster and store are compared as a whole then, even where no key has changed.
+const EVERYTHING: i64 = 60;
+
+/// How a location is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At the names of its backups; only what has changed is followed up.
+    Keys,
+    /// All of it is compared with the cluster.
+    Everything,
+}
+
+/// What is remembered of a location from one look to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// Names of the backups in its store.
+    pub(super) names: BTreeSet<String>,
+    /// Those of them that were not finished.
+    pub(super) pending: BTreeSet<String>,
+    /// When it was last looked into.
+    pub(super) looked: Option<Timestamp>,
+    /// When it was last compared as a whole.
+    pub(super) compared: Option<Timestamp>,
+    /// Looks in a row that have failed.
+    pub(super) failures: u32,
+}
+
+/// Whether and how a location is to be looked into now. `period` is that of the flag.
+pub(super) fn look(
     location: &BackupStorageLocation,
-    default_period: GoDuration,
+    period: Option<GoDuration>,
+    known: &Known,
     now: Timestamp,
-) -> bool {
-    if !location.is_available() {
-        return false;
-    }
-    let period = match location.spec.backup_sync_period {
-        Some(own) if !own.is_negative() => own,
-        _ => default_period,
+) -> Option<Look> {
+    let passed =
+        |since: Option<Timestamp>, nanos: i64| since.is_none_or(|since| now >= after(since, nanos));
+    let seconds = |count: i64| count.saturating_mul(1_000_000_000);
+    let pause = match known.failures {
+        0 => 0,
+        failures => (KEYS << failures.min(4)).min(EVERYTHING),
     };
-    if period.is_zero() {
-        return false;
+    if !location.is_available() || !passed(known.looked, seconds(pause)) {
+        return None;
     }
-    match &location.status.last_synced_time {
-        Some(last) => now >= after(last.0, period.as_nanos()),
-        None => true,
+    let own = location.spec.backup_sync_period;
+    let said = own
+        .filter(|own| !own.is_negative())
+        .or(period.filter(|p| !p.is_negative()));
+    if let Some(said) = said {
+        let last = location.status.last_synced_time.as_ref().map(|time| time.0);
+        let due = !said.is_zero() && passed(last, said.as_nanos());
+        return due.then_some(Look::Everything);
     }
+    if passed(known.compared, seconds(EVERYTHING)) {
+        return Some(Look::Everything);
+    }
+    passed(known.looked, seconds(KEYS)).then_some(Look::Keys)
 }
 
 /// What to do about a backup that only the store has.
@@ -58,8 +97,8 @@ pub(super) fn import(metadata: &Backup, now: Timestamp) -> Import {
     }
 }
 
-/// Backups of a location that its store no longer has. `backups` must be older than `in_store`, or a backup that ended
-/// between the two would be taken for one.
+/// Backups of a location that its store no longer has. What has ended since the store was listed, or is missing from an
+/// old list, is among them: each is to be looked for by its name.
 pub(super) fn orphans<'a>(
     backups: &'a [Backup],
     location: &str,
@@ -103,40 +142,157 @@ mod tests {
 
     #[test]
     fn due_rule() {
-        let minute = GoDuration::from_mins(1);
-        for (available, last, own, default, now, expected) in [
-            (false, None, None, minute, 0, false),
-            (true, None, None, minute, 0, true),
-            (true, Some(0), None, minute, 59, false),
-            (true, Some(0), None, minute, 60, true),
-            (true, Some(0), Some(GoDuration::ZERO), minute, 999, false),
-            (true, None, Some(GoDuration::ZERO), minute, 999, false),
-            (true, None, None, GoDuration::ZERO, 999, false),
+        use Look::{Everything, Keys};
+        let seconds = |count: i64| GoDuration::from_secs(count);
+        let minute = Some(GoDuration::from_mins(1));
+        // Available, last synchronised, own period, the flag's, then what is known, in seconds.
+        for (available, last, own, flag, (looked, compared, failures), now, expected) in [
+            (false, None, None, minute, (None, None, 0), 0, None),
+            (
+                true,
+                None,
+                None,
+                minute,
+                (None, None, 0),
+                0,
+                Some(Everything),
+            ),
+            (true, Some(0), None, minute, (None, None, 0), 59, None),
             (
                 true,
                 Some(0),
-                Some(GoDuration::from_secs(-1)),
+                None,
                 minute,
+                (Some(0), Some(0), 0),
                 60,
+                Some(Everything),
+            ),
+            // 0 means never, wherever it is said.
+            (
                 true,
+                Some(0),
+                Some(GoDuration::ZERO),
+                minute,
+                (None, None, 0),
+                999,
+                None,
+            ),
+            (
+                true,
+                None,
+                Some(GoDuration::ZERO),
+                None,
+                (None, None, 0),
+                999,
+                None,
+            ),
+            (
+                true,
+                None,
+                None,
+                Some(GoDuration::ZERO),
+                (None, None, 0),
+                999,
+                None,
+            ),
+            // Less says nothing.
+            (
+                true,
+                Some(0),
+                Some(seconds(-1)),
+                minute,
+                (None, None, 0),
+                60,
+                Some(Everything),
             ),
             (
                 true,
                 Some(0),
-                Some(GoDuration::from_secs(5)),
+                Some(seconds(5)),
                 minute,
+                (None, None, 0),
                 5,
+                Some(Everything),
+            ),
+            (
                 true,
+                Some(0),
+                None,
+                Some(seconds(-1)),
+                (Some(0), Some(0), 0),
+                5,
+                Some(Keys),
+            ),
+            // Where nobody says how often.
+            (
+                true,
+                Some(0),
+                None,
+                None,
+                (None, None, 0),
+                1,
+                Some(Everything),
+            ),
+            (true, Some(0), None, None, (Some(0), Some(0), 0), 4, None),
+            (
+                true,
+                Some(0),
+                None,
+                None,
+                (Some(0), Some(0), 0),
+                5,
+                Some(Keys),
+            ),
+            (true, Some(0), None, None, (Some(55), Some(0), 0), 59, None),
+            (
+                true,
+                Some(0),
+                None,
+                None,
+                (Some(55), Some(0), 0),
+                60,
+                Some(Everything),
+            ),
+            // What fails is tried again less and less often.
+            (true, None, None, minute, (Some(0), None, 1), 9, None),
+            (
+                true,
+                None,
+                None,
+                minute,
+                (Some(0), None, 1),
+                10,
+                Some(Everything),
+            ),
+            (true, None, None, None, (Some(0), None, 9), 59, None),
+            (
+                true,
+                None,
+                None,
+                None,
+                (Some(0), None, 9),
+                60,
+                Some(Everything),
             ),
         ] {
             let mut location = BackupStorageLocation::default();
-            location.status.phase = available.then_some(BackupStorageLocationPhase::Available);
+            let phase = match available {
+                true => BackupStorageLocationPhase::Available,
+                false => BackupStorageLocationPhase::Unavailable,
+            };
+            location.status.phase = Some(phase);
             location.status.last_synced_time = last.map(|s| Time(at(s)));
             location.spec.backup_sync_period = own;
+            let known = Known {
+                looked: looked.map(at),
+                compared: compared.map(at),
+                failures,
+                ..Known::default()
+            };
+            let found = look(&location, flag, &known, at(now));
             assert_eq!(
-                is_due(&location, default, at(now)),
-                expected,
-                "{available} {last:?} {own:?} {default} {now}"
+                found, expected,
+                "{last:?} {own:?} {flag:?} {looked:?} {compared:?} {failures} {now}"
             );
         }
     }

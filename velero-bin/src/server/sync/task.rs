@@ -1,119 +1,161 @@
 //! The loop that looks into stores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use velero_core::api::{Backup, BackupStorageLocation, Document, PodVolumeBackup, Schedule};
 use velero_persistence::{BackupFile, BackupStore};
 
-use super::decide::{Import, import, is_due, orphans};
+use super::decide::{Import, Known, Look, import, look, orphans};
 use super::import::{backup_object, pod_volume_object};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::stores;
 
-/// Looks into due locations until the server stops. Errors are logged; the next round tries again.
+/// Longest time between two looks at which locations are due.
+const TICK: Duration = Duration::from_secs(1);
+/// Backups of one location that are imported at the same time.
+const AT_ONCE: usize = 16;
+
+/// Looks into due locations until the server stops, each in a task of its own: one that is slow holds up no other. Errors
+/// are logged; a later look tries again.
 pub(in crate::server) async fn run(context: Context) {
-    let mut tick = tokio::time::interval(context.settings.tick);
+    let mut tick = tokio::time::interval(context.settings.tick.min(TICK));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = Looks::default();
     loop {
         tokio::select! {
             () = context.stopping.cancelled() => return,
             () = context.sync_now.notified() => {}
+            Some(ended) = looks.tasks.join_next() => {
+                looks.note(ended);
+                continue;
+            }
             _ = tick.tick() => {}
         }
-        // In a task of its own, so that a panic ends this round only.
-        let round = tokio::spawn(round(context.clone()));
-        match round.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "locations could not be looked into"),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => {
-                    tracing::error!("synchronisation panicked: {}", panic_text(panic.as_ref()))
-                }
-                Err(_) => return,
-            },
+        if let Err(error) = looks.begin(&context).await {
+            tracing::warn!(%error, "locations could not be looked into");
         }
     }
 }
 
-async fn round(context: Context) -> Result<(), ApiError> {
-    let mut locations: Vec<BackupStorageLocation> = context.objects.list().await?;
-    locations.sort_by_key(|location| !location.spec.default);
-    for location in locations {
-        if context.stopping.is_cancelled() {
-            return Ok(());
+/// The looks under way, and what is known of each location by its uid.
+#[derive(Default)]
+struct Looks {
+    tasks: JoinSet<(String, Known)>,
+    under_way: HashMap<tokio::task::Id, String>,
+    known: HashMap<String, Known>,
+}
+
+impl Looks {
+    async fn begin(&mut self, context: &Context) -> Result<(), ApiError> {
+        let mut locations: Vec<BackupStorageLocation> = context.objects.list().await?;
+        locations.sort_by_key(|location| !location.spec.default);
+        let uid =
+            |location: &BackupStorageLocation| location.metadata.uid.clone().unwrap_or_default();
+        let there: BTreeSet<String> = locations.iter().map(uid).collect();
+        self.known.retain(|uid, _| there.contains(uid));
+        for location in locations {
+            let uid = uid(&location);
+            if self.under_way.values().any(|other| *other == uid) {
+                continue;
+            }
+            let known = self.known.entry(uid.clone()).or_default();
+            let period = context.settings.backup_sync_period;
+            let Some(look) = look(&location, period, known, context.now()) else {
+                continue;
+            };
+            let (context, known) = (context.clone(), std::mem::take(known));
+            let of = uid.clone();
+            let task = self
+                .tasks
+                .spawn(async move { (of, looked(&context, &location, look, known).await) });
+            self.under_way.insert(task.id(), uid);
         }
-        if is_due(
-            &location,
-            context.settings.backup_sync_period,
-            context.now(),
-        ) {
-            let name = location.metadata.name.clone().unwrap_or_default();
-            if let Err(error) = sync(&context, &location, &name).await {
-                tracing::warn!(
-                    location = name,
-                    error = format!("{error:#}"),
-                    "the location could not be looked into"
-                );
+        Ok(())
+    }
+
+    fn note(&mut self, ended: Result<(String, Known), tokio::task::JoinError>) {
+        match ended {
+            Ok((uid, known)) => {
+                self.under_way.retain(|_, other| *other != uid);
+                self.known.insert(uid, known);
+            }
+            Err(error) => {
+                self.under_way.remove(&error.id());
+                if let Ok(panic) = error.try_into_panic() {
+                    tracing::error!("synchronisation panicked: {}", panic_text(panic.as_ref()));
+                }
             }
         }
     }
-    Ok(())
+}
+
+/// One look, with its failure.
+async fn looked(
+    context: &Context,
+    location: &BackupStorageLocation,
+    look: Look,
+    mut known: Known,
+) -> Known {
+    let name = location.metadata.name.clone().unwrap_or_default();
+    known.looked = Some(context.now());
+    match sync(context, location, &name, look, &mut known).await {
+        Ok(()) => known.failures = 0,
+        Err(error) => {
+            known.failures = known.failures.saturating_add(1);
+            tracing::warn!(
+                location = name,
+                error = format!("{error:#}"),
+                "the location could not be looked into"
+            );
+        }
+    }
+    known
 }
 
 async fn sync(
     context: &Context,
     location: &BackupStorageLocation,
     name: &str,
+    look: Look,
+    known: &mut Known,
 ) -> anyhow::Result<()> {
     let store = stores::open(&context.objects, location).await?;
-    // In this order: see `orphans`.
-    let in_cluster: Vec<Backup> = context.objects.list().await?;
-    let in_store: BTreeSet<String> = store.list_backups().await?.into_iter().collect();
-    let known: BTreeSet<&str> = in_cluster
-        .iter()
-        .filter_map(|backup| backup.metadata.name.as_deref())
-        .collect();
-    let unknown: Vec<&String> = in_store
-        .iter()
-        .filter(|backup| !known.contains(backup.as_str()))
-        .collect();
-    let schedules: Vec<Schedule> = if unknown.is_empty() {
-        Vec::new()
-    } else {
-        context.objects.list().await?
-    };
-    let found = !unknown.is_empty();
-    for backup in unknown {
-        if context.stopping.is_cancelled() {
-            return Ok(());
-        }
-        if let Err(error) = import_one(context, &store, backup, name, &schedules).await {
-            tracing::warn!(
-                location = name,
-                backup,
-                error = format!("{error:#}"),
-                "the backup could not be imported"
-            );
-        }
+    let mut in_store: BTreeSet<String> = store.list_backups().await?.into_iter().collect();
+    let same = look == Look::Keys && in_store == known.names;
+    if same && known.pending.is_empty() {
+        return Ok(());
     }
-    if found {
+    let (unknown, in_cluster) = if same {
+        (std::mem::take(&mut known.pending), Vec::new())
+    } else {
+        let in_cluster: Vec<Backup> = context.objects.list().await?;
+        let there: BTreeSet<&str> = in_cluster
+            .iter()
+            .filter_map(|backup| backup.metadata.name.as_deref())
+            .collect();
+        let unknown = in_store
+            .iter()
+            .filter(|backup| !there.contains(backup.as_str()));
+        (unknown.cloned().collect(), in_cluster)
+    };
+    let news = import_all(context, &store, name, &unknown).await?;
+    known.pending = news.pending;
+    if news.imported {
         context.gc_now.notify_one();
     }
-    for orphan in orphans(&in_cluster, name, &in_store) {
-        let backup = orphan.metadata.name.as_deref().unwrap_or_default();
-        match context.objects.delete(orphan).await {
-            Ok(()) => tracing::info!(
-                location = name,
-                backup,
-                "the store no longer has the backup: removed"
-            ),
-            Err(error) => {
-                tracing::warn!(location = name, backup, %error, "the backup is not in the store any more")
-            }
-        }
+    let gone = remove_orphans(context, &store, name, &in_cluster, &in_store).await;
+    if !same {
+        known.names = std::mem::take(&mut in_store);
+        known.compared = Some(context.now());
+    }
+    if same && !news.imported && !gone {
+        return Ok(());
     }
     let mut synced = location.clone();
     synced.status.last_synced_time = stamp(context.now());
@@ -124,17 +166,114 @@ async fn sync(
     Ok(())
 }
 
+/// What has come of the backups that only a store has.
+#[derive(Default)]
+struct News {
+    imported: bool,
+    /// Those that are not finished.
+    pending: BTreeSet<String>,
+}
+
+async fn import_all(
+    context: &Context,
+    store: &BackupStore,
+    location: &str,
+    unknown: &BTreeSet<String>,
+) -> Result<News, ApiError> {
+    let mut news = News::default();
+    if unknown.is_empty() {
+        return Ok(news);
+    }
+    let schedules: Vec<Schedule> = context.objects.list().await?;
+    let imports = unknown.iter().cloned().map(|backup| {
+        let schedules = &schedules;
+        async move {
+            if context.stopping.is_cancelled() {
+                return (backup, Ok(Imported::Not));
+            }
+            let outcome = import_one(context, store, &backup, location, schedules).await;
+            (backup, outcome)
+        }
+    });
+    let mut imports = futures::stream::iter(imports).buffer_unordered(AT_ONCE);
+    while let Some((backup, outcome)) = imports.next().await {
+        match outcome {
+            Ok(Imported::Now) => news.imported = true,
+            Ok(Imported::Not) => {}
+            Ok(Imported::Later) => drop(news.pending.insert(backup)),
+            Err(error) => tracing::warn!(
+                location,
+                backup,
+                error = format!("{error:#}"),
+                "the backup could not be imported"
+            ),
+        }
+    }
+    Ok(news)
+}
+
+/// Removes the resources of backups that the store no longer has; whether there were any.
+async fn remove_orphans(
+    context: &Context,
+    store: &BackupStore,
+    location: &str,
+    in_cluster: &[Backup],
+    in_store: &BTreeSet<String>,
+) -> bool {
+    let mut removed = false;
+    for orphan in orphans(in_cluster, location, in_store) {
+        let backup = orphan.metadata.name.as_deref().unwrap_or_default();
+        // Lists can be old.
+        match store.backup_exists(backup).await {
+            Ok(false) => {}
+            Ok(true) => continue,
+            Err(error) => {
+                tracing::warn!(
+                    location,
+                    backup,
+                    error = velero_core::result::chain(&error),
+                    "the backup is not listed in the store any more"
+                );
+                continue;
+            }
+        }
+        match context.objects.delete(orphan).await {
+            Ok(()) => {
+                removed = true;
+                tracing::info!(
+                    location,
+                    backup,
+                    "the store no longer has the backup: removed"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(location, backup, %error, "the backup is not in the store any more");
+            }
+        }
+    }
+    removed
+}
+
+/// What has come of one backup that only a store has.
+enum Imported {
+    Now,
+    /// It is not finished.
+    Later,
+    /// The cluster has another one of that name by now.
+    Not,
+}
+
 async fn import_one(
     context: &Context,
     store: &BackupStore,
     name: &str,
     location: &str,
     schedules: &[Schedule],
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Imported> {
     let bytes = match store.get_metadata(name).await {
         Ok(bytes) => bytes,
         // A folder without metadata is no backup: one that is being written, or what is left of one.
-        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(Imported::Later),
         Err(error) => return Err(error.into()),
     };
     let metadata = Document::<Backup>::parse(&bytes)?;
@@ -144,7 +283,7 @@ async fn import_one(
         metadata.get().metadata.name.as_deref().unwrap_or_default(),
     );
     let Import::Create { phase } = import(metadata.get(), context.now()) else {
-        return Ok(());
+        return Ok(Imported::Later);
     };
     let object = backup_object(
         &metadata,
@@ -155,7 +294,7 @@ async fn import_one(
     );
     let created: Backup = match context.objects.create(&object).await {
         Ok(created) => created,
-        Err(error) if error.is_conflict() => return Ok(()),
+        Err(error) if error.is_conflict() => return Ok(Imported::Not),
         Err(error) => return Err(error.into()),
     };
     tracing::info!(location, backup = name, "found in the store: imported");
@@ -176,5 +315,5 @@ async fn import_one(
             }
         }
     }
-    Ok(())
+    Ok(Imported::Now)
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
 
@@ -149,4 +151,85 @@ async fn backups_that_the_store_lost_go() {
     std::fs::remove_dir_all(folder.path().join("bucket/backups/lost")).unwrap();
     world.wait_gone::<Backup>("lost").await;
     assert!(world.get::<Backup>("kept").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_backups_are_found_within_seconds_and_nothing_else_is_looked_at() {
+    let folder = folder();
+    let first = World::with_folder(folder.path()).await;
+    first.seed_shop("shop");
+    first.back_up("old", &["shop"]).await;
+    let second = World::started().await;
+    second.add_folder("default", folder.path()).await;
+    let found = async |name: &'static str| {
+        let began = std::time::Instant::now();
+        second.wait::<Backup>(name, "is found", |_| true).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(8),
+            "{name}: {:?}",
+            began.elapsed()
+        );
+    };
+    found("old").await;
+    // One that is being written is come back to.
+    let dir = folder.path().join("bucket/backups");
+    std::fs::create_dir(dir.join("slow")).unwrap();
+    std::fs::write(dir.join("slow/slow-logs.gz"), "x").unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    second.api.calls().reset();
+    let metadata = std::fs::read(dir.join("old/velero-backup.json")).unwrap();
+    let mut metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
+    metadata["metadata"]["name"] = "slow".into();
+    std::fs::write(dir.join("slow/velero-backup.json"), metadata.to_string()).unwrap();
+    found("slow").await;
+    first.back_up("new", &["shop"]).await;
+    found("new").await;
+    let calls = second.api.calls();
+    assert_eq!(calls.count("create", "backups"), 2);
+    // Names are looked at every five seconds; locations are only written when something has come of it.
+    second.api.calls().reset();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(calls.count("list", "backups"), 0, "{:?}", calls.log());
+    let own = calls.log();
+    let own = own
+        .iter()
+        .filter(|call| call.is_write() && call.resource != "backupstoragelocations");
+    assert_eq!(own.count(), 0, "{:?}", calls.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_many_backups_comes_in_with_few_calls() {
+    const COUNT: usize = 2000;
+    let folder = folder();
+    let dir = folder.path().join("bucket/backups");
+    for number in 0..COUNT {
+        let name = format!("b{number:04}");
+        let metadata = json!({
+            "kind": "Backup", "apiVersion": "velero.io/v1", "metadata": {"name": name, "namespace": "velero"},
+            "spec": {"ttl": "1h0m0s"}, "status": {"phase": "Completed", "expiration": "2999-01-01T00:00:00Z"},
+        });
+        std::fs::create_dir_all(dir.join(&name)).unwrap();
+        std::fs::write(
+            dir.join(&name).join("velero-backup.json"),
+            metadata.to_string(),
+        )
+        .unwrap();
+    }
+    let world = World::started().await;
+    world.add_folder("default", folder.path()).await;
+    let all = eventually(async || {
+        let all = world
+            .kind::<Backup>()
+            .list(&Default::default())
+            .await
+            .unwrap();
+        (all.items.len() == COUNT).then_some(())
+    });
+    assert!(all.await.is_some());
+    assert_eq!(world.api.calls().count("create", "backups"), COUNT as u64);
+    assert_eq!(
+        world.api.calls().count("list", "schedules"),
+        2,
+        "one look and the watch"
+    );
 }
