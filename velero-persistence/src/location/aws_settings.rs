@@ -1,14 +1,17 @@
 //! The settings of provider `aws`, as Velero's AWS plugin understands them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderValue;
 use url::{Host, Url};
 
 use super::profile::{AccessKeys, access_keys};
 use super::{Environment, LocationConfig};
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
+use crate::s3_transport::Extras;
 use crate::transport::Tls;
 
 /// Keys of `spec.config` that are understood. `bucket`, `prefix` and `caCert` are what the peer's server adds by itself.
@@ -25,12 +28,12 @@ const KNOWN: [&str; 18] = [
     "profile",
     "credentialsFile",
     "checksumAlgorithm",
+    "tagging",
     "signatureVersion",
     "enableSharedConfig",
     "bucket",
     "prefix",
     "caCert",
-    "tagging",
 ];
 
 /// Checked settings. Upstream: the AWS plugin's `object_store.go`.
@@ -44,8 +47,8 @@ pub(super) struct AwsSettings {
     pub(super) force_path_style: bool,
     pub(super) tls: Tls,
     pub(super) encryption: Encryption,
-    /// OpenDAL's name of a checksum to send.
-    pub(super) checksum: Option<&'static str>,
+    /// What uploads carry beside their bytes.
+    pub(super) extras: Extras,
     pub(super) credentials: Credentials,
 }
 
@@ -134,7 +137,10 @@ impl AwsSettings {
             force_path_style: keys.flag("s3ForcePathStyle")?,
             tls,
             encryption: keys.encryption(config.customer_key.as_deref())?,
-            checksum: keys.checksum(warnings)?,
+            extras: Extras {
+                tagging: keys.tagging()?,
+                checksum: keys.checksum()?,
+            },
             credentials: credentials(&keys, config.credentials.as_deref(), env, warnings)?,
         })
     }
@@ -165,13 +171,6 @@ impl<'a> Keys<'a> {
     }
 
     fn refuse_unknown(&self) -> Result<()> {
-        if let Some(value) = self.get("tagging") {
-            return Err(Error::config(
-                "config.tagging",
-                value,
-                "tags on objects are not supported; leave it out",
-            ));
-        }
         match self
             .0
             .iter()
@@ -183,7 +182,7 @@ impl<'a> Keys<'a> {
                 value,
                 format!(
                     "not a setting of provider aws, which knows {}",
-                    KNOWN[..14].join(", ")
+                    KNOWN[..15].join(", ")
                 ),
             )),
         }
@@ -266,23 +265,52 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Checks `checksumAlgorithm`. Only CRC32C can be sent today; the store computes its own for the others.
-    fn checksum(&self, warnings: &mut Vec<String>) -> Result<Option<&'static str>> {
-        match self.0.get("checksumAlgorithm").map(String::as_str) {
-            // Absent means CRC32 to the peer; S3 computes one by itself when none is sent.
-            None | Some("" | "CRC32") => Ok(None),
-            Some("CRC32C") => Ok(Some("crc32c")),
-            Some(other @ ("SHA1" | "SHA256")) => {
-                warnings.push(format!(
-                    "config.checksumAlgorithm {other:?}: uploads carry no such checksum yet"
-                ));
-                Ok(None)
+    /// Tags as S3's header has them: `key=value` pairs with `&` between them, URL-encoded.
+    fn tagging(&self) -> Result<Option<HeaderValue>> {
+        let Some(text) = self.get("tagging") else {
+            return Ok(None);
+        };
+        let bad = |expected: &str| Error::config("config.tagging", text, expected);
+        let tags: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes())
+            .into_owned()
+            .collect();
+        if tags.len() > 10 {
+            return Err(bad("at most 10 tags"));
+        }
+        for (key, value) in &tags {
+            if key.is_empty() || key.chars().count() > 128 {
+                return Err(bad("keys of 1 to 128 characters, as key=value&key=value"));
             }
-            Some(other) => Err(Error::config(
-                "config.checksumAlgorithm",
-                other,
-                "CRC32, CRC32C, SHA1, SHA256 or empty, in capitals",
+            if value.chars().count() > 248 {
+                return Err(bad("values of at most 248 characters"));
+            }
+        }
+        let keys: BTreeSet<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+        if keys.len() != tags.len() {
+            return Err(bad("each key only once"));
+        }
+        let ascii = text.bytes().all(|b| b.is_ascii_graphic());
+        match HeaderValue::from_str(text) {
+            Ok(value) if ascii => Ok(Some(value)),
+            _ => Err(bad(
+                "URL-encoded tags: %20 for a blank, %C3%A4 for an umlaut",
             )),
+        }
+    }
+
+    /// The algorithm of `checksumAlgorithm`: CRC32 where nothing is said, none where the value is empty.
+    fn checksum(&self) -> Result<Option<Checksum>> {
+        match self.0.get("checksumAlgorithm").map(String::as_str) {
+            None => Ok(Some(Checksum::Crc32)),
+            Some("") => Ok(None),
+            Some(name) => match Checksum::named(name) {
+                Some(algorithm) => Ok(Some(algorithm)),
+                None => Err(Error::config(
+                    "config.checksumAlgorithm",
+                    name,
+                    "CRC32, CRC32C, SHA1, SHA256 or empty, in capitals",
+                )),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ mod locations;
 mod reservations;
 mod server;
 mod tls;
+mod uploads;
 
 use std::path::PathBuf;
 
