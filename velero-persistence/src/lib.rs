@@ -17,6 +17,7 @@ mod remote;
 mod remote_error;
 mod reservation;
 mod s3_transport;
+mod signed_transport;
 mod silence;
 mod store;
 mod transport;

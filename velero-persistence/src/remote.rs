@@ -1,4 +1,4 @@
-//! Stores reached through OpenDAL: S3 and memory.
+//! Stores reached through OpenDAL: S3, Azure, Google Cloud and memory.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,8 +21,17 @@ use crate::remote_error::{Mapper, is_silence};
 pub(crate) enum Signing {
     /// By this operator: the store's own, or one that points at `publicUrl`.
     By(Operator),
+    /// By rules of the provider that OpenDAL does not have.
+    Urls(Box<dyn UrlSigner>),
     /// Not at all, for this reason.
     Never(&'static str),
+}
+
+/// Makes URLs that read an object without credentials.
+#[async_trait]
+pub(crate) trait UrlSigner: Send + Sync {
+    /// Signs a URL that reads `key`, and nothing else, for `ttl`.
+    async fn sign(&self, key: &str, ttl: Duration) -> opendal::Result<String>;
 }
 
 /// One OpenDAL operator with what our trait needs around it.
@@ -32,6 +41,8 @@ pub(crate) struct RemoteBackend {
     lists: Operator,
     signing: Signing,
     errors: Mapper,
+    /// Bytes of one part of an upload.
+    part_size: usize,
     options: StoreOptions,
 }
 
@@ -88,8 +99,15 @@ impl RemoteBackend {
             operator,
             signing,
             errors,
+            part_size: options.part_size.max(5 << 20),
             options,
         }
+    }
+
+    /// Sets the size of a part of an upload.
+    pub(crate) fn in_parts_of(mut self, bytes: usize) -> Self {
+        self.part_size = bytes;
+        self
     }
 
     /// Sets the operator that makes listings.
@@ -194,7 +212,7 @@ impl ObjectBackend for RemoteBackend {
         let writer = self
             .operator
             .writer_with(key)
-            .chunk(self.options.part_size.max(5 << 20))
+            .chunk(self.part_size)
             .await
             .map_err(|err| self.errors.map("upload", key, &err))?;
         Ok(Box::new(RemoteUpload {
@@ -289,6 +307,10 @@ impl ObjectBackend for RemoteBackend {
     async fn presign_get(&self, key: &str, ttl: Duration) -> Result<String> {
         let operator = match &self.signing {
             Signing::By(operator) => operator,
+            Signing::Urls(signer) => {
+                let url = signer.sign(key, ttl).await;
+                return url.map_err(|err| self.errors.map("sign a URL for", key, &err));
+            }
             Signing::Never(why) => {
                 return Err(Error::Unsupported {
                     store: self.describe(),

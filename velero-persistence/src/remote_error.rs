@@ -36,6 +36,8 @@ pub(crate) struct Mapper {
     pub(crate) secrets: Arc<[String]>,
     /// Whether the store has stopped answering.
     pub(crate) silence: Arc<Silence>,
+    /// What to do where there are no usable credentials.
+    pub(crate) advice: &'static str,
 }
 
 impl Mapper {
@@ -60,8 +62,9 @@ impl Mapper {
         }
         if err.message().starts_with("signing http request") {
             let detail = format!(
-                "no usable credentials ({}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL",
-                self.clean(&deepest(err))
+                "no usable credentials ({}); {}",
+                self.clean(&deepest(err)),
+                self.advice
             );
             return Error::PermissionDenied {
                 store,
@@ -71,19 +74,24 @@ impl Mapper {
         }
         let detail = self.clean(&answer.text());
         match (err.kind(), answer.code.as_str()) {
-            (_, "NoSuchBucket") => Error::BucketNotFound {
+            (_, "NoSuchBucket" | "ContainerNotFound") => Error::BucketNotFound {
                 store,
                 detail: format!("bucket {:?} does not exist", self.bucket),
             },
             (Kind::NotFound, _) => Error::NotFound { store, key },
             (Kind::PermissionDenied, _)
-            | (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                Error::PermissionDenied {
-                    store,
-                    operation,
-                    detail,
-                }
-            }
+            | (
+                _,
+                "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired"
+                | "InvalidAuthenticationInfo"
+                | "NoAuthenticationInformation",
+            ) => Error::PermissionDenied {
+                store,
+                operation,
+                detail,
+            },
             (Kind::ConditionNotMatch, _) if action == "read" => Error::Store {
                 store,
                 operation,
@@ -170,10 +178,13 @@ struct Answer {
 }
 
 impl Answer {
-    /// OpenDAL keeps S3's answer as the debug print of a struct; anything else is taken as it is.
+    /// OpenDAL keeps the answers of S3 and Azure as the debug print of a struct; anything else is taken as it is.
     fn of(err: &opendal::Error) -> Self {
         let text = err.message();
-        if !text.starts_with("S3Error {") {
+        if !["S3Error {", "AzblobError {"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
             return Self {
                 code: String::new(),
                 message: text.to_owned(),
@@ -190,6 +201,9 @@ impl Answer {
             "InvalidAccessKeyId" => "the store does not know the access key id",
             "SignatureDoesNotMatch" => "the secret access key does not fit the access key id",
             "RequestTimeTooSkewed" => "this machine's clock and the store's differ too much",
+            "AuthenticationFailed" => {
+                "the account key or the token does not fit the storage account, or this machine's clock differs too much"
+            }
             "ExpiredToken" => "the session token has expired",
             _ => "",
         };
@@ -274,6 +288,7 @@ mod tests {
             bucket: "b".to_owned(),
             secrets: ["hunter2".to_owned(), String::new()].into(),
             silence: Arc::new(Silence::new(Duration::from_secs(10))),
+            advice: "set keys",
         }
     }
 
@@ -318,7 +333,7 @@ mod tests {
         assert_eq!(err.kind(), crate::ErrorKind::PermissionDenied);
         assert_eq!(
             err.to_string(),
-            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL"
+            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set keys"
         );
     }
 

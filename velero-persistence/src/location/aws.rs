@@ -22,6 +22,8 @@ use crate::transport::{self, Patience};
 
 /// Where a bucket's region is asked for.
 const LOOKUP: &str = "https://s3.us-east-1.amazonaws.com";
+/// What to do where there are no credentials.
+const ADVICE: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL";
 const NO_CUSTOMER_KEY: &str = "objects encrypted with a customer's key cannot be read by URL; read the object through this program";
 
 pub(super) async fn backend(
@@ -112,6 +114,7 @@ fn mapper(settings: &AwsSettings, endpoint: &Url, options: &StoreOptions) -> Map
         bucket: settings.bucket.clone(),
         secrets: secrets.into(),
         silence: Arc::new(Silence::new(options.silent_timeout)),
+        advice: ADVICE,
     }
 }
 

@@ -1,12 +1,13 @@
 //! The settings of provider `aws`, as Velero's AWS plugin understands them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
 use url::{Host, Url};
 
+use super::keys::Keys;
 use super::profile::{AccessKeys, access_keys};
 use super::{Environment, LocationConfig};
 use crate::checksum::Checksum;
@@ -103,18 +104,15 @@ impl AwsSettings {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let keys = Keys(&config.config);
-        keys.refuse_unknown()?;
-        for ignored in [
+        keys.refuse_unknown("aws", &KNOWN, &KNOWN[..15])?;
+        let ignored = [
             "signatureVersion",
             "enableSharedConfig",
             "bucket",
             "prefix",
             "caCert",
-        ] {
-            if let Some(value) = keys.get(ignored) {
-                warnings.push(format!("config.{ignored} {value:?} has no effect"));
-            }
-        }
+        ];
+        keys.warn_of(&ignored, warnings);
         let tls = Tls {
             ca_cert: config.ca_cert.clone().filter(|pem| !pem.is_empty()),
             skip_verify: keys.flag("insecureSkipTLSVerify")?,
@@ -159,70 +157,8 @@ impl AwsSettings {
     }
 }
 
-/// `spec.config` with the checks its values need.
-struct Keys<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Keys<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
-    }
-
-    fn refuse_unknown(&self) -> Result<()> {
-        match self
-            .0
-            .iter()
-            .find(|(key, _)| !KNOWN.contains(&key.as_str()))
-        {
-            None => Ok(()),
-            Some((key, value)) => Err(Error::config(
-                format!("config.{key}"),
-                value,
-                format!(
-                    "not a setting of provider aws, which knows {}",
-                    KNOWN[..15].join(", ")
-                ),
-            )),
-        }
-    }
-
-    /// A boolean in the spellings Go's `strconv.ParseBool` takes; absent is false.
-    fn flag(&self, name: &str) -> Result<bool> {
-        match self.get(name) {
-            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some(other) => Err(Error::config(
-                format!("config.{name}"),
-                other,
-                "true or false",
-            )),
-        }
-    }
-
-    fn url(&self, name: &str) -> Result<Option<Url>> {
-        let Some(text) = self.get(name) else {
-            return Ok(None);
-        };
-        let bad = |value: &str| {
-            Error::config(
-                format!("config.{name}"),
-                value,
-                "an URL such as https://minio.example.com:9000",
-            )
-        };
-        let url = Url::parse(text).map_err(|_| bad(text))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("<hidden>"));
-        }
-        let fits = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
-        if !fits || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad(text));
-        }
-        Ok(Some(url))
-    }
-
+/// Checks of settings that only this provider has.
+impl Keys<'_> {
     fn encryption(&self, customer_key: Option<&[u8]>) -> Result<Encryption> {
         const EXCLUSIVE: [&str; 3] = [
             "kmsKeyId",

@@ -108,7 +108,9 @@ fn bad_locations_name_the_field() {
     assert!(refused(&config).starts_with("objectStorage.prefix \"a/../b\""));
     config = aws(&[]);
     config.provider = "gcp".to_owned();
-    assert!(refused(&config).starts_with("provider \"gcp\" is not valid: aws or filesystem"));
+    assert!(
+        refused(&config).starts_with("provider \"gcp\" is not valid: aws, azure or filesystem")
+    );
     assert!(!Location::is_builtin_provider("gcp"));
     config = aws(&[]);
     config.ca_cert = Some(b"no PEM".to_vec());
@@ -134,6 +136,8 @@ fn providers_have_short_and_long_names() {
     for name in [
         "aws",
         "velero.io/aws",
+        "azure",
+        "velero.io/azure",
         "filesystem",
         "fs",
         "velero.io/filesystem",

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod azure;
+mod azure_server;
 mod backup_store;
 mod conformance;
 mod edges;
@@ -27,6 +29,7 @@ struct Fixture {
     /// Where its bytes lie, when they lie in files.
     root: Option<PathBuf>,
     _server: Option<S3Server>,
+    _azure: Option<azure_server::AzureServer>,
     _dir: Option<TempDir>,
 }
 
@@ -38,6 +41,7 @@ async fn memory() -> Fixture {
         store,
         root: None,
         _server: None,
+        _azure: None,
         _dir: None,
     }
 }
@@ -58,6 +62,7 @@ async fn filesystem() -> Fixture {
         store: location.open().await.unwrap(),
         root: Some(dir.path().to_owned()),
         _server: None,
+        _azure: None,
         _dir: Some(dir),
     }
 }
@@ -70,6 +75,20 @@ async fn s3() -> Fixture {
         store,
         root: Some(server.root()),
         _server: Some(server),
+        _azure: None,
+        _dir: None,
+    }
+}
+
+/// A blob service of its own, below a prefix.
+async fn azure() -> Fixture {
+    let server = azure_server::AzureServer::start().await;
+    let store = server.location("/a/prefix").open().await.unwrap();
+    Fixture {
+        store,
+        root: None,
+        _server: None,
+        _azure: Some(server),
         _dir: None,
     }
 }
