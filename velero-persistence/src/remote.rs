@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Operator, Writer};
+use opendal::{Metadata, Operator, Writer};
 
 use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 use crate::error::{Error, Result};
@@ -137,18 +137,17 @@ impl RemoteBackend {
         }
     }
 
-    /// Reads a small object and its tag in one state; `None` when it is absent or just being changed.
-    async fn tagged(&self, key: &str) -> opendal::Result<Option<(Bytes, Option<String>)>> {
+    /// Reads a small object and its metadata in one state; `None` when it is absent or just being changed.
+    async fn tagged(&self, key: &str) -> opendal::Result<Option<(Bytes, Metadata)>> {
         let read = async {
             let meta = self.operator.stat(key).await?;
-            let tag = meta.etag().map(str::to_owned);
             let mut read = self.operator.read_with(key);
-            if let Some(tag) = &tag
+            if let Some(tag) = meta.etag()
                 && self.operator.info().capability().read_with_if_match
             {
                 read = read.if_match(tag);
             }
-            Ok::<_, opendal::Error>((read.await?.to_bytes(), tag))
+            Ok::<_, opendal::Error>((read.await?.to_bytes(), meta))
         };
         match read.await {
             Ok(found) => Ok(Some(found)),
@@ -175,17 +174,21 @@ impl ObjectBackend for RemoteBackend {
 
     async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
         let failed = |err: opendal::Error| self.errors.map("replace", key, &err);
-        let Some((found, tag)) = self.tagged(key).await.map_err(failed)? else {
+        let Some((found, meta)) = self.tagged(key).await.map_err(failed)? else {
             return Ok(false);
         };
         if found != *old {
             return Ok(false);
         }
-        let Some(tag) = tag.filter(|_| self.operator.info().capability().write_with_if_match)
-        else {
-            return self.put(key, new, PutMode::Replace).await.map(|()| true);
+        let capability = self.operator.info().capability();
+        let write = self.operator.write_with(key, new.clone());
+        let outcome = match (meta.etag(), meta.version()) {
+            (Some(tag), _) if capability.write_with_if_match => write.if_match(tag),
+            (_, Some(version)) if capability.write_with_if_version_match => {
+                write.if_version_match(version)
+            }
+            _ => return self.put(key, new, PutMode::Replace).await.map(|()| true),
         };
-        let outcome = self.operator.write_with(key, new.clone()).if_match(&tag);
         match outcome.await {
             Ok(_) => Ok(true),
             // A try whose answer was lost may have done it.

@@ -78,6 +78,15 @@ impl Mapper {
                 store,
                 detail: format!("bucket {:?} does not exist", self.bucket),
             },
+            // Google tells a missing bucket by its message only. A prefix without objects is no error to any of them.
+            (Kind::NotFound, _)
+                if action == "list" || answer.message.contains("bucket does not exist") =>
+            {
+                Error::BucketNotFound {
+                    store,
+                    detail: format!("bucket {:?} does not exist", self.bucket),
+                }
+            }
             (Kind::NotFound, _) => Error::NotFound { store, key },
             (Kind::PermissionDenied, _)
             | (
@@ -86,7 +95,8 @@ impl Mapper {
                 | "InvalidToken"
                 | "TokenRefreshRequired"
                 | "InvalidAuthenticationInfo"
-                | "NoAuthenticationInformation",
+                | "NoAuthenticationInformation"
+                | "authError",
             ) => Error::PermissionDenied {
                 store,
                 operation,
@@ -181,6 +191,12 @@ impl Answer {
     /// OpenDAL keeps the answers of S3 and Azure as the debug print of a struct; anything else is taken as it is.
     fn of(err: &opendal::Error) -> Self {
         let text = err.message();
+        if text.starts_with("GcsErrorResponse {") {
+            return Self {
+                code: debug_field(text, "reason").unwrap_or_default(),
+                message: debug_field(text, "message").unwrap_or_default(),
+            };
+        }
         if !["S3Error {", "AzblobError {"]
             .iter()
             .any(|start| text.starts_with(start))

@@ -2,12 +2,17 @@
 //!
 //! The services of OpenDAL would look into the environment of the process on their own.
 
+use std::sync::Arc;
+
 use http::{Request, Response, header};
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter};
-use reqsign_core::{Context, Signer, SigningCredential, StaticEnv};
+use reqsign_core::{Context, ProvideCredentialDyn, Signer, SigningCredential, StaticEnv};
 use reqsign_file_read_tokio::TokioFileRead;
 
 use crate::s3_transport::sign_failed;
+
+/// Where credentials come from. One way, not a chain of them: a chain would hide why it fails.
+pub(crate) type Source<K> = Arc<dyn ProvideCredentialDyn<Credential = K>>;
 
 /// Signs requests and sends them on.
 #[derive(Debug)]

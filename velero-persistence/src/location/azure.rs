@@ -12,7 +12,7 @@ use reqsign_azure_storage::{
     UserDelegationSasPermissions, WorkloadIdentityCredentialProvider,
 };
 use reqsign_core::time::Timestamp;
-use reqsign_core::{Context, Granter, ProvideCredentialChain, Signer};
+use reqsign_core::{Context, Granter, Signer};
 
 use super::azure_sas;
 use super::azure_settings::{AzureSettings, Credentials, Entra};
@@ -21,7 +21,7 @@ use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
 use crate::remote_error::Mapper;
 use crate::s3_transport::sign_failed;
-use crate::signed_transport::{SignedTransport, context};
+use crate::signed_transport::{SignedTransport, Source, context};
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
 
@@ -74,47 +74,42 @@ pub(super) fn backend(settings: &AzureSettings, options: &StoreOptions) -> Resul
 }
 
 /// Where credentials come from, and what is asked for them.
-fn source(
-    settings: &AzureSettings,
-    http: &HttpTransporter,
-) -> (ProvideCredentialChain<Credential>, Context) {
+fn source(settings: &AzureSettings, http: &HttpTransporter) -> (Source<Credential>, Context) {
     match &settings.credentials {
         Credentials::Key(key) => {
             let fixed = StaticCredentialProvider::new_shared_key(&settings.account, key);
-            let chain = ProvideCredentialChain::new().push(fixed);
-            (chain, context(http, &[]))
+            (Arc::new(fixed), context(http, &[]))
         }
         Credentials::Entra(entra) => {
             let variables = [
                 ("AZURE_CLIENT_ID", entra.client.as_deref()),
                 ("AZURE_IMDS_ENDPOINT", entra.machine.as_deref()),
             ];
-            (entra_chain(entra), context(http, &variables))
+            (entra_source(entra), context(http, &variables))
         }
     }
 }
 
-/// Only ways that are configured are tried: a wrong secret must not end up as the machine's identity.
-fn entra_chain(entra: &Entra) -> ProvideCredentialChain<Credential> {
-    let chain = ProvideCredentialChain::new();
+/// Only the way that is configured is tried: a wrong secret must not end up as the machine's identity.
+fn entra_source(entra: &Entra) -> Source<Credential> {
     let tenant = entra.tenant.as_deref().unwrap_or_default();
     let client = entra.client.as_deref().unwrap_or_default();
     match (&entra.secret, &entra.token_file) {
-        (Some(secret), _) => chain.push(
+        (Some(secret), _) => Arc::new(
             ClientSecretCredentialProvider::new()
                 .with_tenant_id(tenant)
                 .with_client_id(client)
                 .with_client_secret(secret)
                 .with_authority_host(&entra.authority),
         ),
-        (None, Some(file)) => chain.push(
+        (None, Some(file)) => Arc::new(
             WorkloadIdentityCredentialProvider::new()
                 .with_tenant_id(tenant)
                 .with_client_id(client)
                 .with_federated_token_file(file)
                 .with_authority_host(&entra.authority),
         ),
-        (None, None) => chain.push(ImdsCredentialProvider::new()),
+        (None, None) => Arc::new(ImdsCredentialProvider::new()),
     }
 }
 

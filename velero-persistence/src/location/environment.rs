@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 /// Beginnings of the variables that are looked at.
-const PREFIXES: [&str; 4] = ["AWS_", "AZURE_", "GOOGLE_", "VELERO_"];
+const PREFIXES: [&str; 5] = ["AWS_", "AZURE_", "GCE_", "GOOGLE_", "VELERO_"];
 
 /// Environment variables as a value, so that tests and embedders need not change the process.
 ///
-/// Only variables that begin with `AWS_`, `AZURE_`, `GOOGLE_` and `VELERO_` are taken from the process. `Debug` prints names, not values.
+/// Only variables that begin with `AWS_`, `AZURE_`, `GCE_`, `GOOGLE_` and `VELERO_` are taken from the process. `Debug` prints names, not values.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 

@@ -10,7 +10,7 @@ use super::{Environment, Kind, Location, LocationConfig};
 use crate::error::{Error, Result};
 
 const FIELD: &str = "store URL";
-const FORMS: &str = "file:///path, s3://bucket/prefix?region=..., az://container/prefix?storageAccount=... or memory://name";
+const FORMS: &str = "file:///path, s3://bucket/prefix?region=..., az://container/prefix?storageAccount=..., gs://bucket/prefix or memory://name";
 
 /// A kind of store with buckets: the provider whose settings the query has, and short names of some of them.
 struct Cloud {
@@ -21,7 +21,7 @@ struct Cloud {
     short: &'static [(&'static str, &'static str)],
 }
 
-const CLOUDS: [Cloud; 2] = [
+const CLOUDS: [Cloud; 3] = [
     Cloud {
         scheme: "s3",
         provider: "aws",
@@ -36,6 +36,12 @@ const CLOUDS: [Cloud; 2] = [
         provider: "azure",
         bucket: "a container: az://container/prefix; the account goes in ?storageAccount=...",
         short: &[("endpoint", "storageAccountURI")],
+    },
+    Cloud {
+        scheme: "gs",
+        provider: "gcp",
+        bucket: "a bucket: gs://bucket/prefix; a server goes in ?endpoint=http://host:port",
+        short: &[("endpoint", "storeEndpoint")],
     },
 ];
 

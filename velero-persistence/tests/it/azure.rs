@@ -109,6 +109,7 @@ async fn a_wrong_secret_is_not_made_up_for_by_another_identity() {
     let err = store.check().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::PermissionDenied, "{err}");
     assert!(!format!("{err} {err:?}").contains("HUNTER2"), "{err:?}");
+    assert!(err.to_string().contains("client secret"), "{err}");
     assert!(server.requests("/identity").is_empty());
 }
 

@@ -16,6 +16,7 @@ macro_rules! suite {
         mod memory { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::memory().await).await })* }
         mod filesystem { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::filesystem().await).await })* }
         mod azure { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::azure().await).await })* }
+        mod gcp { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::gcp().await).await })* }
         mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $check() { super::$check(crate::s3().await).await })* }
     };
 }
@@ -423,7 +424,7 @@ async fn signed_urls_and_local_paths(f: Fixture) {
         assert_eq!(f.store.local_path(key), None);
         return;
     }
-    if f.store.describe().starts_with("az") {
+    if ["az", "gs"].contains(&&f.store.describe()[..2]) {
         let read = fetch(&signed.unwrap()).await;
         assert_eq!(read, (http::StatusCode::OK, b"for everybody".to_vec()));
         return;

@@ -107,11 +107,12 @@ fn bad_locations_name_the_field() {
     config.prefix = "a/../b".to_owned();
     assert!(refused(&config).starts_with("objectStorage.prefix \"a/../b\""));
     config = aws(&[]);
-    config.provider = "gcp".to_owned();
+    config.provider = "alibaba".to_owned();
     assert!(
-        refused(&config).starts_with("provider \"gcp\" is not valid: aws, azure or filesystem")
+        refused(&config)
+            .starts_with("provider \"alibaba\" is not valid: aws, azure, gcp or filesystem")
     );
-    assert!(!Location::is_builtin_provider("gcp"));
+    assert!(!Location::is_builtin_provider("alibaba"));
     config = aws(&[]);
     config.ca_cert = Some(b"no PEM".to_vec());
     assert!(refused(&config).starts_with("caCert \"<PEM>\""));
@@ -138,6 +139,8 @@ fn providers_have_short_and_long_names() {
         "velero.io/aws",
         "azure",
         "velero.io/azure",
+        "gcp",
+        "velero.io/gcp",
         "filesystem",
         "fs",
         "velero.io/filesystem",
@@ -366,8 +369,8 @@ fn store_urls_that_cannot_work_say_why() {
         ("", "store URL \"\" is not valid: file:///path, s3://bucket"),
         ("/var/backups", "file:///path"),
         (
-            "gs://bucket",
-            "store URL \"gs://bucket\" is not valid: file:///path",
+            "oss://bucket",
+            "store URL \"oss://bucket\" is not valid: file:///path",
         ),
         ("file://host/path", "three slashes"),
         ("file:///", "other than the root"),

@@ -10,6 +10,8 @@ mod edges;
 mod extend;
 mod failures;
 mod filesystem;
+mod gcp;
+mod gcp_server;
 mod locations;
 mod reservations;
 mod server;
@@ -30,6 +32,7 @@ struct Fixture {
     root: Option<PathBuf>,
     _server: Option<S3Server>,
     _azure: Option<azure_server::AzureServer>,
+    _gcp: Option<gcp_server::GcpServer>,
     _dir: Option<TempDir>,
 }
 
@@ -42,6 +45,7 @@ async fn memory() -> Fixture {
         root: None,
         _server: None,
         _azure: None,
+        _gcp: None,
         _dir: None,
     }
 }
@@ -63,6 +67,7 @@ async fn filesystem() -> Fixture {
         root: Some(dir.path().to_owned()),
         _server: None,
         _azure: None,
+        _gcp: None,
         _dir: Some(dir),
     }
 }
@@ -76,6 +81,7 @@ async fn s3() -> Fixture {
         root: Some(server.root()),
         _server: Some(server),
         _azure: None,
+        _gcp: None,
         _dir: None,
     }
 }
@@ -89,6 +95,21 @@ async fn azure() -> Fixture {
         root: None,
         _server: None,
         _azure: Some(server),
+        _gcp: None,
+        _dir: None,
+    }
+}
+
+/// A server of Google's kind, below a prefix.
+async fn gcp() -> Fixture {
+    let server = gcp_server::GcpServer::start().await;
+    let store = server.location("/a/prefix").open().await.unwrap();
+    Fixture {
+        store,
+        root: None,
+        _server: None,
+        _azure: None,
+        _gcp: Some(server),
         _dir: None,
     }
 }
