@@ -2,6 +2,7 @@
 
 mod backend;
 mod backup_store;
+mod checksum;
 mod codec;
 mod error;
 mod filesystem;
@@ -15,6 +16,8 @@ mod reader;
 mod remote;
 mod remote_error;
 mod reservation;
+mod s3_transport;
+mod signed_transport;
 mod silence;
 mod store;
 mod transport;

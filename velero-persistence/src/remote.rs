@@ -1,4 +1,4 @@
-//! Stores reached through OpenDAL: S3 and memory.
+//! Stores reached through OpenDAL: S3, Azure, Google Cloud and memory.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Operator, Writer};
+use opendal::{Metadata, Operator, Writer};
 
 use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 use crate::error::{Error, Result};
@@ -21,8 +21,17 @@ use crate::remote_error::{Mapper, is_silence};
 pub(crate) enum Signing {
     /// By this operator: the store's own, or one that points at `publicUrl`.
     By(Operator),
+    /// By rules of the provider that OpenDAL does not have.
+    Urls(Box<dyn UrlSigner>),
     /// Not at all, for this reason.
     Never(&'static str),
+}
+
+/// Makes URLs that read an object without credentials.
+#[async_trait]
+pub(crate) trait UrlSigner: Send + Sync {
+    /// Signs a URL that reads `key`, and nothing else, for `ttl`.
+    async fn sign(&self, key: &str, ttl: Duration) -> opendal::Result<String>;
 }
 
 /// One OpenDAL operator with what our trait needs around it.
@@ -32,6 +41,8 @@ pub(crate) struct RemoteBackend {
     lists: Operator,
     signing: Signing,
     errors: Mapper,
+    /// Bytes of one part of an upload.
+    part_size: usize,
     options: StoreOptions,
 }
 
@@ -88,8 +99,15 @@ impl RemoteBackend {
             operator,
             signing,
             errors,
+            part_size: options.part_size.max(5 << 20),
             options,
         }
+    }
+
+    /// Sets the size of a part of an upload.
+    pub(crate) fn in_parts_of(mut self, bytes: usize) -> Self {
+        self.part_size = bytes;
+        self
     }
 
     /// Sets the operator that makes listings.
@@ -119,18 +137,17 @@ impl RemoteBackend {
         }
     }
 
-    /// Reads a small object and its tag in one state; `None` when it is absent or just being changed.
-    async fn tagged(&self, key: &str) -> opendal::Result<Option<(Bytes, Option<String>)>> {
+    /// Reads a small object and its metadata in one state; `None` when it is absent or just being changed.
+    async fn tagged(&self, key: &str) -> opendal::Result<Option<(Bytes, Metadata)>> {
         let read = async {
             let meta = self.operator.stat(key).await?;
-            let tag = meta.etag().map(str::to_owned);
             let mut read = self.operator.read_with(key);
-            if let Some(tag) = &tag
+            if let Some(tag) = meta.etag()
                 && self.operator.info().capability().read_with_if_match
             {
                 read = read.if_match(tag);
             }
-            Ok::<_, opendal::Error>((read.await?.to_bytes(), tag))
+            Ok::<_, opendal::Error>((read.await?.to_bytes(), meta))
         };
         match read.await {
             Ok(found) => Ok(Some(found)),
@@ -157,17 +174,21 @@ impl ObjectBackend for RemoteBackend {
 
     async fn swap(&self, key: &str, old: &Bytes, new: Bytes) -> Result<bool> {
         let failed = |err: opendal::Error| self.errors.map("replace", key, &err);
-        let Some((found, tag)) = self.tagged(key).await.map_err(failed)? else {
+        let Some((found, meta)) = self.tagged(key).await.map_err(failed)? else {
             return Ok(false);
         };
         if found != *old {
             return Ok(false);
         }
-        let Some(tag) = tag.filter(|_| self.operator.info().capability().write_with_if_match)
-        else {
-            return self.put(key, new, PutMode::Replace).await.map(|()| true);
+        let capability = self.operator.info().capability();
+        let write = self.operator.write_with(key, new.clone());
+        let outcome = match (meta.etag(), meta.version()) {
+            (Some(tag), _) if capability.write_with_if_match => write.if_match(tag),
+            (_, Some(version)) if capability.write_with_if_version_match => {
+                write.if_version_match(version)
+            }
+            _ => return self.put(key, new, PutMode::Replace).await.map(|()| true),
         };
-        let outcome = self.operator.write_with(key, new.clone()).if_match(&tag);
         match outcome.await {
             Ok(_) => Ok(true),
             // A try whose answer was lost may have done it.
@@ -194,7 +215,7 @@ impl ObjectBackend for RemoteBackend {
         let writer = self
             .operator
             .writer_with(key)
-            .chunk(self.options.part_size.max(5 << 20))
+            .chunk(self.part_size)
             .await
             .map_err(|err| self.errors.map("upload", key, &err))?;
         Ok(Box::new(RemoteUpload {
@@ -289,6 +310,10 @@ impl ObjectBackend for RemoteBackend {
     async fn presign_get(&self, key: &str, ttl: Duration) -> Result<String> {
         let operator = match &self.signing {
             Signing::By(operator) => operator,
+            Signing::Urls(signer) => {
+                let url = signer.sign(key, ttl).await;
+                return url.map_err(|err| self.errors.map("sign a URL for", key, &err));
+            }
             Signing::Never(why) => {
                 return Err(Error::Unsupported {
                     store: self.describe(),

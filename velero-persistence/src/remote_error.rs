@@ -36,6 +36,8 @@ pub(crate) struct Mapper {
     pub(crate) secrets: Arc<[String]>,
     /// Whether the store has stopped answering.
     pub(crate) silence: Arc<Silence>,
+    /// What to do where there are no usable credentials.
+    pub(crate) advice: &'static str,
 }
 
 impl Mapper {
@@ -60,8 +62,9 @@ impl Mapper {
         }
         if err.message().starts_with("signing http request") {
             let detail = format!(
-                "no usable credentials ({}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL",
-                self.clean(&deepest(err))
+                "no usable credentials ({}); {}",
+                self.clean(&deepest(err)),
+                self.advice
             );
             return Error::PermissionDenied {
                 store,
@@ -71,19 +74,34 @@ impl Mapper {
         }
         let detail = self.clean(&answer.text());
         match (err.kind(), answer.code.as_str()) {
-            (_, "NoSuchBucket") => Error::BucketNotFound {
+            (_, "NoSuchBucket" | "ContainerNotFound") => Error::BucketNotFound {
                 store,
                 detail: format!("bucket {:?} does not exist", self.bucket),
             },
-            (Kind::NotFound, _) => Error::NotFound { store, key },
-            (Kind::PermissionDenied, _)
-            | (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                Error::PermissionDenied {
+            // Google tells a missing bucket by its message only. A prefix without objects is no error to any of them.
+            (Kind::NotFound, _)
+                if action == "list" || answer.message.contains("bucket does not exist") =>
+            {
+                Error::BucketNotFound {
                     store,
-                    operation,
-                    detail,
+                    detail: format!("bucket {:?} does not exist", self.bucket),
                 }
             }
+            (Kind::NotFound, _) => Error::NotFound { store, key },
+            (Kind::PermissionDenied, _)
+            | (
+                _,
+                "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired"
+                | "InvalidAuthenticationInfo"
+                | "NoAuthenticationInformation"
+                | "authError",
+            ) => Error::PermissionDenied {
+                store,
+                operation,
+                detail,
+            },
             (Kind::ConditionNotMatch, _) if action == "read" => Error::Store {
                 store,
                 operation,
@@ -170,10 +188,19 @@ struct Answer {
 }
 
 impl Answer {
-    /// OpenDAL keeps S3's answer as the debug print of a struct; anything else is taken as it is.
+    /// OpenDAL keeps the answers of S3 and Azure as the debug print of a struct; anything else is taken as it is.
     fn of(err: &opendal::Error) -> Self {
         let text = err.message();
-        if !text.starts_with("S3Error {") {
+        if text.starts_with("GcsErrorResponse {") {
+            return Self {
+                code: debug_field(text, "reason").unwrap_or_default(),
+                message: debug_field(text, "message").unwrap_or_default(),
+            };
+        }
+        if !["S3Error {", "AzblobError {"]
+            .iter()
+            .any(|start| text.starts_with(start))
+        {
             return Self {
                 code: String::new(),
                 message: text.to_owned(),
@@ -190,6 +217,9 @@ impl Answer {
             "InvalidAccessKeyId" => "the store does not know the access key id",
             "SignatureDoesNotMatch" => "the secret access key does not fit the access key id",
             "RequestTimeTooSkewed" => "this machine's clock and the store's differ too much",
+            "AuthenticationFailed" => {
+                "the account key or the token does not fit the storage account, or this machine's clock differs too much"
+            }
             "ExpiredToken" => "the session token has expired",
             _ => "",
         };
@@ -274,6 +304,7 @@ mod tests {
             bucket: "b".to_owned(),
             secrets: ["hunter2".to_owned(), String::new()].into(),
             silence: Arc::new(Silence::new(Duration::from_secs(10))),
+            advice: "set keys",
         }
     }
 
@@ -318,7 +349,7 @@ mod tests {
         assert_eq!(err.kind(), crate::ErrorKind::PermissionDenied);
         assert_eq!(
             err.to_string(),
-            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL"
+            "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set keys"
         );
     }
 

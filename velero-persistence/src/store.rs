@@ -62,7 +62,7 @@ impl ObjectStore {
         let base = self.backend.describe();
         match self.prefix.strip_suffix('/') {
             Some(prefix) => match base.split_once(" at ") {
-                Some((bucket, server)) if bucket.starts_with("s3://") => {
+                Some((bucket, server)) if !bucket.starts_with("file://") => {
                     format!("{bucket}/{prefix} at {server}")
                 }
                 _ => format!("{base}/{prefix}"),
@@ -272,7 +272,7 @@ impl ObjectStore {
 
     /// Signs a URL that reads an object for `ttl` (one second to seven days) without credentials.
     ///
-    /// The object need not exist. Only S3 can; memory and file system stores answer [`Error::Unsupported`], and
+    /// The object need not exist. Buckets can; memory and file system stores answer [`Error::Unsupported`], and
     /// [`ObjectStore::local_path`] gives a path to make a `file://` URL of.
     pub async fn presign_get(&self, key: &str, ttl: Duration) -> Result<String> {
         let key = self.full(key)?;

@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator};
+use reqsign_aws_v4::{
+    Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+};
+use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer};
+use reqsign_file_read_tokio::TokioFileRead;
 use url::Url;
 
 use super::aws_settings::{AwsSettings, Credentials, Encryption};
@@ -11,11 +16,14 @@ use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, layered};
 use crate::remote_error::Mapper;
+use crate::s3_transport::S3Transport;
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
 
 /// Where a bucket's region is asked for.
 const LOOKUP: &str = "https://s3.us-east-1.amazonaws.com";
+/// What to do where there are no credentials.
+const ADVICE: &str = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with keys: spec.credential of a location, ?credentialsFile= of a store URL";
 const NO_CUSTOMER_KEY: &str = "objects encrypted with a customer's key cannot be read by URL; read the object through this program";
 
 pub(super) async fn backend(
@@ -33,25 +41,62 @@ pub(super) async fn backend(
     };
     let errors = mapper(settings, &endpoint, options);
     let http = HttpTransporter::new(Patience::new(client, options, &errors));
-    let bare = |endpoint: &Url| -> Result<Operator> {
-        let operator = Operator::new(builder(settings, &region, endpoint))
+    let signed = HttpTransporter::new(S3Transport::new(
+        http.clone(),
+        signer(settings, &region, &http),
+        settings.extras.clone(),
+    ));
+    let bare = || -> Result<Operator> {
+        let operator = Operator::new(builder(settings, &region, &endpoint).skip_signature())
             .map_err(|err| errors.map("set up", "", &err))?;
-        let context = OperationContext::default().with_http_transport(http.clone());
+        let context = OperationContext::default().with_http_transport(signed.clone());
         Ok(operator.with_context(context))
     };
-    let make = |endpoint: &Url| bare(endpoint).map(|operator| layered(operator, options));
-    let operator = make(&endpoint)?;
+    let operator = layered(bare()?, options);
     let for_lists = StoreOptions {
         io_timeout: options.io_timeout / 2,
         ..options.clone()
     };
-    let lists = layered(bare(&endpoint)?, &for_lists);
-    let signing = match (&settings.encryption, &settings.public_url) {
-        (Encryption::Customer(_), _) => Signing::Never(NO_CUSTOMER_KEY),
-        (_, Some(public)) => Signing::By(make(public)?),
-        (_, None) => Signing::By(operator.clone()),
+    let lists = layered(bare()?, &for_lists);
+    let signing = match &settings.encryption {
+        Encryption::Customer(_) => Signing::Never(NO_CUSTOMER_KEY),
+        _ => {
+            let public = settings.public_url.as_ref().unwrap_or(&endpoint);
+            let operator = Operator::new(with_credentials(
+                builder(settings, &region, public),
+                &settings.credentials,
+            ))
+            .map_err(|err| errors.map("set up", "", &err))?;
+            let context = OperationContext::default().with_http_transport(http);
+            Signing::By(layered(operator.with_context(context), options))
+        }
     };
-    Ok(RemoteBackend::new(operator, signing, errors.clone(), options.clone()).lists_by(lists))
+    Ok(RemoteBackend::new(operator, signing, errors, options.clone()).lists_by(lists))
+}
+
+/// Signs what is sent, with credentials that are fetched through the store's own client.
+fn signer(settings: &AwsSettings, region: &str, http: &HttpTransporter) -> Signer<Credential> {
+    let context = Context::new()
+        .with_file_read(TokioFileRead)
+        .with_http_send(http.clone())
+        .with_env(OsEnv);
+    let chain = match &settings.credentials {
+        Credentials::Keys(keys) => {
+            let fixed = StaticCredentialProvider::new(&keys.id, &keys.secret);
+            ProvideCredentialChain::new().push(match &keys.token {
+                Some(token) => fixed.with_session_token(token),
+                None => fixed,
+            })
+        }
+        Credentials::Chain { profile } => {
+            let usual = DefaultCredentialProvider::builder();
+            ProvideCredentialChain::new().push(match profile {
+                Some(profile) => usual.with_profile(profile).build(),
+                None => usual.build(),
+            })
+        }
+    };
+    Signer::new(context, chain, RequestSigner::new("s3", region))
 }
 
 fn mapper(settings: &AwsSettings, endpoint: &Url, options: &StoreOptions) -> Mapper {
@@ -69,6 +114,7 @@ fn mapper(settings: &AwsSettings, endpoint: &Url, options: &StoreOptions) -> Map
         bucket: settings.bucket.clone(),
         secrets: secrets.into(),
         silence: Arc::new(Silence::new(options.silent_timeout)),
+        advice: ADVICE,
     }
 }
 
@@ -93,16 +139,16 @@ fn builder(settings: &AwsSettings, region: &str, endpoint: &Url) -> S3 {
     if settings.virtual_host(endpoint) {
         s3 = s3.enable_virtual_host_style();
     }
-    if let Some(algorithm) = settings.checksum {
-        s3 = s3.checksum_algorithm(algorithm);
-    }
-    s3 = match &settings.encryption {
+    match &settings.encryption {
         Encryption::BucketDefault => s3,
         Encryption::Managed(name) => s3.server_side_encryption(name),
         Encryption::Kms(key) => s3.server_side_encryption_with_customer_managed_kms_key(key),
         Encryption::Customer(key) => s3.server_side_encryption_with_customer_key("AES256", key),
-    };
-    match &settings.credentials {
+    }
+}
+
+fn with_credentials(s3: S3, credentials: &Credentials) -> S3 {
+    match credentials {
         Credentials::Keys(keys) => s3
             .access_key_id(&keys.id)
             .secret_access_key(&keys.secret)

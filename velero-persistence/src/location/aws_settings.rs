@@ -1,14 +1,18 @@
 //! The settings of provider `aws`, as Velero's AWS plugin understands them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderValue;
 use url::{Host, Url};
 
+use super::keys::Keys;
 use super::profile::{AccessKeys, access_keys};
 use super::{Environment, LocationConfig};
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
+use crate::s3_transport::Extras;
 use crate::transport::Tls;
 
 /// Keys of `spec.config` that are understood. `bucket`, `prefix` and `caCert` are what the peer's server adds by itself.
@@ -25,12 +29,12 @@ const KNOWN: [&str; 18] = [
     "profile",
     "credentialsFile",
     "checksumAlgorithm",
+    "tagging",
     "signatureVersion",
     "enableSharedConfig",
     "bucket",
     "prefix",
     "caCert",
-    "tagging",
 ];
 
 /// Checked settings. Upstream: the AWS plugin's `object_store.go`.
@@ -44,8 +48,8 @@ pub(super) struct AwsSettings {
     pub(super) force_path_style: bool,
     pub(super) tls: Tls,
     pub(super) encryption: Encryption,
-    /// OpenDAL's name of a checksum to send.
-    pub(super) checksum: Option<&'static str>,
+    /// What uploads carry beside their bytes.
+    pub(super) extras: Extras,
     pub(super) credentials: Credentials,
 }
 
@@ -100,18 +104,15 @@ impl AwsSettings {
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let keys = Keys(&config.config);
-        keys.refuse_unknown()?;
-        for ignored in [
+        keys.refuse_unknown("aws", &KNOWN, &KNOWN[..15])?;
+        let ignored = [
             "signatureVersion",
             "enableSharedConfig",
             "bucket",
             "prefix",
             "caCert",
-        ] {
-            if let Some(value) = keys.get(ignored) {
-                warnings.push(format!("config.{ignored} {value:?} has no effect"));
-            }
-        }
+        ];
+        keys.warn_of(&ignored, warnings);
         let tls = Tls {
             ca_cert: config.ca_cert.clone().filter(|pem| !pem.is_empty()),
             skip_verify: keys.flag("insecureSkipTLSVerify")?,
@@ -134,7 +135,10 @@ impl AwsSettings {
             force_path_style: keys.flag("s3ForcePathStyle")?,
             tls,
             encryption: keys.encryption(config.customer_key.as_deref())?,
-            checksum: keys.checksum(warnings)?,
+            extras: Extras {
+                tagging: keys.tagging()?,
+                checksum: keys.checksum()?,
+            },
             credentials: credentials(&keys, config.credentials.as_deref(), env, warnings)?,
         })
     }
@@ -153,77 +157,8 @@ impl AwsSettings {
     }
 }
 
-/// `spec.config` with the checks its values need.
-struct Keys<'a>(&'a BTreeMap<String, String>);
-
-impl<'a> Keys<'a> {
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
-    }
-
-    fn refuse_unknown(&self) -> Result<()> {
-        if let Some(value) = self.get("tagging") {
-            return Err(Error::config(
-                "config.tagging",
-                value,
-                "tags on objects are not supported; leave it out",
-            ));
-        }
-        match self
-            .0
-            .iter()
-            .find(|(key, _)| !KNOWN.contains(&key.as_str()))
-        {
-            None => Ok(()),
-            Some((key, value)) => Err(Error::config(
-                format!("config.{key}"),
-                value,
-                format!(
-                    "not a setting of provider aws, which knows {}",
-                    KNOWN[..14].join(", ")
-                ),
-            )),
-        }
-    }
-
-    /// A boolean in the spellings Go's `strconv.ParseBool` takes; absent is false.
-    fn flag(&self, name: &str) -> Result<bool> {
-        match self.get(name) {
-            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some(other) => Err(Error::config(
-                format!("config.{name}"),
-                other,
-                "true or false",
-            )),
-        }
-    }
-
-    fn url(&self, name: &str) -> Result<Option<Url>> {
-        let Some(text) = self.get(name) else {
-            return Ok(None);
-        };
-        let bad = |value: &str| {
-            Error::config(
-                format!("config.{name}"),
-                value,
-                "an URL such as https://minio.example.com:9000",
-            )
-        };
-        let url = Url::parse(text).map_err(|_| bad(text))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("<hidden>"));
-        }
-        let fits = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
-        if !fits || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad(text));
-        }
-        Ok(Some(url))
-    }
-
+/// Checks of settings that only this provider has.
+impl Keys<'_> {
     fn encryption(&self, customer_key: Option<&[u8]>) -> Result<Encryption> {
         const EXCLUSIVE: [&str; 3] = [
             "kmsKeyId",
@@ -266,23 +201,52 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Checks `checksumAlgorithm`. Only CRC32C can be sent today; the store computes its own for the others.
-    fn checksum(&self, warnings: &mut Vec<String>) -> Result<Option<&'static str>> {
-        match self.0.get("checksumAlgorithm").map(String::as_str) {
-            // Absent means CRC32 to the peer; S3 computes one by itself when none is sent.
-            None | Some("" | "CRC32") => Ok(None),
-            Some("CRC32C") => Ok(Some("crc32c")),
-            Some(other @ ("SHA1" | "SHA256")) => {
-                warnings.push(format!(
-                    "config.checksumAlgorithm {other:?}: uploads carry no such checksum yet"
-                ));
-                Ok(None)
+    /// Tags as S3's header has them: `key=value` pairs with `&` between them, URL-encoded.
+    fn tagging(&self) -> Result<Option<HeaderValue>> {
+        let Some(text) = self.get("tagging") else {
+            return Ok(None);
+        };
+        let bad = |expected: &str| Error::config("config.tagging", text, expected);
+        let tags: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes())
+            .into_owned()
+            .collect();
+        if tags.len() > 10 {
+            return Err(bad("at most 10 tags"));
+        }
+        for (key, value) in &tags {
+            if key.is_empty() || key.chars().count() > 128 {
+                return Err(bad("keys of 1 to 128 characters, as key=value&key=value"));
             }
-            Some(other) => Err(Error::config(
-                "config.checksumAlgorithm",
-                other,
-                "CRC32, CRC32C, SHA1, SHA256 or empty, in capitals",
+            if value.chars().count() > 248 {
+                return Err(bad("values of at most 248 characters"));
+            }
+        }
+        let keys: BTreeSet<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
+        if keys.len() != tags.len() {
+            return Err(bad("each key only once"));
+        }
+        let ascii = text.bytes().all(|b| b.is_ascii_graphic());
+        match HeaderValue::from_str(text) {
+            Ok(value) if ascii => Ok(Some(value)),
+            _ => Err(bad(
+                "URL-encoded tags: %20 for a blank, %C3%A4 for an umlaut",
             )),
+        }
+    }
+
+    /// The algorithm of `checksumAlgorithm`: CRC32 where nothing is said, none where the value is empty.
+    fn checksum(&self) -> Result<Option<Checksum>> {
+        match self.0.get("checksumAlgorithm").map(String::as_str) {
+            None => Ok(Some(Checksum::Crc32)),
+            Some("") => Ok(None),
+            Some(name) => match Checksum::named(name) {
+                Some(algorithm) => Ok(Some(algorithm)),
+                None => Err(Error::config(
+                    "config.checksumAlgorithm",
+                    name,
+                    "CRC32, CRC32C, SHA1, SHA256 or empty, in capitals",
+                )),
+            },
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+/// Beginnings of the variables that are looked at.
+const PREFIXES: [&str; 5] = ["AWS_", "AZURE_", "GCE_", "GOOGLE_", "VELERO_"];
+
 /// Environment variables as a value, so that tests and embedders need not change the process.
 ///
-/// Only variables that begin with `AWS_` and `VELERO_` are taken from the process. `Debug` prints names, not values.
+/// Only variables that begin with `AWS_`, `AZURE_`, `GCE_`, `GOOGLE_` and `VELERO_` are taken from the process. `Debug` prints names, not values.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -13,7 +16,7 @@ impl Environment {
     pub fn process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("VELERO_"))
+            .filter(|(name, _)| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
             .collect()
     }
 

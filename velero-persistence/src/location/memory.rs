@@ -35,6 +35,7 @@ pub(super) fn backend(name: &str, options: &StoreOptions) -> Result<RemoteBacken
         bucket: name.to_owned(),
         secrets: Default::default(),
         silence: Arc::new(Silence::new(options.silent_timeout)),
+        advice: "",
     };
     let signing = Signing::Never("memory has no URLs; read the object through this program");
     Ok(RemoteBackend::new(

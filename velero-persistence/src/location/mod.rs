@@ -2,8 +2,16 @@
 
 mod aws;
 mod aws_settings;
+mod azure;
+mod azure_sas;
+mod azure_settings;
+mod dotenv;
 mod environment;
 mod from_api;
+mod gcp;
+mod gcp_settings;
+mod gcp_token;
+mod keys;
 mod memory;
 mod profile;
 mod store_url;
@@ -22,9 +30,13 @@ use crate::key;
 use crate::options::StoreOptions;
 use crate::store::ObjectStore;
 use aws_settings::AwsSettings;
+use azure_settings::AzureSettings;
+use gcp_settings::GcpSettings;
 
 /// The provider names this crate serves itself, without a plugin.
 const AWS: [&str; 2] = ["aws", "velero.io/aws"];
+const AZURE: [&str; 2] = ["azure", "velero.io/azure"];
+const GCP: [&str; 2] = ["gcp", "velero.io/gcp"];
 const FILESYSTEM: [&str; 4] = ["filesystem", "fs", "velero.io/filesystem", "velero.io/fs"];
 
 /// What a `BackupStorageLocation` says, with the secrets it points to already read.
@@ -32,7 +44,7 @@ const FILESYSTEM: [&str; 4] = ["filesystem", "fs", "velero.io/filesystem", "vele
 /// `Debug` leaves the secrets out.
 #[derive(Clone, Default)]
 pub struct LocationConfig {
-    /// `spec.provider`: `aws` or `filesystem`, each also with `velero.io/` in front; `fs` is short for the latter.
+    /// `spec.provider`: `aws`, `azure`, `gcp` or `filesystem`, each also with `velero.io/` in front; `fs` is short for the latter.
     pub provider: String,
     /// `spec.objectStorage.bucket`; outer slashes do not matter. For `filesystem`, a folder below `config.fspath`.
     pub bucket: String,
@@ -67,6 +79,8 @@ enum Kind {
     Memory { name: String },
     Folder { root: PathBuf, create: bool },
     Aws(Box<AwsSettings>),
+    Azure(Box<AzureSettings>),
+    Gcp(Box<GcpSettings>),
 }
 
 /// A checked description of where backups live. [`Location::open`] makes a store of it.
@@ -99,7 +113,7 @@ pub struct Location {
 impl Location {
     /// Says whether a provider is served by this crate rather than by a plugin.
     pub fn is_builtin_provider(provider: &str) -> bool {
-        AWS.contains(&provider) || FILESYSTEM.contains(&provider)
+        [AWS, AZURE, GCP].concat().contains(&provider) || FILESYSTEM.contains(&provider)
     }
 
     /// Checks the settings of a `BackupStorageLocation`, with the process's environment for what they leave open.
@@ -136,12 +150,24 @@ impl Location {
                 env,
                 &mut warnings,
             )?)),
+            provider if AZURE.contains(&provider) => Kind::Azure(Box::new(AzureSettings::parse(
+                bucket,
+                config,
+                env,
+                &mut warnings,
+            )?)),
+            provider if GCP.contains(&provider) => Kind::Gcp(Box::new(GcpSettings::parse(
+                bucket,
+                config,
+                env,
+                &mut warnings,
+            )?)),
             provider if FILESYSTEM.contains(&provider) => folder(bucket, config)?,
             other => {
                 return Err(Error::config(
                     "provider",
                     other,
-                    "aws or filesystem, which are built in, or the provider of a plugin",
+                    "aws, azure, gcp or filesystem, which are built in, or the provider of a plugin",
                 ));
             }
         };
@@ -154,6 +180,8 @@ impl Location {
     /// |---|---|
     /// | `file:///path` | a folder, made on first use |
     /// | `s3://bucket/prefix?region=...&endpoint=...` | S3; query keys are those of `spec.config`, `endpoint` is short for `s3Url`, `forcePathStyle` for `s3ForcePathStyle`; `credentialsFile` and `caCertFile` are paths |
+    /// | `az://container/prefix?storageAccount=...` | Azure; query keys as above, `endpoint` is short for `storageAccountURI` |
+    /// | `gs://bucket/prefix` | Google Cloud; query keys as above, `endpoint` is short for `storeEndpoint` |
     /// | `memory://name/prefix` | memory of this process, shared by all who give the same name; for tests |
     pub fn from_url(url: &str) -> Result<Self> {
         Self::from_url_in(url, &Environment::process())
@@ -198,6 +226,8 @@ impl Location {
             Kind::Memory { name } => Arc::new(memory::backend(name, &self.options)?),
             Kind::Folder { root, create } => Arc::new(self.folder_backend(root, *create).await?),
             Kind::Aws(settings) => Arc::new(aws::backend(settings, &self.options).await?),
+            Kind::Azure(settings) => Arc::new(azure::backend(settings, &self.options)?),
+            Kind::Gcp(settings) => Arc::new(gcp::backend(settings, &self.options)?),
         };
         ObjectStore::new(backend, &self.prefix)
     }

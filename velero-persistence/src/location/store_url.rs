@@ -10,7 +10,40 @@ use super::{Environment, Kind, Location, LocationConfig};
 use crate::error::{Error, Result};
 
 const FIELD: &str = "store URL";
-const FORMS: &str = "file:///path, s3://bucket/prefix?region=... or memory://name";
+const FORMS: &str = "file:///path, s3://bucket/prefix?region=..., az://container/prefix?storageAccount=..., gs://bucket/prefix or memory://name";
+
+/// A kind of store with buckets: the provider whose settings the query has, and short names of some of them.
+struct Cloud {
+    scheme: &'static str,
+    provider: &'static str,
+    /// What a complaint about the bucket says.
+    bucket: &'static str,
+    short: &'static [(&'static str, &'static str)],
+}
+
+const CLOUDS: [Cloud; 3] = [
+    Cloud {
+        scheme: "s3",
+        provider: "aws",
+        bucket: "a bucket: s3://bucket/prefix; a server goes in ?endpoint=http://host:port",
+        short: &[
+            ("endpoint", "s3Url"),
+            ("forcePathStyle", "s3ForcePathStyle"),
+        ],
+    },
+    Cloud {
+        scheme: "az",
+        provider: "azure",
+        bucket: "a container: az://container/prefix; the account goes in ?storageAccount=...",
+        short: &[("endpoint", "storageAccountURI")],
+    },
+    Cloud {
+        scheme: "gs",
+        provider: "gcp",
+        bucket: "a bucket: gs://bucket/prefix; a server goes in ?endpoint=http://host:port",
+        short: &[("endpoint", "storeEndpoint")],
+    },
+];
 
 pub(super) fn parse(text: &str, env: &Environment) -> Result<Location> {
     let url = Url::parse(text).map_err(|err| bad(&masked(text), &format!("{FORMS} ({err})")))?;
@@ -25,9 +58,11 @@ pub(super) fn parse(text: &str, env: &Environment) -> Result<Location> {
     }
     match url.scheme() {
         "file" => file(text, &url),
-        "s3" => s3(text, &url, env),
         "memory" => memory(text, &url),
-        _ => Err(bad(text, FORMS)),
+        scheme => match CLOUDS.iter().find(|cloud| cloud.scheme == scheme) {
+            Some(cloud) => bucket(cloud, text, &url, env),
+            None => Err(bad(text, FORMS)),
+        },
     }
 }
 
@@ -94,27 +129,21 @@ fn memory(text: &str, url: &Url) -> Result<Location> {
     Location::new(kind, FIELD, &decoded(text, url.path())?, Vec::new())
 }
 
-fn s3(text: &str, url: &Url, env: &Environment) -> Result<Location> {
+fn bucket(cloud: &Cloud, text: &str, url: &Url, env: &Environment) -> Result<Location> {
     let bucket = url.host_str().unwrap_or_default();
     if bucket.is_empty() || url.port().is_some() {
-        return Err(bad(
-            text,
-            "a bucket: s3://bucket/prefix; a server goes in ?endpoint=http://host:port",
-        ));
+        return Err(bad(text, cloud.bucket));
     }
     let mut config = LocationConfig {
-        provider: "aws".to_owned(),
+        provider: cloud.provider.to_owned(),
         bucket: bucket.to_owned(),
         prefix: decoded(text, url.path())?,
         ..LocationConfig::default()
     };
     let (mut settings, mut spelled) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in url.query_pairs() {
-        let key = match &*name {
-            "endpoint" => "s3Url",
-            "forcePathStyle" => "s3ForcePathStyle",
-            other => other,
-        };
+        let short = cloud.short.iter().find(|(short, _)| *short == name);
+        let key = short.map_or(&*name, |(_, key)| key);
         let field = format!("store URL key {name}");
         if key == "caCertFile" {
             let pem = std::fs::read(&*value).map_err(|err| {
@@ -132,12 +161,12 @@ fn s3(text: &str, url: &Url, env: &Environment) -> Result<Location> {
         spelled.insert(key.to_owned(), name.into_owned());
     }
     config.config = settings;
-    Location::from_config_in(&config, env).map_err(|error| in_words_of_urls(error, &spelled))
+    Location::from_config_in(&config, env).map_err(|error| in_words_of_urls(error, cloud, &spelled))
 }
 
 /// Turns what is wrong with a setting of a location into what is wrong with a key of the URL; `spelled` has the keys as
 /// they stand there.
-fn in_words_of_urls(error: Error, spelled: &BTreeMap<String, String>) -> Error {
+fn in_words_of_urls(error: Error, cloud: &Cloud, spelled: &BTreeMap<String, String>) -> Error {
     match error {
         Error::Config {
             field,
@@ -146,10 +175,12 @@ fn in_words_of_urls(error: Error, spelled: &BTreeMap<String, String>) -> Error {
         } if field.starts_with("config.") => {
             let key = field.trim_start_matches("config.");
             let name = spelled.get(key).map_or(key, String::as_str);
-            let expected = expected
-                .replace("s3Url", "endpoint")
-                .replace("s3ForcePathStyle", "forcePathStyle")
-                .replace("not a setting of provider aws, which knows", "not one of");
+            let unknown = format!("not a setting of provider {}, which knows", cloud.provider);
+            let mut expected = expected.replace(&unknown, "not one of");
+            for (short, key) in cloud.short {
+                expected = expected.replace(key, short);
+            }
+            let expected = expected.replace("config.", "");
             Error::config(format!("{FIELD} key {name}"), value, expected)
         }
         other => other,

@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod azure;
+mod azure_server;
 mod backup_store;
 mod conformance;
 mod edges;
 mod extend;
 mod failures;
 mod filesystem;
+mod gcp;
+mod gcp_server;
 mod locations;
 mod reservations;
 mod server;
 mod tls;
+mod uploads;
 
 use std::path::PathBuf;
 
@@ -26,6 +31,8 @@ struct Fixture {
     /// Where its bytes lie, when they lie in files.
     root: Option<PathBuf>,
     _server: Option<S3Server>,
+    _azure: Option<azure_server::AzureServer>,
+    _gcp: Option<gcp_server::GcpServer>,
     _dir: Option<TempDir>,
 }
 
@@ -37,6 +44,8 @@ async fn memory() -> Fixture {
         store,
         root: None,
         _server: None,
+        _azure: None,
+        _gcp: None,
         _dir: None,
     }
 }
@@ -57,6 +66,8 @@ async fn filesystem() -> Fixture {
         store: location.open().await.unwrap(),
         root: Some(dir.path().to_owned()),
         _server: None,
+        _azure: None,
+        _gcp: None,
         _dir: Some(dir),
     }
 }
@@ -69,6 +80,36 @@ async fn s3() -> Fixture {
         store,
         root: Some(server.root()),
         _server: Some(server),
+        _azure: None,
+        _gcp: None,
+        _dir: None,
+    }
+}
+
+/// A blob service of its own, below a prefix.
+async fn azure() -> Fixture {
+    let server = azure_server::AzureServer::start().await;
+    let store = server.location("/a/prefix").open().await.unwrap();
+    Fixture {
+        store,
+        root: None,
+        _server: None,
+        _azure: Some(server),
+        _gcp: None,
+        _dir: None,
+    }
+}
+
+/// A server of Google's kind, below a prefix.
+async fn gcp() -> Fixture {
+    let server = gcp_server::GcpServer::start().await;
+    let store = server.location("/a/prefix").open().await.unwrap();
+    Fixture {
+        store,
+        root: None,
+        _server: None,
+        _azure: None,
+        _gcp: Some(server),
         _dir: None,
     }
 }

@@ -32,6 +32,10 @@ pub(crate) struct Script {
     pub(crate) requests: Vec<String>,
     /// Their headers.
     pub(crate) headers: Vec<HeaderMap>,
+    /// The bodies of those that complete an upload in parts.
+    pub(crate) lists: Vec<String>,
+    /// Whether the bodies of whole objects are changed on their way.
+    pub(crate) spoil: bool,
     /// Answers for the next requests, in order.
     pub(crate) faults: VecDeque<StatusCode>,
     /// When set, only requests that hold this text meet a fault.
@@ -167,6 +171,24 @@ async fn serve(
                         .status(status)
                         .body(s3s::Body::from(document(code)))
                         .unwrap()
+                }
+                None if request.method() == "POST"
+                    && request.uri().to_string().contains("uploadId=") =>
+                {
+                    let (head, body) = request.into_parts();
+                    let bytes = body.collect().await.unwrap().to_bytes();
+                    let text = String::from_utf8(bytes.to_vec()).unwrap();
+                    script.lock().unwrap().lists.push(text);
+                    let request = Request::from_parts(head, s3s::Body::from(bytes));
+                    service.call(request).await.unwrap()
+                }
+                None if request.method() == "PUT" && script.lock().unwrap().spoil => {
+                    let (head, body) = request.into_parts();
+                    let mut bytes = body.collect().await.unwrap().to_bytes().to_vec();
+                    bytes[0] ^= 1;
+                    let request =
+                        Request::from_parts(head, s3s::Body::from(bytes::Bytes::from(bytes)));
+                    service.call(request).await.unwrap()
                 }
                 None => service.call(request.map(s3s::Body::from)).await.unwrap(),
             };
