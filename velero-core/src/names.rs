@@ -96,6 +96,8 @@ pub mod labels {
 pub mod annotations {
     /// Ends the run of a Backup or a Restore; the value says who wants that. Ours alone.
     pub const CANCEL: &str = "x.velero.io/cancel";
+    /// The cluster that has made a Backup: the uid of its namespace `kube-system`. Ours alone.
+    pub const CLUSTER: &str = "x.velero.io/cluster";
     /// When the run of a schedule was due that a Backup was made for, in RFC 3339. Ours alone.
     pub const DUE: &str = "x.velero.io/due";
     /// Git version of the cluster that a backup was taken from.

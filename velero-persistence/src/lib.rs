@@ -3,6 +3,7 @@
 mod backend;
 mod backup_store;
 mod checksum;
+mod clusters;
 mod codec;
 mod error;
 mod filesystem;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 pub use backup_store::BackupStore;
+pub use clusters::ClusterMark;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Artifact, BackupFile, RestoreFile};
 pub use location::{Environment, Location, LocationConfig};

@@ -16,6 +16,7 @@ use super::objects::{ApiError, Lock, Objects};
 use super::settings::Settings;
 use super::tracker::Tracker;
 use crate::logfile::RunLogs;
+use crate::runs::cluster_identity;
 
 /// What all controllers of one server share. A cheap clone.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub(super) struct Context {
     pub(super) tracker: Tracker,
     /// Failed backups of which something may lie in a store that is to be tidied up.
     pub(super) leftovers: Leftovers,
+    /// The cluster; empty where that is not known.
+    pub(super) cluster_id: Arc<str>,
     /// Tells this server from others that work on the same resources.
     pub(super) writer: Arc<str>,
     /// Set when the server stops: nothing new is begun.
@@ -57,8 +60,9 @@ pub(super) const RETRY_PAUSES: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(15));
 
 impl Context {
-    pub(super) fn new(parts: Parts, objects: Objects, cluster: Cluster) -> Self {
+    pub(super) async fn new(parts: Parts, objects: Objects, cluster: Cluster) -> Self {
         Self {
+            cluster_id: cluster_identity(&cluster).await.into(),
             objects,
             cluster,
             settings: parts.settings,

@@ -124,7 +124,7 @@ impl Server {
                 server.tasks.spawn(leading);
             }
             None => {
-                let context = Context::new(parts, objects, cluster);
+                let context = Context::new(parts, objects, cluster).await;
                 let controllers = begin(&context).await;
                 server.tasks.spawn(ended(controllers, context.stopping));
             }
@@ -254,7 +254,7 @@ async fn act(election: &Election, client: Client, parts: Parts) -> anyhow::Error
         Ok(cluster) => cluster,
         Err(error) => return error,
     };
-    let context = Context::new(parts, objects, cluster);
+    let context = Context::new(parts, objects, cluster).await;
     let controllers = begin(&context).await;
     ended(controllers, stopping).await
 }

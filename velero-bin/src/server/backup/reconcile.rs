@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use velero_backup::{BackupRequest, LiveNamespaces, RequestInputs, live_namespaces};
 use velero_core::api::{Backup, BackupPhase};
+use velero_core::names::annotations;
 use velero_core::policy::ResourcePolicies;
 
 use super::follow::follow;
@@ -216,7 +217,7 @@ async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
         let more = BackupRequest::resolve_with(backup, &catalog, live.heads(), &inputs).err();
         spec_faults.extend(more.unwrap_or_default());
     }
-    let checked = check(
+    let mut checked = check(
         backup,
         &around,
         spec_faults,
@@ -238,6 +239,13 @@ async fn begin(context: &Context, backup: &Backup) -> Result<(), Retry> {
         );
         context.backup_slot.notify_one();
         return Ok(());
+    }
+    if !context.cluster_id.is_empty() {
+        let own = checked.metadata.annotations.get_or_insert_default();
+        own.insert(
+            annotations::CLUSTER.to_owned(),
+            context.cluster_id.to_string(),
+        );
     }
     let cancel = context.stopping.child_token();
     let Some(running) = context.tracker.begin(RunKind::Backup, name, cancel.clone()) else {

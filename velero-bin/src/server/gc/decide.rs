@@ -6,12 +6,20 @@ use jiff::Timestamp;
 use velero_core::api::{
     Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
 };
-use velero_core::names::labels;
+use velero_core::names::{annotations, labels};
+use velero_persistence::ClusterMark;
+
+use crate::server::context::after;
 
 /// The location of a backup is not there.
 const NOT_FOUND: &str = "BSLNotFound";
 /// The location of a backup must not be written to.
 const READ_ONLY: &str = "BSLReadOnly";
+
+/// Another cluster has made a backup, and still writes to its location: it deletes it.
+const OTHER_CLUSTER: &str = "OtherCluster";
+/// How long a cluster that is not seen any more is left its backups.
+const ABSENCE_NANOS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 
 /// What to do about one backup that has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +69,25 @@ pub(super) fn asked(requests: &[DeleteBackupRequest]) -> BTreeSet<(String, Strin
     requests.iter().filter(open).map(of).collect()
 }
 
-/// Decides about one backup that has expired.
+/// The other cluster that has made a backup, as far as the backup tells.
+pub(super) fn foreign_owner<'a>(backup: &'a Backup, own: &str) -> Option<&'a str> {
+    let annotations = backup.metadata.annotations.as_ref()?;
+    let owner = annotations.get(annotations::CLUSTER)?.as_str();
+    (!owner.is_empty() && owner != own).then_some(owner)
+}
+
+/// Whether a cluster was seen of late among the marks of a location.
+pub(super) fn is_about(cluster: &str, marks: &[ClusterMark], now: Timestamp) -> bool {
+    let seen = marks.iter().find(|mark| mark.cluster == cluster);
+    seen.is_some_and(|mark| now < after(mark.seen, ABSENCE_NANOS))
+}
+
+/// Decides about one backup that has expired. `left_to_owner` says whether another cluster has made it and is still about.
 pub(super) fn next(
     backup: &Backup,
     locations: &BTreeMap<&str, &BackupStorageLocation>,
     asked: &BTreeSet<(String, String)>,
+    left_to_owner: bool,
 ) -> Step {
     let Some(location) = locations.get(backup.spec.storage_location.as_str()) else {
         return Step::Label(NOT_FOUND);
@@ -75,6 +97,9 @@ pub(super) fn next(
     }
     if location.is_read_only() {
         return Step::Label(READ_ONLY);
+    }
+    if left_to_owner {
+        return Step::Label(OTHER_CLUSTER);
     }
     let name = backup.metadata.name.clone().unwrap_or_default();
     let uid = backup.metadata.uid.clone().unwrap_or_default();
@@ -199,11 +224,52 @@ mod tests {
             let locations = location.iter().map(|location| ("l", location)).collect();
             let asked = asked(request.as_slice());
             assert_eq!(
-                next(&backup("Completed", Some(1)), &locations, &asked),
+                next(&backup("Completed", Some(1)), &locations, &asked, false),
                 expected,
                 "{request:?}"
             );
         }
+    }
+
+    #[test]
+    fn backups_of_another_cluster_are_left_to_it_while_it_is_about() {
+        let own = backup("Completed", Some(1));
+        assert_eq!(foreign_owner(&own, "here"), None, "one of the peer's");
+        let of = |cluster: &str| {
+            let mut backup = own.clone();
+            let said = (annotations::CLUSTER.to_owned(), cluster.to_owned());
+            backup.metadata.annotations = Some([said].into());
+            backup
+        };
+        assert_eq!(foreign_owner(&of("here"), "here"), None);
+        assert_eq!(foreign_owner(&of("there"), "here"), Some("there"));
+        assert_eq!(foreign_owner(&of("there"), ""), Some("there"));
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let mark = |cluster: &str, second: i64| ClusterMark {
+            cluster: cluster.to_owned(),
+            seen: at(second),
+        };
+        let week = 7 * 24 * 3600;
+        let marks = [mark("there", 0), mark("ahead", 2 * week)];
+        for (cluster, now, expected) in [
+            ("there", week - 1, true),
+            ("there", week, false),
+            ("ahead", 0, true),
+            ("unknown", 0, false),
+        ] {
+            assert_eq!(
+                is_about(cluster, &marks, at(now)),
+                expected,
+                "{cluster} {now}"
+            );
+        }
+        let location: BackupStorageLocation = serde_json::from_value(json!({
+            "metadata": {"name": "l"}, "spec": {"provider": "aws"}, "status": {"phase": "Available"},
+        }))
+        .unwrap();
+        let locations = [("l", &location)].into();
+        let step = next(&own, &locations, &BTreeSet::new(), true);
+        assert_eq!(step, Step::Label("OtherCluster"));
     }
 
     #[test]

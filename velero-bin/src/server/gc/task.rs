@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 use velero_core::api::{Backup, BackupStorageLocation, DeleteBackupRequest};
+use velero_persistence::ClusterMark;
 
-use super::decide::{Step, asked, has_expired, labelled, next};
+use super::decide::{Step, asked, foreign_owner, has_expired, is_about, labelled, next};
 use crate::runs::deletion_request;
 use crate::server::context::Context;
 use crate::server::controller::panic_text;
 use crate::server::objects::{ApiError, Lock};
+use crate::server::stores::{self, StoreError};
 
 /// Looks for expired backups until the server stops: at once, then each period, and when backups come out of a store.
 /// After a look that failed the next one is soon.
@@ -65,12 +67,23 @@ async fn round(context: Context) -> Result<(), ApiError> {
         .collect();
     let requests: Vec<DeleteBackupRequest> = context.objects.list().await?;
     let asked = asked(&requests);
+    let marks = marks(&context, &expired, &locations).await;
     let mut unavailable = BTreeSet::new();
     for backup in expired {
         if context.stopping.is_cancelled() {
             return Ok(());
         }
-        let step = next(backup, &locations, &asked);
+        let location = backup.spec.storage_location.as_str();
+        let owner = foreign_owner(backup, &context.cluster_id);
+        let left_to_owner = owner.is_some_and(|owner| match marks.get(location) {
+            Some(Ok(marks)) => is_about(owner, marks, now),
+            _ => false,
+        });
+        if owner.is_some() && matches!(marks.get(location), Some(Err(()))) {
+            // Who may still be about is not known now.
+            continue;
+        }
+        let step = next(backup, &locations, &asked, left_to_owner);
         if step == Step::Unavailable {
             unavailable.insert(backup.spec.storage_location.as_str());
         } else if let Err(error) = collect(&context, backup, step).await {
@@ -85,6 +98,37 @@ async fn round(context: Context) -> Result<(), ApiError> {
         );
     }
     Ok(())
+}
+
+/// The marks of clusters in those locations that have backups of another one; an error where they cannot be read.
+async fn marks<'a>(
+    context: &Context,
+    expired: &[&'a Backup],
+    locations: &BTreeMap<&str, &BackupStorageLocation>,
+) -> BTreeMap<&'a str, Result<Vec<ClusterMark>, ()>> {
+    let mut marks = BTreeMap::new();
+    for backup in expired {
+        let name = backup.spec.storage_location.as_str();
+        let location = locations.get(name).filter(|l| l.is_available());
+        let Some(location) = location else { continue };
+        if marks.contains_key(name) || foreign_owner(backup, &context.cluster_id).is_none() {
+            continue;
+        }
+        let read = async {
+            let store = stores::open(&context.objects, location).await?;
+            Ok::<_, StoreError>(store.clusters().await?)
+        };
+        let read = read.await.map_err(|error| {
+            let error = velero_core::result::chain(&error);
+            tracing::warn!(
+                location = name,
+                error,
+                "the marks of clusters cannot be read: backups of others wait"
+            );
+        });
+        marks.insert(name, read);
+    }
+    marks
 }
 
 /// Does what is to be done about one backup. One that has gone meanwhile is nobody's fault.

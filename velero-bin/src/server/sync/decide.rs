@@ -36,6 +36,8 @@ pub(super) struct Known {
     pub(super) compared: Option<Timestamp>,
     /// Looks in a row that have failed.
     pub(super) failures: u32,
+    /// When this cluster last left its mark there.
+    pub(super) marked: Option<Timestamp>,
 }
 
 /// Whether and how a location is to be looked into now. `period` is that of the flag.
@@ -68,6 +70,15 @@ pub(super) fn look(
         return Some(Look::Everything);
     }
     passed(known.looked, seconds(KEYS)).then_some(Look::Keys)
+}
+
+/// Seconds between two marks of this cluster in a location.
+const MARK: i64 = 3600;
+
+/// Whether this cluster is to leave its mark in a location that it writes to.
+pub(super) fn is_to_mark(location: &BackupStorageLocation, known: &Known, now: Timestamp) -> bool {
+    let due = |marked: Timestamp| now >= after(marked, MARK * 1_000_000_000);
+    !location.is_read_only() && known.marked.is_none_or(due)
 }
 
 /// What to do about a backup that only the store has.
@@ -319,6 +330,30 @@ mod tests {
             backup.status.phase = Some(phase.clone());
             backup.status.expiration = expiration.map(|s| Time(at(s)));
             assert_eq!(&import(&backup, at(0)), expected, "{phase} {expiration:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_leaves_its_mark_each_hour_where_it_writes() {
+        for (mode, marked, now, expected) in [
+            ("", None, 0, true),
+            ("ReadWrite", Some(0), 3599, false),
+            ("ReadWrite", Some(0), 3600, true),
+            ("ReadOnly", None, 0, false),
+        ] {
+            let location: BackupStorageLocation = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "l"}, "spec": {"provider": "aws", "accessMode": mode},
+            }))
+            .unwrap();
+            let known = Known {
+                marked: marked.map(at),
+                ..Known::default()
+            };
+            assert_eq!(
+                is_to_mark(&location, &known, at(now)),
+                expected,
+                "{mode} {marked:?} {now}"
+            );
         }
     }
 

@@ -7,9 +7,9 @@ use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use velero_core::api::{Backup, BackupStorageLocation, Document, PodVolumeBackup, Schedule};
-use velero_persistence::{BackupFile, BackupStore};
+use velero_persistence::{BackupFile, BackupStore, ClusterMark};
 
-use super::decide::{Import, Known, Look, import, look, orphans};
+use super::decide::{Import, Known, Look, import, is_to_mark, look, orphans};
 use super::import::{backup_object, pod_volume_object};
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
@@ -126,6 +126,20 @@ async fn sync(
     known: &mut Known,
 ) -> anyhow::Result<()> {
     let store = stores::open(&context.objects, location).await?;
+    if !context.cluster_id.is_empty() && is_to_mark(location, known, context.now()) {
+        let mark = ClusterMark {
+            cluster: context.cluster_id.to_string(),
+            seen: context.now(),
+        };
+        match store.mark_cluster(&mark).await {
+            Ok(()) => known.marked = Some(mark.seen),
+            Err(error) => tracing::debug!(
+                location = name,
+                error = velero_core::result::chain(&error),
+                "this cluster could not leave its mark"
+            ),
+        }
+    }
     let mut in_store: BTreeSet<String> = store.list_backups().await?.into_iter().collect();
     let same = look == Look::Keys && in_store == known.names;
     if same && known.pending.is_empty() {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use serde_json::{Value, json};
 use velero_bin::server::Settings;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest};
@@ -169,4 +171,58 @@ async fn a_thousand_backups_go_by_one_request_each() {
         COUNT as u64
     );
     assert_eq!(requests(&world).await, 0);
+}
+
+async fn cluster_id(world: &World) -> String {
+    let api: Api<Namespace> = Api::all(world.api.client());
+    api.get("kube-system").await.unwrap().metadata.uid.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_another_cluster_is_left_to_it_while_that_is_about() {
+    let (folder, ahead) = (folder(), Ahead::default());
+    let first = started(folder.path(), &Ahead::default()).await;
+    let owner = cluster_id(&first).await;
+    let spec = json!({"includedNamespaces": ["shop"], "ttl": "1h"});
+    for name in ["asked", "waits"] {
+        first
+            .create::<Backup>(json!({"metadata": {"name": name}, "spec": spec}))
+            .await;
+        let ended = first.backup_ended(name).await;
+        assert_eq!(*ended.phase(), BackupPhase::Completed, "{:?}", ended.status);
+        let annotations = ended.metadata.annotations.unwrap();
+        assert_eq!(annotations["x.velero.io/cluster"], owner);
+    }
+    let metadata = folder.path().join("bucket/metadata");
+    let mark = metadata.join(format!("x-velero-cluster-{owner}.json"));
+    let marked = eventually(async || mark.exists().then_some(()));
+    assert!(marked.await.is_some(), "{:?}", files(folder.path()));
+
+    let second = started(folder.path(), &ahead).await;
+    assert_ne!(cluster_id(&second).await, owner);
+    for name in ["asked", "waits"] {
+        second.wait::<Backup>(name, "is found", |_| true).await;
+    }
+    ahead.set(2 * 3600);
+    for name in ["asked", "waits"] {
+        let is = |backup: &Backup| {
+            let labels = backup.metadata.labels.as_ref();
+            labels
+                .and_then(|all| all.get(FAILURE))
+                .is_some_and(|failure| failure == "OtherCluster")
+        };
+        second.wait::<Backup>(name, "says why it stays", is).await;
+    }
+    assert_eq!(requests(&second).await, 0);
+    // Who asks for it gets it.
+    second
+        .create::<DeleteBackupRequest>(
+            json!({"metadata": {"name": "d"}, "spec": {"backupName": "asked"}}),
+        )
+        .await;
+    second.wait_gone::<Backup>("asked").await;
+    assert!(second.get::<Backup>("waits").await.is_some());
+    // And nobody waits for a cluster that is gone.
+    ahead.set(8 * DAY);
+    second.wait_gone::<Backup>("waits").await;
 }
