@@ -59,7 +59,10 @@ pub(super) enum Credentials {
     /// A file, a secret or the environment gave them.
     Keys(AccessKeys),
     /// Ask the usual chain: shared config, web identity, container and instance metadata.
-    Chain { profile: Option<String> },
+    Chain {
+        profile: Option<String>,
+        env: Environment,
+    },
 }
 
 /// Encryption asked of the store.
@@ -315,5 +318,6 @@ fn credentials(
     }
     Ok(Credentials::Chain {
         profile: profile.map(str::to_owned),
+        env: env.clone(),
     })
 }

@@ -19,8 +19,7 @@ use crate::error::Result;
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
 use crate::remote_error::Mapper;
-use crate::s3_transport::sign_failed;
-use crate::signed_transport::{SignedTransport, Source, context};
+use crate::signed_transport::{SignedTransport, Source, context, signed_url};
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
 
@@ -116,16 +115,7 @@ struct GcpUrls {
 impl UrlSigner for GcpUrls {
     async fn sign(&self, key: &str, ttl: Duration) -> opendal::Result<String> {
         let url = format!("{}/{}", self.base, opendal::raw::percent_encode_path(key));
-        let request = http::Request::get(&url).body(()).map_err(|err| {
-            opendal::Error::new(opendal::ErrorKind::Unexpected, "a URL that cannot be")
-                .set_source(err)
-        })?;
-        let (mut head, ()) = request.into_parts();
-        self.signer
-            .sign(&mut head, Some(ttl))
-            .await
-            .map_err(sign_failed)?;
-        Ok(head.uri.to_string())
+        signed_url(&self.signer, &url, ttl).await
     }
 }
 
