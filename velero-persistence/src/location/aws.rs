@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use reqsign_aws_v4::{
-    Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+    AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner,
+    StaticCredentialProvider,
 };
 use reqsign_core::{Env as _, OsEnv, Signer, StaticEnv};
 use url::Url;
 
 use super::aws_settings::{AwsSettings, Credentials, Encryption};
+use super::profile::Role;
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
@@ -78,7 +80,13 @@ fn signer(settings: &AwsSettings, region: &str, http: &HttpTransporter) -> Signe
                 Some(token) => fixed.with_session_token(token),
                 None => fixed,
             };
-            Signer::new(context(http, &[]), fixed, rules)
+            match &keys.role {
+                Some(role) => {
+                    let provider = role_provider(role, fixed, region, http);
+                    Signer::new(context(http, &[]), provider, rules)
+                }
+                None => Signer::new(context(http, &[]), fixed, rules),
+            }
         }
         Credentials::Chain { profile, env } => {
             let usual = DefaultCredentialProvider::builder();
@@ -93,6 +101,27 @@ fn signer(settings: &AwsSettings, region: &str, http: &HttpTransporter) -> Signe
             Signer::new(context(http, &[]).with_env(env), usual, rules)
         }
     }
+}
+
+/// Takes a role on, at the token service of the region.
+fn role_provider(
+    role: &Role,
+    keys: StaticCredentialProvider,
+    region: &str,
+    http: &HttpTransporter,
+) -> AssumeRoleCredentialProvider {
+    let rules = RequestSigner::new("sts", region);
+    let asking = Signer::new(context(http, &[]), keys, rules);
+    let mut provider = AssumeRoleCredentialProvider::new(role.arn.clone(), asking)
+        .with_region(region.to_owned())
+        .with_regional_sts_endpoint();
+    if let Some(id) = &role.external_id {
+        provider = provider.with_external_id(id.clone());
+    }
+    if let Some(name) = &role.session_name {
+        provider = provider.with_role_session_name(name.clone());
+    }
+    provider
 }
 
 /// Makes URLs that read one object for some time.
@@ -280,9 +309,15 @@ mod tests {
             request: http::Request<opendal::Buffer>,
         ) -> opendal::Result<http::Response<opendal::HttpBody>> {
             let body = String::from_utf8(request.body().to_vec()).unwrap();
-            let line = format!("{} {} {body}", request.method(), request.uri());
+            let signed = request.headers().get("authorization");
+            let signed = signed.map_or("", |value| value.to_str().unwrap());
+            let line = format!("{} {} {body} {signed}", request.method(), request.uri());
+            let kind = match line.contains("WithWebIdentity") {
+                true => "AssumeRoleWithWebIdentity",
+                false => "AssumeRole",
+            };
             self.0.lock().unwrap().push(line);
-            let answer = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>KEYOFROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>token-of-role</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>";
+            let answer = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAKEYOFROLETEST</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>token-of-role</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>".replace("AssumeRoleWithWebIdentity", kind);
             Ok(http::Response::new(crate::s3_transport::one_piece(
                 answer.into(),
             )))
@@ -321,7 +356,7 @@ mod tests {
             assert_eq!(head.headers["x-amz-security-token"], "token-of-role");
             let authorization = head.headers["authorization"].to_str().unwrap();
             assert!(
-                authorization.contains("Credential=KEYOFROLE/"),
+                authorization.contains("Credential=ASIAKEYOFROLETEST/"),
                 "{authorization}"
             );
         }
@@ -332,6 +367,38 @@ mod tests {
             asked[0].contains("token-of-pod") && asked[0].contains("velero"),
             "{asked:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_role_of_a_credentials_file_signs() {
+        let config = super::super::LocationConfig {
+            config: [("region".to_owned(), "eu-west-1".to_owned())].into(),
+            credentials: Some(b"[default]\nrole_arn=arn:aws:iam::123456789012:role/velero\nsource_profile=base\n[base]\naws_access_key_id=BASEKEY\naws_secret_access_key=s\n".to_vec()),
+            ..Default::default()
+        };
+        let env = super::super::Environment::empty();
+        let settings = AwsSettings::parse("b", &config, &env, &mut Vec::new()).unwrap();
+        let roles = Roles::default();
+        let signer = signer(&settings, "eu-west-1", &HttpTransporter::new(roles.clone()));
+        let url = "https://b.s3.eu-west-1.amazonaws.com/k";
+        let signed = signed_url(&signer, url, Duration::from_secs(60)).await;
+        let signed = signed.unwrap();
+        assert!(
+            signed.contains("X-Amz-Credential=ASIAKEYOFROLETEST%2F"),
+            "{signed}"
+        );
+        assert!(
+            signed.contains("X-Amz-Security-Token=token-of-role"),
+            "{signed}"
+        );
+        let asked = roles.0.lock().unwrap().clone();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(
+            asked[0].contains("https://sts.eu-west-1.amazonaws.com"),
+            "{asked:?}"
+        );
+        assert!(asked[0].contains("Credential=BASEKEY/"), "{asked:?}");
+        assert!(asked[0].contains("velero"), "{asked:?}");
     }
 
     #[test]

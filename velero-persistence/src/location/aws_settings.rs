@@ -303,6 +303,7 @@ fn credentials(
             id: id.to_owned(),
             secret: secret.to_owned(),
             token: env.get("AWS_SESSION_TOKEN").map(str::to_owned),
+            role: None,
         }));
     }
     if let Some(path) = env.get("AWS_SHARED_CREDENTIALS_FILE") {
