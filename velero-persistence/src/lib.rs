@@ -5,6 +5,8 @@ mod backup_store;
 mod checksum;
 mod codec;
 mod error;
+#[cfg(test)]
+mod fake_http;
 mod filesystem;
 mod fs_tree;
 mod key;

@@ -157,3 +157,44 @@ fn name_key(request: &mut Request<Buffer>, key: &str) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, LocationConfig};
+    use super::*;
+    use crate::fake_http::FakeHttp;
+
+    #[tokio::test]
+    async fn a_workload_has_its_urls_signed_in_the_name_of_its_account() {
+        let config = LocationConfig {
+            config: [("serviceAccount".to_owned(), "sa@p".to_owned())].into(),
+            ..LocationConfig::default()
+        };
+        let settings =
+            GcpSettings::parse("box", &config, &Environment::empty(), &mut Vec::new()).unwrap();
+        let http = FakeHttp::new(&[
+            (
+                "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
+                r#"{"access_token":"bearer","token_type":"Bearer","expires_in":3600}"#,
+            ),
+            (
+                "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/sa@p:signBlob",
+                r#"{"keyId":"k","signedBlob":"AQIDBA=="}"#,
+            ),
+        ]);
+        let signing = signing(
+            &settings,
+            &http.transporter(),
+            "https://storage.googleapis.com",
+        );
+        let Signing::Urls(urls) = signing else {
+            panic!("there is an account that signs");
+        };
+        let url = urls.sign("a/b c", Duration::from_secs(60)).await.unwrap();
+        let start = "https://storage.googleapis.com/box/a/b%20c?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=sa%40p%2F";
+        assert!(url.starts_with(start), "{url}");
+        assert!(url.ends_with("&X-Goog-Signature=01020304"), "{url}");
+        let asked = http.asked();
+        assert!(asked[1].contains(" Bearer bearer "), "{asked:?}");
+    }
+}
