@@ -6,6 +6,8 @@ mod checksum;
 mod clusters;
 mod codec;
 mod error;
+#[cfg(test)]
+mod fake_http;
 mod filesystem;
 mod fs_tree;
 mod key;

@@ -19,9 +19,7 @@ use crate::remote_error::{Mapper, is_silence};
 
 /// How signed URLs are made.
 pub(crate) enum Signing {
-    /// By this operator: the store's own, or one that points at `publicUrl`.
-    By(Operator),
-    /// By rules of the provider that OpenDAL does not have.
+    /// By the rules of the provider.
     Urls(Box<dyn UrlSigner>),
     /// Not at all, for this reason.
     Never(&'static str),
@@ -308,25 +306,17 @@ impl ObjectBackend for RemoteBackend {
     }
 
     async fn presign_get(&self, key: &str, ttl: Duration) -> Result<String> {
-        let operator = match &self.signing {
-            Signing::By(operator) => operator,
-            Signing::Urls(signer) => {
-                let url = signer.sign(key, ttl).await;
-                return url.map_err(|err| self.errors.map("sign a URL for", key, &err));
-            }
-            Signing::Never(why) => {
-                return Err(Error::Unsupported {
-                    store: self.describe(),
-                    operation: format!("sign a URL for {key:?}"),
-                    detail: (*why).to_owned(),
-                });
-            }
-        };
-        let request = operator
-            .presign_read(key, ttl)
-            .await
-            .map_err(|err| self.errors.map("sign a URL for", key, &err))?;
-        Ok(request.uri().to_string())
+        match &self.signing {
+            Signing::Urls(signer) => signer
+                .sign(key, ttl)
+                .await
+                .map_err(|err| self.errors.map("sign a URL for", key, &err)),
+            Signing::Never(why) => Err(Error::Unsupported {
+                store: self.describe(),
+                operation: format!("sign a URL for {key:?}"),
+                detail: (*why).to_owned(),
+            }),
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl Mapper {
         for secret in self.secrets.iter().filter(|s| !s.is_empty()) {
             text = text.replace(secret.as_str(), "***");
         }
+        let mut text = without_signatures(&text);
         if text.len() > MAX_DETAIL {
             let cut = (0..=MAX_DETAIL).rev().find(|&i| text.is_char_boundary(i));
             text.truncate(cut.unwrap_or(0));
@@ -179,6 +180,27 @@ impl Mapper {
         }
         text
     }
+}
+
+/// Hides the signatures of URLs, with which anybody could read what the URL names.
+fn without_signatures(text: &str) -> String {
+    let mut hidden = String::with_capacity(text.len());
+    for (at, piece) in text.split_inclusive(['&', '?']).enumerate() {
+        let signature = ["sig=", "X-Amz-Signature=", "X-Goog-Signature="]
+            .into_iter()
+            .find(|name| at > 0 && piece.starts_with(name));
+        match signature {
+            Some(name) => {
+                let end = |c: char| c.is_whitespace() || "&?\"')".contains(c);
+                let rest = piece.find(end).map_or("", |at| &piece[at..]);
+                hidden.push_str(name);
+                hidden.push_str("***");
+                hidden.push_str(rest);
+            }
+            None => hidden.push_str(piece),
+        }
+    }
+    hidden
 }
 
 /// Code and message of a server's answer.
@@ -351,6 +373,28 @@ mod tests {
             err.to_string(),
             "s3://b: cannot list the root: access denied: no usable credentials (nothing found); set keys"
         );
+    }
+
+    #[test]
+    fn signatures_of_urls_are_hidden() {
+        for (text, want) in [
+            (
+                "GET https://h/b?sv=1&sig=aB%2F&sr=b no",
+                "GET https://h/b?sv=1&sig=***&sr=b no",
+            ),
+            ("(https://h/b?sig=aB)", "(https://h/b?sig=***)"),
+            (
+                "/k?X-Amz-Date=1&X-Amz-Signature=aB no",
+                "/k?X-Amz-Date=1&X-Amz-Signature=*** no",
+            ),
+            (
+                "/k?X-Goog-Signature=aB\" no",
+                "/k?X-Goog-Signature=***\" no",
+            ),
+            ("sig=x & y", "sig=x & y"),
+        ] {
+            assert_eq!(without_signatures(text), want);
+        }
     }
 
     #[test]

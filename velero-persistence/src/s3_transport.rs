@@ -201,7 +201,8 @@ pub(crate) fn sign_failed(err: reqsign_core::Error) -> opendal::Error {
     opendal::Error::new(opendal::ErrorKind::Unexpected, "signing http request").set_source(err)
 }
 
-fn one_piece(bytes: Bytes) -> HttpBody {
+/// A body that is there as a whole.
+pub(crate) fn one_piece(bytes: Bytes) -> HttpBody {
     let len = bytes.len() as u64;
     HttpBody::new(
         stream::iter([Ok::<_, opendal::Error>(Buffer::from(bytes))]),

@@ -3,6 +3,7 @@
 //! The services of OpenDAL would look into the environment of the process on their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, header};
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter};
@@ -68,4 +69,22 @@ pub(crate) fn context(http: &HttpTransporter, variables: &[(&str, Option<&str>)]
             home_dir: None,
             envs,
         })
+}
+
+/// Signs a URL that is read without credentials for `ttl`.
+pub(crate) async fn signed_url<K: SigningCredential>(
+    signer: &Signer<K>,
+    url: &str,
+    ttl: Duration,
+) -> opendal::Result<String> {
+    let request = Request::get(url).body(()).map_err(|err| {
+        let text = "the store's URL and the key make no URL";
+        opendal::Error::new(opendal::ErrorKind::ConfigInvalid, text).set_source(err)
+    })?;
+    let (mut head, ()) = request.into_parts();
+    signer
+        .sign(&mut head, Some(ttl))
+        .await
+        .map_err(sign_failed)?;
+    Ok(head.uri.to_string())
 }

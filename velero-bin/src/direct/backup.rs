@@ -53,7 +53,7 @@ pub(super) const OPERATIONS_PERIOD: Duration = Duration::from_secs(10);
 pub(crate) struct DirectBackup {
     /// Name of the backup
     pub(super) name: String,
-    /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=...
+    /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=..., az://container/prefix?storageAccount=..., gs://bucket/prefix
     #[arg(
         long,
         value_name = "URL",

@@ -10,7 +10,7 @@ use crate::cli::console;
 /// Where backups live.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StoreArgs {
-    /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=...
+    /// Where backups live: file:///folder, s3://bucket/prefix?region=...&endpoint=..., az://container/prefix?storageAccount=..., gs://bucket/prefix
     #[arg(long, value_name = "URL", env = "VELERO_STORE")]
     store: String,
 }

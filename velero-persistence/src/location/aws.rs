@@ -1,22 +1,26 @@
 //! From checked settings to an S3 store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use opendal::services::S3;
 use opendal::{HttpTransporter, OperationContext, Operator};
 use reqsign_aws_v4::{
-    Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+    AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner,
+    StaticCredentialProvider,
 };
-use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer};
-use reqsign_file_read_tokio::TokioFileRead;
+use reqsign_core::{Env as _, OsEnv, Signer, StaticEnv};
 use url::Url;
 
 use super::aws_settings::{AwsSettings, Credentials, Encryption};
+use super::profile::Role;
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
-use crate::remote::{RemoteBackend, Signing, layered};
+use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
 use crate::remote_error::Mapper;
 use crate::s3_transport::S3Transport;
+use crate::signed_transport::{context, signed_url};
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
 
@@ -41,11 +45,16 @@ pub(super) async fn backend(
     };
     let errors = mapper(settings, &endpoint, options);
     let http = HttpTransporter::new(Patience::new(client, options, &errors));
-    let signed = HttpTransporter::new(S3Transport::new(
-        http.clone(),
-        signer(settings, &region, &http),
-        settings.extras.clone(),
-    ));
+    let signer = signer(settings, &region, &http);
+    let signing = match &settings.encryption {
+        Encryption::Customer(_) => Signing::Never(NO_CUSTOMER_KEY),
+        _ => Signing::Urls(Box::new(S3Urls {
+            base: url_of_bucket(settings, settings.public_url.as_ref().unwrap_or(&endpoint)),
+            signer: signer.clone(),
+        })),
+    };
+    let signed = S3Transport::new(http, signer, settings.extras.clone());
+    let signed = HttpTransporter::new(signed);
     let bare = || -> Result<Operator> {
         let operator = Operator::new(builder(settings, &region, &endpoint).skip_signature())
             .map_err(|err| errors.map("set up", "", &err))?;
@@ -58,45 +67,88 @@ pub(super) async fn backend(
         ..options.clone()
     };
     let lists = layered(bare()?, &for_lists);
-    let signing = match &settings.encryption {
-        Encryption::Customer(_) => Signing::Never(NO_CUSTOMER_KEY),
-        _ => {
-            let public = settings.public_url.as_ref().unwrap_or(&endpoint);
-            let operator = Operator::new(with_credentials(
-                builder(settings, &region, public),
-                &settings.credentials,
-            ))
-            .map_err(|err| errors.map("set up", "", &err))?;
-            let context = OperationContext::default().with_http_transport(http);
-            Signing::By(layered(operator.with_context(context), options))
-        }
-    };
     Ok(RemoteBackend::new(operator, signing, errors, options.clone()).lists_by(lists))
 }
 
-/// Signs what is sent, with credentials that are fetched through the store's own client.
+/// Signs with credentials that are fetched through the store's own client.
 fn signer(settings: &AwsSettings, region: &str, http: &HttpTransporter) -> Signer<Credential> {
-    let context = Context::new()
-        .with_file_read(TokioFileRead)
-        .with_http_send(http.clone())
-        .with_env(OsEnv);
-    let chain = match &settings.credentials {
+    let rules = RequestSigner::new("s3", region);
+    match &settings.credentials {
         Credentials::Keys(keys) => {
             let fixed = StaticCredentialProvider::new(&keys.id, &keys.secret);
-            ProvideCredentialChain::new().push(match &keys.token {
+            let fixed = match &keys.token {
                 Some(token) => fixed.with_session_token(token),
                 None => fixed,
-            })
+            };
+            match &keys.role {
+                Some(role) => {
+                    let provider = role_provider(role, fixed, region, http);
+                    Signer::new(context(http, &[]), provider, rules)
+                }
+                None => Signer::new(context(http, &[]), fixed, rules),
+            }
         }
-        Credentials::Chain { profile } => {
+        Credentials::Chain { profile, env } => {
             let usual = DefaultCredentialProvider::builder();
-            ProvideCredentialChain::new().push(match profile {
+            let usual = match profile {
                 Some(profile) => usual.with_profile(profile).build(),
                 None => usual.build(),
-            })
+            };
+            let env = StaticEnv {
+                home_dir: OsEnv.home_dir(),
+                envs: env.variables(),
+            };
+            Signer::new(context(http, &[]).with_env(env), usual, rules)
         }
-    };
-    Signer::new(context, chain, RequestSigner::new("s3", region))
+    }
+}
+
+/// Takes a role on, at the token service of the region.
+fn role_provider(
+    role: &Role,
+    keys: StaticCredentialProvider,
+    region: &str,
+    http: &HttpTransporter,
+) -> AssumeRoleCredentialProvider {
+    let rules = RequestSigner::new("sts", region);
+    let asking = Signer::new(context(http, &[]), keys, rules);
+    let mut provider = AssumeRoleCredentialProvider::new(role.arn.clone(), asking)
+        .with_region(region.to_owned())
+        .with_regional_sts_endpoint();
+    if let Some(id) = &role.external_id {
+        provider = provider.with_external_id(id.clone());
+    }
+    if let Some(name) = &role.session_name {
+        provider = provider.with_role_session_name(name.clone());
+    }
+    provider
+}
+
+/// Makes URLs that read one object for some time.
+struct S3Urls {
+    /// URL of the bucket.
+    base: String,
+    signer: Signer<Credential>,
+}
+
+#[async_trait]
+impl UrlSigner for S3Urls {
+    async fn sign(&self, key: &str, ttl: Duration) -> opendal::Result<String> {
+        let url = format!("{}/{}", self.base, opendal::raw::percent_encode_path(key));
+        signed_url(&self.signer, &url, ttl).await
+    }
+}
+
+/// The URL of the bucket on a server, without a slash at the end.
+fn url_of_bucket(settings: &AwsSettings, server: &Url) -> String {
+    let bucket = &settings.bucket;
+    let path = server.as_str().trim_end_matches('/');
+    match path.split_once("://") {
+        Some((scheme, rest)) if settings.virtual_host(server) => {
+            format!("{scheme}://{bucket}.{rest}")
+        }
+        _ => format!("{path}/{bucket}"),
+    }
 }
 
 fn mapper(settings: &AwsSettings, endpoint: &Url, options: &StoreOptions) -> Mapper {
@@ -144,18 +196,6 @@ fn builder(settings: &AwsSettings, region: &str, endpoint: &Url) -> S3 {
         Encryption::Managed(name) => s3.server_side_encryption(name),
         Encryption::Kms(key) => s3.server_side_encryption_with_customer_managed_kms_key(key),
         Encryption::Customer(key) => s3.server_side_encryption_with_customer_key("AES256", key),
-    }
-}
-
-fn with_credentials(s3: S3, credentials: &Credentials) -> S3 {
-    match credentials {
-        Credentials::Keys(keys) => s3
-            .access_key_id(&keys.id)
-            .secret_access_key(&keys.secret)
-            .session_token(keys.token.as_deref().unwrap_or_default())
-            .disable_config_load()
-            .disable_ec2_metadata(),
-        Credentials::Chain { profile } => s3.profile(profile.as_deref().unwrap_or_default()),
     }
 }
 
@@ -257,6 +297,108 @@ mod tests {
                 .ends_with("set config.region, or ?region= in a store URL"),
             "{closed}"
         );
+    }
+
+    /// Answers every request with a role's credentials, and keeps the first line and the body.
+    #[derive(Debug, Clone, Default)]
+    struct Roles(Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl opendal::HttpTransport for Roles {
+        async fn fetch(
+            &self,
+            request: http::Request<opendal::Buffer>,
+        ) -> opendal::Result<http::Response<opendal::HttpBody>> {
+            let body = String::from_utf8(request.body().to_vec()).unwrap();
+            let signed = request.headers().get("authorization");
+            let signed = signed.map_or("", |value| value.to_str().unwrap());
+            let line = format!("{} {} {body} {signed}", request.method(), request.uri());
+            let kind = match line.contains("WithWebIdentity") {
+                true => "AssumeRoleWithWebIdentity",
+                false => "AssumeRole",
+            };
+            self.0.lock().unwrap().push(line);
+            let answer = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAKEYOFROLETEST</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>token-of-role</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>".replace("AssumeRoleWithWebIdentity", kind);
+            Ok(http::Response::new(crate::s3_transport::one_piece(
+                answer.into(),
+            )))
+        }
+    }
+
+    fn chain(env: &[(&str, &str)]) -> AwsSettings {
+        let config = super::super::LocationConfig {
+            config: [("region".to_owned(), "eu-west-1".to_owned())].into(),
+            ..Default::default()
+        };
+        let env = env.iter().copied().collect();
+        AwsSettings::parse("b", &config, &env, &mut Vec::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_role_of_a_pod_signs() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "token-of-pod").unwrap();
+        let settings = chain(&[
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/velero"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/no/such"),
+            ("AWS_CONFIG_FILE", "/no/such"),
+        ]);
+        let roles = Roles::default();
+        let signer = signer(&settings, "eu-west-1", &HttpTransporter::new(roles.clone()));
+        for _ in 0..2 {
+            let (mut head, ()) = http::Request::get("https://b.s3.eu-west-1.amazonaws.com/k")
+                .body(())
+                .unwrap()
+                .into_parts();
+            signer.sign(&mut head, None).await.unwrap();
+            assert_eq!(head.headers["x-amz-security-token"], "token-of-role");
+            let authorization = head.headers["authorization"].to_str().unwrap();
+            assert!(
+                authorization.contains("Credential=ASIAKEYOFROLETEST/"),
+                "{authorization}"
+            );
+        }
+        let asked = roles.0.lock().unwrap().clone();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(asked[0].contains("https://sts."), "{asked:?}");
+        assert!(
+            asked[0].contains("token-of-pod") && asked[0].contains("velero"),
+            "{asked:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_role_of_a_credentials_file_signs() {
+        let config = super::super::LocationConfig {
+            config: [("region".to_owned(), "eu-west-1".to_owned())].into(),
+            credentials: Some(b"[default]\nrole_arn=arn:aws:iam::123456789012:role/velero\nsource_profile=base\n[base]\naws_access_key_id=BASEKEY\naws_secret_access_key=s\n".to_vec()),
+            ..Default::default()
+        };
+        let env = super::super::Environment::empty();
+        let settings = AwsSettings::parse("b", &config, &env, &mut Vec::new()).unwrap();
+        let roles = Roles::default();
+        let signer = signer(&settings, "eu-west-1", &HttpTransporter::new(roles.clone()));
+        let url = "https://b.s3.eu-west-1.amazonaws.com/k";
+        let signed = signed_url(&signer, url, Duration::from_secs(60)).await;
+        let signed = signed.unwrap();
+        assert!(
+            signed.contains("X-Amz-Credential=ASIAKEYOFROLETEST%2F"),
+            "{signed}"
+        );
+        assert!(
+            signed.contains("X-Amz-Security-Token=token-of-role"),
+            "{signed}"
+        );
+        let asked = roles.0.lock().unwrap().clone();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(
+            asked[0].contains("https://sts.eu-west-1.amazonaws.com"),
+            "{asked:?}"
+        );
+        assert!(asked[0].contains("Credential=BASEKEY/"), "{asked:?}");
+        assert!(asked[0].contains("velero"), "{asked:?}");
     }
 
     #[test]

@@ -59,7 +59,10 @@ pub(super) enum Credentials {
     /// A file, a secret or the environment gave them.
     Keys(AccessKeys),
     /// Ask the usual chain: shared config, web identity, container and instance metadata.
-    Chain { profile: Option<String> },
+    Chain {
+        profile: Option<String>,
+        env: Environment,
+    },
 }
 
 /// Encryption asked of the store.
@@ -300,6 +303,7 @@ fn credentials(
             id: id.to_owned(),
             secret: secret.to_owned(),
             token: env.get("AWS_SESSION_TOKEN").map(str::to_owned),
+            role: None,
         }));
     }
     if let Some(path) = env.get("AWS_SHARED_CREDENTIALS_FILE") {
@@ -315,5 +319,6 @@ fn credentials(
     }
     Ok(Credentials::Chain {
         profile: profile.map(str::to_owned),
+        env: env.clone(),
     })
 }

@@ -183,3 +183,47 @@ impl UrlSigner for AzureUrls {
         Ok(format!("{url}?{query}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, LocationConfig};
+    use super::*;
+    use crate::fake_http::FakeHttp;
+
+    #[tokio::test]
+    async fn an_identity_signs_urls_with_a_key_of_the_store() {
+        let config = LocationConfig {
+            config: [("storageAccount", "acct"), ("useAAD", "true")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+            credentials: Some(
+                b"AZURE_TENANT_ID=t\nAZURE_CLIENT_ID=c\nAZURE_CLIENT_SECRET=s\n".to_vec(),
+            ),
+            ..LocationConfig::default()
+        };
+        let settings =
+            AzureSettings::parse("box", &config, &Environment::empty(), &mut Vec::new()).unwrap();
+        let http = FakeHttp::new(&[
+            (
+                "login.microsoftonline.com/t/oauth2",
+                r#"{"access_token":"bearer","token_type":"Bearer","expires_in":3600}"#,
+            ),
+            (
+                "https://acct.blob.core.windows.net/?restype=service&comp=userdelegationkey",
+                "<UserDelegationKey><SignedOid>o</SignedOid><SignedTid>t</SignedTid><SignedStart>2020-01-01T00:00:00Z</SignedStart><SignedExpiry>2999-01-01T00:00:00Z</SignedExpiry><SignedService>b</SignedService><SignedVersion>2020-12-06</SignedVersion><Value>a2V5</Value></UserDelegationKey>",
+            ),
+        ]);
+        let urls = AzureUrls::new(&settings, &http.transporter());
+        let url = urls.sign("a/b c", Duration::from_secs(60)).await.unwrap();
+        let start = "https://acct.blob.core.windows.net/box/a/b%20c?";
+        assert!(url.starts_with(start), "{url}");
+        for part in ["sp=r&", "sr=b&", "skoid=o", "spr=https", "sig="] {
+            assert!(url.contains(part), "{part}: {url}");
+        }
+        let asked = http.asked();
+        assert_eq!(asked.len(), 2, "{asked:?}");
+        assert!(asked[1].contains(" Bearer bearer "), "{asked:?}");
+        // The longest life leaves no room for a start before now.
+        urls.sign("k", LONGEST).await.unwrap();
+    }
+}

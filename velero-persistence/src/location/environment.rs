@@ -25,6 +25,12 @@ impl Environment {
         Self::default()
     }
 
+    /// All variables.
+    pub(crate) fn variables(&self) -> std::collections::HashMap<String, String> {
+        let pairs = self.0.iter();
+        pairs.map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
     /// Returns a variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0

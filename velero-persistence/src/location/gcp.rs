@@ -19,8 +19,7 @@ use crate::error::Result;
 use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
 use crate::remote_error::Mapper;
-use crate::s3_transport::sign_failed;
-use crate::signed_transport::{SignedTransport, Source, context};
+use crate::signed_transport::{SignedTransport, Source, context, signed_url};
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
 
@@ -116,16 +115,7 @@ struct GcpUrls {
 impl UrlSigner for GcpUrls {
     async fn sign(&self, key: &str, ttl: Duration) -> opendal::Result<String> {
         let url = format!("{}/{}", self.base, opendal::raw::percent_encode_path(key));
-        let request = http::Request::get(&url).body(()).map_err(|err| {
-            opendal::Error::new(opendal::ErrorKind::Unexpected, "a URL that cannot be")
-                .set_source(err)
-        })?;
-        let (mut head, ()) = request.into_parts();
-        self.signer
-            .sign(&mut head, Some(ttl))
-            .await
-            .map_err(sign_failed)?;
-        Ok(head.uri.to_string())
+        signed_url(&self.signer, &url, ttl).await
     }
 }
 
@@ -166,4 +156,45 @@ fn name_key(request: &mut Request<Buffer>, key: &str) -> Option<()> {
             .insert("x-goog-encryption-kms-key-name", value);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, LocationConfig};
+    use super::*;
+    use crate::fake_http::FakeHttp;
+
+    #[tokio::test]
+    async fn a_workload_has_its_urls_signed_in_the_name_of_its_account() {
+        let config = LocationConfig {
+            config: [("serviceAccount".to_owned(), "sa@p".to_owned())].into(),
+            ..LocationConfig::default()
+        };
+        let settings =
+            GcpSettings::parse("box", &config, &Environment::empty(), &mut Vec::new()).unwrap();
+        let http = FakeHttp::new(&[
+            (
+                "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
+                r#"{"access_token":"bearer","token_type":"Bearer","expires_in":3600}"#,
+            ),
+            (
+                "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/sa@p:signBlob",
+                r#"{"keyId":"k","signedBlob":"AQIDBA=="}"#,
+            ),
+        ]);
+        let signing = signing(
+            &settings,
+            &http.transporter(),
+            "https://storage.googleapis.com",
+        );
+        let Signing::Urls(urls) = signing else {
+            panic!("there is an account that signs");
+        };
+        let url = urls.sign("a/b c", Duration::from_secs(60)).await.unwrap();
+        let start = "https://storage.googleapis.com/box/a/b%20c?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=sa%40p%2F";
+        assert!(url.starts_with(start), "{url}");
+        assert!(url.ends_with("&X-Goog-Signature=01020304"), "{url}");
+        let asked = http.asked();
+        assert!(asked[1].contains(" Bearer bearer "), "{asked:?}");
+    }
 }

@@ -11,6 +11,16 @@ pub(crate) struct AccessKeys {
     pub(crate) id: String,
     pub(crate) secret: String,
     pub(crate) token: Option<String>,
+    /// The role that these keys take on, if any.
+    pub(crate) role: Option<Role>,
+}
+
+/// A role that is taken on with the keys of another profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Role {
+    pub(crate) arn: String,
+    pub(crate) external_id: Option<String>,
+    pub(crate) session_name: Option<String>,
 }
 
 impl fmt::Debug for AccessKeys {
@@ -22,9 +32,10 @@ impl fmt::Debug for AccessKeys {
 }
 
 /// Ways to get keys that a profile can ask for and that are not built in.
-const INDIRECT: [&str; 7] = [
+const INDIRECT: [&str; 8] = [
     "role_arn",
     "source_profile",
+    "mfa_serial",
     "credential_source",
     "credential_process",
     "web_identity_token_file",
@@ -41,33 +52,78 @@ pub(crate) fn access_keys(field: &str, file: &[u8], profile: &str) -> Result<Acc
         .map_err(|_| Error::config(field, "<credentials>", "an AWS credentials file in UTF-8"))?;
     let mut sections = parse(field, text)?;
     let names = sections.keys().cloned().collect::<Vec<_>>().join(", ");
-    let Some(mut section) = sections.remove(profile) else {
-        let have = if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names
-        };
+    let mut section = |name: &str| {
+        sections.remove(name).ok_or_else(|| {
+            let have = Some(names.as_str()).filter(|names| !names.is_empty());
+            Error::config(
+                format!("{field} profile"),
+                name,
+                format!(
+                    "a profile of the credentials file, which has: {}",
+                    have.unwrap_or("none")
+                ),
+            )
+        })
+    };
+    let mut own = section(profile)?;
+    let Some(arn) = take(&mut own, "role_arn") else {
+        return plain_keys(field, profile, own);
+    };
+    let (external_id, session_name) = (
+        take(&mut own, "external_id"),
+        take(&mut own, "role_session_name"),
+    );
+    let role = Role {
+        arn,
+        external_id,
+        session_name,
+    };
+    let Some(source) = take(&mut own, "source_profile") else {
         return Err(Error::config(
-            format!("{field} profile"),
-            profile,
-            format!("a profile of the credentials file, which has: {have}"),
+            format!("{field} profile {profile:?}"),
+            "role_arn",
+            "source_profile beside it, a profile with aws_access_key_id and aws_secret_access_key",
         ));
     };
-    let mut take = |name: &str| section.remove(name).filter(|v| !v.is_empty());
-    match (take("aws_access_key_id"), take("aws_secret_access_key")) {
+    if own.contains_key("mfa_serial") {
+        return Err(indirect(field, profile, "mfa_serial"));
+    }
+    let keys = match source == profile {
+        true => own,
+        false => section(&source)?,
+    };
+    let keys = plain_keys(field, &source, keys)?;
+    Ok(AccessKeys {
+        role: Some(role),
+        ..keys
+    })
+}
+
+fn take(section: &mut BTreeMap<String, String>, name: &str) -> Option<String> {
+    section.remove(name).filter(|value| !value.is_empty())
+}
+
+/// The keys that stand in a profile itself.
+fn plain_keys(
+    field: &str,
+    profile: &str,
+    mut section: BTreeMap<String, String>,
+) -> Result<AccessKeys> {
+    if section.contains_key("role_arn") {
+        return Err(indirect(field, profile, "role_arn"));
+    }
+    let id = take(&mut section, "aws_access_key_id");
+    match (id, take(&mut section, "aws_secret_access_key")) {
         (Some(id), Some(secret)) => Ok(AccessKeys {
             id,
             secret,
-            token: take("aws_session_token"),
+            token: take(&mut section, "aws_session_token"),
+            role: None,
         }),
         (None, Some(_)) => Err(missing(field, profile, "aws_access_key_id")),
         (Some(_), None) => Err(missing(field, profile, "aws_secret_access_key")),
         (None, None) => match INDIRECT.iter().find(|name| section.contains_key(**name)) {
-            Some(indirect) => Err(Error::config(
-                format!("{field} profile {profile:?}"),
-                *indirect,
-                "this way to credentials is not supported; give aws_access_key_id and aws_secret_access_key",
-            )),
+            Some(name) => Err(indirect(field, profile, name)),
             None => Err(missing(
                 field,
                 profile,
@@ -75,6 +131,14 @@ pub(crate) fn access_keys(field: &str, file: &[u8], profile: &str) -> Result<Acc
             )),
         },
     }
+}
+
+fn indirect(field: &str, profile: &str, name: &str) -> Error {
+    Error::config(
+        format!("{field} profile {profile:?}"),
+        name,
+        "this way to credentials is not supported; give aws_access_key_id and aws_secret_access_key, or role_arn and a source_profile with them",
+    )
 }
 
 fn missing(field: &str, profile: &str, names: &str) -> Error {
@@ -196,7 +260,22 @@ mod tests {
             (
                 "[default]\nrole_arn=SECRET\nsource_profile=x\n",
                 "default",
-                "\"role_arn\" is not valid",
+                "profile \"x\" is not valid: a profile of the credentials file, which has: default",
+            ),
+            (
+                "[default]\nrole_arn=SECRET\naws_access_key_id=SECRET\naws_secret_access_key=SECRET\n",
+                "default",
+                "\"role_arn\" is not valid: source_profile beside it",
+            ),
+            (
+                "[default]\nrole_arn=SECRET\nsource_profile=x\nmfa_serial=SECRET\n[x]\n",
+                "default",
+                "\"mfa_serial\" is not valid",
+            ),
+            (
+                "[default]\nrole_arn=SECRET\nsource_profile=x\n[x]\nrole_arn=SECRET\nsource_profile=y\n",
+                "default",
+                "profile \"x\" \"role_arn\" is not valid: this way to credentials",
             ),
             (
                 "[default]\ncredential_process=SECRET\n",
@@ -210,6 +289,25 @@ mod tests {
             assert!(!text.contains('\n'), "{text}");
         }
         assert!(access_keys("credential", b"\xff\xfe", "default").is_err());
+    }
+
+    #[test]
+    fn a_role_is_taken_on_with_the_keys_of_another_profile_or_of_its_own() {
+        let keys = "aws_access_key_id=AK\naws_secret_access_key=S\n";
+        let role = "role_arn=arn:r\nexternal_id=e\nrole_session_name=n\n";
+        for file in [
+            format!("[default]\n{role}source_profile=base\n[base]\n{keys}"),
+            format!("[default]\n{role}source_profile=default\n{keys}"),
+        ] {
+            let found = access_keys("credential", file.as_bytes(), "default").unwrap();
+            assert_eq!((found.id.as_str(), found.secret.as_str()), ("AK", "S"));
+            let want = Role {
+                arn: "arn:r".to_owned(),
+                external_id: Some("e".to_owned()),
+                session_name: Some("n".to_owned()),
+            };
+            assert_eq!(found.role, Some(want));
+        }
     }
 
     #[test]

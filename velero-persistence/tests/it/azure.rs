@@ -346,3 +346,27 @@ async fn an_az_url_reaches_the_store() {
         assert!(err.to_string().contains(want), "{url}: {err}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_store_is_asked_again() {
+    let server = AzureServer::start().await;
+    let location = server.location("").with_options(crate::impatient());
+    let store = location.open().await.unwrap();
+    store.check().await.unwrap();
+    for fault in [(503, "ServerBusy"), (500, "OperationTimedOut")] {
+        server.fail(&[fault]);
+        store.put("k", "v".into()).await.unwrap();
+        // Once more than it is tried again.
+        server.fail(&[fault, fault]);
+        let err = store.put("k", "v".into()).await.unwrap_err();
+        assert!(err.is_retryable(), "{err}");
+        assert!(!err.to_string().contains('\n'), "{err}");
+    }
+    server.fail(&[(403, "AuthorizationFailure"), (403, "AuthorizationFailure")]);
+    let err = store.put("k", "v".into()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::PermissionDenied, "{err}");
+    assert!(!err.is_retryable(), "{err}");
+    // It was asked only once: the other fault is still there.
+    assert!(store.put("k", "v".into()).await.is_err());
+    store.put("k", "v".into()).await.unwrap();
+}

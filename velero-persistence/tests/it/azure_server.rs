@@ -1,6 +1,6 @@
 //! A blob service in this process that checks signatures.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,8 @@ struct Blobs {
     /// `METHOD path?query` of each request.
     requests: Vec<String>,
     versions: usize,
+    /// Answers for the next requests, in order: a status and its code.
+    faults: VecDeque<(u16, &'static str)>,
     /// Entries of a page of a listing.
     page: usize,
 }
@@ -111,6 +113,10 @@ impl AzureServer {
 
     pub(crate) fn location(&self, prefix: &str) -> Location {
         Location::from_config_in(&self.config(prefix), &Environment::empty()).unwrap()
+    }
+
+    pub(crate) fn fail(&self, faults: &[(u16, &'static str)]) {
+        self.blobs.lock().unwrap().faults.extend(faults);
     }
 
     pub(crate) fn requests(&self, mark: &str) -> Vec<String> {
@@ -223,6 +229,9 @@ impl Blobs {
         body: Bytes,
     ) -> Response<Full<Bytes>> {
         self.requests.push(format!("{method} {uri}"));
+        if let Some((status, code)) = self.faults.pop_front() {
+            return refusal(status, code);
+        }
         let query = query(uri);
         if uri.path().ends_with("/oauth2/v2.0/token") || uri.path() == "/identity" {
             return self.token(uri, &body);

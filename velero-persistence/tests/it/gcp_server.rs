@@ -1,6 +1,6 @@
 //! Google's storage in this process: both its APIs, with tokens and signed URLs that are checked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -40,6 +40,8 @@ struct Objects {
     sessions: HashMap<String, (String, Option<u64>, Vec<u8>)>,
     /// `METHOD path?query` of each request, with the headers.
     requests: Vec<(String, HeaderMap)>,
+    /// Answers for the next requests, in order: a status and its reason.
+    faults: VecDeque<(u16, &'static str)>,
     counter: u64,
     url: String,
 }
@@ -134,6 +136,10 @@ impl GcpServer {
         Location::from_config_in(&self.config(prefix), &Environment::empty()).unwrap()
     }
 
+    pub(crate) fn fail(&self, faults: &[(u16, &'static str)]) {
+        self.objects.lock().unwrap().faults.extend(faults);
+    }
+
     /// The requests whose line holds this.
     pub(crate) fn requests(&self, mark: &str) -> Vec<(String, HeaderMap)> {
         let objects = self.objects.lock().unwrap();
@@ -220,6 +226,9 @@ impl Objects {
     ) -> Response<Full<Bytes>> {
         self.requests
             .push((format!("{method} {uri}"), headers.clone()));
+        if let Some((status, reason)) = self.faults.pop_front() {
+            return refusal(status, reason, "as scripted");
+        }
         let query = pairs(uri.query().unwrap_or_default());
         if uri.path() == "/token" {
             return Self::sell(&body);

@@ -6,6 +6,7 @@ mod azure;
 mod azure_server;
 mod backup_store;
 mod conformance;
+mod credentials;
 mod edges;
 mod extend;
 mod failures;
