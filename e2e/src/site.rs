@@ -264,6 +264,8 @@ const FLAGS: &[&str] = &[
     "2s",
     "--store-validation-frequency",
     "5s",
+    "--garbage-collection-frequency",
+    "2s",
 ];
 
 /// The default location as users of the AWS plugin write it, and the Secret it names.

@@ -20,6 +20,7 @@ mod restore_kill;
 mod restore_mirror;
 mod restore_waves;
 mod sandbox_kubectl;
+mod schedule_life;
 mod writes_audited;
 
 use crate::scenario::{Scenario, scenario};
@@ -142,6 +143,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 5,
         writes_audited::run
+    ),
+    scenario!(
+        "schedule-life",
+        "a schedule makes its backups, and they go with all their files when they have expired",
+        smoke: true,
+        minutes: 5,
+        schedule_life::run
     ),
     scenario!(
         "leader-change",
