@@ -45,6 +45,12 @@ const OUTSIDE: &[Outside] = &[
         "heartbeats of components and nodes",
     ),
     outside(
+        "Lease",
+        "velero",
+        "velero-server",
+        "heartbeats of the operator, which keeps it out of backups",
+    ),
+    outside(
         "ConfigMap",
         "*",
         "kube-root-ca.crt",

@@ -1,4 +1,4 @@
-//! `docs/compat.md`: each row has a known state, and each test that it names is there.
+//! `docs/compat.md`: each row has a known state, and each test that it names is there; so are those of `docs/operations.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -211,6 +211,29 @@ fn every_row_of_the_document_holds() {
             "no row of section {section}"
         );
     }
+}
+
+#[test]
+fn every_fault_of_the_operations_document_has_its_tests() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| fault |"));
+    let (mut checked, mut faults) = (0, Vec::new());
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let ["", fault, _, _, tests, ""] = cells.as_slice() else {
+            faults.push(format!("a row has four cells: {row}"));
+            continue;
+        };
+        for test in tests.split(", ") {
+            checked += 1;
+            let there = is_in_the_tree(&root(), test.trim_matches('`'));
+            faults.extend(there.err().map(|why| format!("{fault}: {why}")));
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(checked > 30, "{checked}");
 }
 
 fn document(rows: &[&str], score: &str) -> String {

@@ -1,5 +1,7 @@
 //! Decisions about the Lease, without IO.
 
+use velero_core::names::labels;
+
 use super::*;
 
 /// Tells processes of one identity apart.
@@ -55,6 +57,9 @@ pub(super) fn taken(lease: Option<Lease>, rules: &LeaderElection, process: &str)
         },
         spec: None,
     });
+    // Restored into another cluster it would name a leader that is not there.
+    let labels = lease.metadata.labels.get_or_insert_default();
+    labels.insert(labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned());
     let is_new = !is_of_process(&lease, process);
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
     if is_new {
@@ -128,6 +133,8 @@ mod tests {
             ("a", Some(0), Some(15))
         );
         assert!(is_of_process(&first, "1") && !is_of_process(&first, "2"));
+        let labels = first.metadata.labels.clone().unwrap();
+        assert_eq!(labels["velero.io/exclude-from-backup"], "true");
         let renewed = taken(Some(first.clone()), &rules("a"), "1").spec.unwrap();
         assert_eq!(
             (renewed.acquire_time, renewed.lease_transitions),
