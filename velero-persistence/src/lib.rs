@@ -20,6 +20,7 @@ mod remote;
 mod remote_error;
 mod reservation;
 mod s3_transport;
+mod s3_uploads;
 mod signed_transport;
 mod silence;
 mod store;

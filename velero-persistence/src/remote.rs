@@ -16,6 +16,7 @@ use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
 use crate::remote_error::{Mapper, is_silence};
+use crate::s3_uploads::S3Uploads;
 
 /// How signed URLs are made.
 pub(crate) enum Signing {
@@ -37,6 +38,8 @@ pub(crate) struct RemoteBackend {
     operator: Operator,
     /// Makes listings, whose single tries wait less long.
     lists: Operator,
+    /// Uploads that broke off, where a store keeps such.
+    uploads: Option<S3Uploads>,
     signing: Signing,
     errors: Mapper,
     /// Bytes of one part of an upload.
@@ -94,6 +97,7 @@ impl RemoteBackend {
     ) -> Self {
         Self {
             lists: operator.clone(),
+            uploads: None,
             operator,
             signing,
             errors,
@@ -111,6 +115,12 @@ impl RemoteBackend {
     /// Sets the operator that makes listings.
     pub(crate) fn lists_by(mut self, lists: Operator) -> Self {
         self.lists = lists;
+        self
+    }
+
+    /// Sets what knows of uploads that broke off.
+    pub(crate) fn with_uploads(mut self, uploads: S3Uploads) -> Self {
+        self.uploads = Some(uploads);
         self
     }
 
@@ -201,6 +211,26 @@ impl ObjectBackend for RemoteBackend {
                 err => Err(err),
             },
         }
+    }
+
+    async fn sweep(&self, prefix: &str) -> Result<()> {
+        const LEFT: &str = "uploads that broke off could not be looked for; a lifecycle rule of the bucket takes away what is left of them";
+        let Some(uploads) = &self.uploads else {
+            return Ok(());
+        };
+        let store = &self.errors.store;
+        match tokio::time::timeout(self.options.io_timeout, uploads.abort_below(prefix)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => {
+                tracing::info!(%store, prefix, count, "uploads that broke off are aborted")
+            }
+            Ok(Err(error)) => {
+                let error = self.errors.map("list the uploads below", prefix, &error);
+                tracing::warn!(%error, LEFT);
+            }
+            Err(_) => tracing::warn!(%store, prefix, LEFT),
+        }
+        Ok(())
     }
 
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {

@@ -20,6 +20,7 @@ use crate::options::StoreOptions;
 use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
 use crate::remote_error::Mapper;
 use crate::s3_transport::S3Transport;
+use crate::s3_uploads::S3Uploads;
 use crate::signed_transport::{context, signed_url};
 use crate::silence::Silence;
 use crate::transport::{self, Patience};
@@ -67,7 +68,9 @@ pub(super) async fn backend(
         ..options.clone()
     };
     let lists = layered(bare()?, &for_lists);
-    Ok(RemoteBackend::new(operator, signing, errors, options.clone()).lists_by(lists))
+    let uploads = S3Uploads::new(url_of_bucket(settings, &endpoint), signed.clone());
+    let backend = RemoteBackend::new(operator, signing, errors, options.clone());
+    Ok(backend.lists_by(lists).with_uploads(uploads))
 }
 
 /// Signs with credentials that are fetched through the store's own client.

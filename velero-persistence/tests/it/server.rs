@@ -34,6 +34,8 @@ pub(crate) struct Script {
     pub(crate) headers: Vec<HeaderMap>,
     /// The bodies of those that complete an upload in parts.
     pub(crate) lists: Vec<String>,
+    /// Key and id of the uploads in parts that are open.
+    pub(crate) uploads: Vec<(String, String)>,
     /// Whether the bodies of whole objects are changed on their way.
     pub(crate) spoil: bool,
     /// Answers for the next requests, in order.
@@ -179,8 +181,39 @@ async fn serve(
                     let bytes = body.collect().await.unwrap().to_bytes();
                     let text = String::from_utf8(bytes.to_vec()).unwrap();
                     script.lock().unwrap().lists.push(text);
+                    let id = upload_id(&head.uri);
                     let request = Request::from_parts(head, s3s::Body::from(bytes));
-                    service.call(request).await.unwrap()
+                    let response = service.call(request).await.unwrap();
+                    if response.status().is_success() {
+                        script
+                            .lock()
+                            .unwrap()
+                            .uploads
+                            .retain(|(_, open)| *open != id);
+                    }
+                    response
+                }
+                None if request.uri().query().is_some_and(|query| {
+                    query
+                        .split('&')
+                        .any(|pair| matches!(pair, "uploads" | "uploads="))
+                }) =>
+                {
+                    uploads(request, service, script).await
+                }
+                None if request.method() == "DELETE"
+                    && request.uri().to_string().contains("uploadId=") =>
+                {
+                    let id = upload_id(request.uri());
+                    let response = service.call(request.map(s3s::Body::from)).await.unwrap();
+                    if response.status().is_success() {
+                        script
+                            .lock()
+                            .unwrap()
+                            .uploads
+                            .retain(|(_, open)| *open != id);
+                    }
+                    response
                 }
                 None if request.method() == "PUT" && script.lock().unwrap().spoil => {
                     let (head, body) = request.into_parts();
@@ -199,6 +232,75 @@ async fn serve(
     let _ = auto::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(socket), answer)
         .await;
+}
+
+fn upload_id(uri: &hyper::Uri) -> String {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let id = pairs
+        .filter_map(|pair| pair.strip_prefix("uploadId="))
+        .next();
+    id.unwrap_or_default().to_owned()
+}
+
+/// Begins an upload in parts, or lists those that are open, two a page: the file system behind the server cannot list them.
+async fn uploads(
+    request: Request<Incoming>,
+    service: S3Service,
+    script: Arc<Mutex<Script>>,
+) -> Response<s3s::Body> {
+    let begins = request.method() == "POST";
+    let uri = request.uri().clone();
+    let response = service.call(request.map(s3s::Body::from)).await.unwrap();
+    if begins && response.status().is_success() {
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (_, rest) = text.split_once("<UploadId>").unwrap();
+        let id = rest.split_once("</UploadId>").unwrap().0.to_owned();
+        let key = uri
+            .path()
+            .strip_prefix(&format!("/{BUCKET}/"))
+            .unwrap()
+            .to_owned();
+        script.lock().unwrap().uploads.push((key, id));
+        return Response::from_parts(head, s3s::Body::from(bytes));
+    }
+    // Who may not is told so by the service itself.
+    if begins || response.status() == StatusCode::FORBIDDEN {
+        return response;
+    }
+    let pairs: Vec<(String, String)> =
+        url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let value = |name: &str| {
+        pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+            .unwrap_or_default()
+    };
+    let (prefix, marker) = (value("prefix"), value("upload-id-marker"));
+    let open = script.lock().unwrap().uploads.clone();
+    let mut open: Vec<(String, String)> = open
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .collect();
+    open.sort_by(|a, b| a.1.cmp(&b.1));
+    open.retain(|(_, id)| *id > marker);
+    let more = open.len() > 2;
+    open.truncate(2);
+    let mut text = format!("<ListMultipartUploadsResult><IsTruncated>{more}</IsTruncated>");
+    if let (true, Some((key, id))) = (more, open.last()) {
+        text += &format!(
+            "<NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>"
+        );
+    }
+    for (key, id) in &open {
+        text += &format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>");
+    }
+    text += "</ListMultipartUploadsResult>";
+    Response::new(s3s::Body::from(text))
 }
 
 fn document(code: &str) -> String {

@@ -1,7 +1,7 @@
 //! What uploads to S3 carry beside their bytes, and that it is signed.
 
 use hyper::HeaderMap;
-use velero_persistence::{Environment, Location, ObjectStore};
+use velero_persistence::{BackupFile, BackupStore, Environment, Location, ObjectStore};
 
 use crate::server::S3Server;
 
@@ -155,4 +155,65 @@ async fn an_object_is_extended_with_tags_and_checksums() {
     let read = store.get("large", 19 << 20).await.unwrap();
     assert_eq!(read.len(), (18 << 20) + 2);
     assert_eq!(&read[(18 << 20) - 4..], [1, 2, 2, 2, 2, 2]);
+}
+
+/// Begins an upload in parts and never ends it, as a process that is killed.
+async fn break_off(store: &ObjectStore, key: &str) {
+    let mut writer = store.writer(key).await.unwrap();
+    for _ in 0..3 {
+        writer.write(vec![1u8; 9 << 20]).await.unwrap();
+    }
+    std::mem::forget(writer);
+}
+
+#[tokio::test]
+async fn uploads_that_broke_off_go_with_what_is_discarded() {
+    let server = S3Server::start().await;
+    let mut config = server.config("team/a");
+    config.config.extend(crate::settings(&[]));
+    let location = Location::from_config_in(&config, &Environment::empty()).unwrap();
+    let store = BackupStore::open(&location).await.unwrap();
+    let open = || -> Vec<String> {
+        let script = server.script.lock().unwrap();
+        let mut keys: Vec<String> = script.uploads.iter().map(|(key, _)| key.clone()).collect();
+        keys.sort();
+        keys
+    };
+    for key in [
+        "backups/b/b.tar.gz",
+        "backups/b/b.tar.gz",
+        "backups/b/b-logs.gz",
+        "backups/b2/b2.tar.gz",
+    ] {
+        break_off(store.store(), key).await;
+    }
+    assert_eq!(open().len(), 4);
+    store
+        .put_text(&BackupFile::Logs.of("b"), b"half")
+        .await
+        .unwrap();
+    store.discard("b").await.unwrap();
+    // Those of others stay; there were two pages.
+    assert_eq!(open(), ["team/a/backups/b2/b2.tar.gz"]);
+    let asked = sent(&server, &["GET", "uploads"]);
+    assert_eq!(asked.len(), 2);
+    for headers in &asked {
+        assert!(text(headers, "authorization").is_some());
+    }
+
+    // Where it may not be asked for, the rest is done all the same.
+    break_off(store.store(), "backups/b/b.tar.gz").await;
+    store
+        .put_text(&BackupFile::Logs.of("b"), b"half")
+        .await
+        .unwrap();
+    {
+        let mut script = server.script.lock().unwrap();
+        script.only = Some("uploads".to_owned());
+        script.faults = [hyper::StatusCode::FORBIDDEN].into();
+        script.code = "AccessDenied";
+    }
+    store.discard("b").await.unwrap();
+    assert_eq!(open().len(), 2);
+    assert!(store.store().list("backups/b/").await.unwrap().is_empty());
 }
