@@ -67,6 +67,21 @@ pub(super) fn take_off(restore: &mut Restore) {
     }
 }
 
+/// Whether somebody has left its mark on a restore, whether that lives or not.
+pub(super) fn is_marked(restore: &Restore) -> bool {
+    let annotations = restore.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(CLAIM))
+}
+
+/// Takes the mark off a restore that has ended, whoever's it is.
+pub(super) async fn unmark(context: &Context, restore: &Restore) -> Result<(), ApiError> {
+    let live = read(context, restore).await?;
+    let mut free = live.clone();
+    take_off(&mut free);
+    context.objects.patch(&live, &free, Lock::Unchanged).await?;
+    Ok(())
+}
+
 /// Claims a restore that nobody works on; a conflict when somebody else has been faster.
 pub(super) async fn claim(context: &Context, restore: &Restore) -> Result<Restore, ApiError> {
     let mut claimed = restore.clone();

@@ -4,6 +4,7 @@ use velero_core::api::{Restore, RestorePhase};
 use velero_core::filter::Pattern;
 use velero_core::names::finalizers;
 
+use super::claim::is_marked;
 use crate::server::attempts::{ATTEMPTS, attempt};
 use crate::server::cancel::cancelled_by;
 use crate::server::turns::{Span, is_turn};
@@ -25,6 +26,8 @@ pub(super) enum Step {
     Resume,
     /// Nobody works on it any more, and it was gone on with often enough: end it.
     Recover,
+    /// It has ended, and its server could not tidy up after it.
+    Tidy,
     /// Look after its operations and hooks, to its end.
     Follow,
     /// Somebody wants its run here ended, and its end told.
@@ -50,6 +53,7 @@ pub(super) fn next(
     held: bool,
     slots: Slots,
 ) -> Step {
+    let holder_lives = held;
     let held = held && !restore.phase().is_terminal();
     if restore.metadata.deletion_timestamp.is_some() {
         return match (is_protected(restore), tracked) {
@@ -69,6 +73,12 @@ pub(super) fn next(
     }
     if held {
         return Step::Wait;
+    }
+    if restore.phase().is_terminal() && is_protected(restore) && is_marked(restore) {
+        return match holder_lives {
+            true => Step::Wait,
+            false => Step::Tidy,
+        };
     }
     if !is_protected(restore) {
         return Step::Protect;
@@ -96,6 +106,7 @@ pub(super) fn is_settled(restore: &Restore) -> bool {
     restore.metadata.deletion_timestamp.is_none()
         && is_protected(restore)
         && restore.phase().is_terminal()
+        && !is_marked(restore)
 }
 
 pub(super) fn is_protected(restore: &Restore) -> bool {
@@ -347,6 +358,25 @@ mod tests {
                 expected,
                 "{phase:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_left_behind_by_the_end_is_tidied_up() {
+        use RestorePhase::{Completed, InProgress};
+        for (phase, tracked, held, expected) in [
+            (Completed, false, false, Step::Tidy),
+            (Completed, false, true, Step::Wait),
+            (Completed, true, false, Step::Rest),
+            (InProgress, false, false, Step::Resume),
+        ] {
+            let mut subject = restore("r", Some(phase.clone()), 0, true);
+            let mark = ("x.velero.io/claim".to_owned(), "{}".to_owned());
+            subject.metadata.annotations = Some([mark].into());
+            assert!(!is_settled(&subject));
+            let all = [subject.clone()];
+            let found = next(&subject, &all, tracked, held, slots(false));
+            assert_eq!(found, expected, "{phase:?} {tracked} {held}");
         }
     }
 

@@ -7,6 +7,7 @@ use kube::runtime::controller::Action;
 use tokio::sync::{Mutex, Notify};
 use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_core::names::finalizers;
+use velero_restore::Journal as _;
 
 use super::check::{Surroundings, check};
 use super::claim::{self, is_held_by_another};
@@ -14,7 +15,7 @@ use super::decide::{Slots, Step, is_settled, next};
 use super::finalize::follow;
 use super::recover::{end, recover, resume};
 use super::run::start;
-use crate::runs::{RestoreInputs, RunError};
+use crate::runs::{RestoreInputs, RestoreJournal, RunError};
 use crate::server::cancel;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
@@ -93,6 +94,10 @@ impl Reconciler for RestoreReconciler {
                 drop(turn);
                 clean_up(context, restore).await
             }
+            Step::Tidy => {
+                drop(turn);
+                tidy(context, restore).await
+            }
             Step::Protect => protect(context, restore).await,
             Step::Start => begin(context, restore).await,
             Step::Resume => resume(context, restore).await,
@@ -128,7 +133,7 @@ fn controller_of(step: &Step) -> Option<Controller> {
     match step {
         Step::Follow => Some(Controller::RestoreOperations),
         Step::Protect | Step::Start | Step::Resume | Step::Recover => Some(Controller::Restore),
-        Step::CleanUp | Step::End(_) => Some(Controller::Restore),
+        Step::CleanUp | Step::End(_) | Step::Tidy => Some(Controller::Restore),
         Step::Wait | Step::Cancel | Step::Stop(_) | Step::Rest => None,
     }
 }
@@ -231,6 +236,29 @@ async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
         Err(error) => return Err(error.into()),
     }
     context.restore_slot.notify_one();
+    Ok(())
+}
+
+/// Takes away the journal of a restore that has ended, then the mark of its server.
+async fn tidy(context: &Context, restore: &Restore) -> Result<(), Retry> {
+    let name = restore.metadata.name.as_deref().unwrap_or_default();
+    if let Some(location) = location_of(context, restore).await? {
+        let store = stores::open(&context.objects, &location).await?;
+        let journal = RestoreJournal::of(&context.cluster, &store, restore);
+        let found = journal.load().await;
+        found.map_err(|error| {
+            anyhow::anyhow!(
+                "the journal of restore {name:?} cannot be looked for: {}",
+                velero_core::result::chain(error.as_ref())
+            )
+        })?;
+        journal.forget().await;
+    }
+    claim::unmark(context, restore).await?;
+    tracing::info!(
+        restore = name,
+        "what the restore's server has left of it is tidied up"
+    );
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use velero_core::{CancellationToken, Progress, ProgressUpdate};
 use velero_persistence::BackupStore;
 use velero_restore::RestoreOptions;
 
-use super::claim::{SignsOfLife, take_off, write_ours};
+use super::claim::{SignsOfLife, take_off, unmark, write_ours};
 use super::finalize::follow;
 use crate::runs::{
     RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, TakenOver,
@@ -74,7 +74,9 @@ pub(super) fn start(
             return;
         }
         life.stop().await;
-        let (ended, left) = ended(&context, &restore, outcome);
+        // The mark goes after the journal: if it stays, the journal is looked for.
+        let keeps_mark = journal.get().is_some();
+        let (ended, left) = ended(&context, &restore, outcome, keeps_mark);
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
         let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
@@ -94,9 +96,12 @@ pub(super) fn start(
             }
             Ok(Some(written)) if left.is_some() => follow(&context, &written, left),
             // Until its end is written another server may have to go on with it.
-            Ok(Some(_)) => {
+            Ok(Some(written)) => {
                 if let Some(journal) = journal.get() {
                     journal.forget().await;
+                    if let Err(error) = unmark(&context, &written).await {
+                        tracing::warn!(restore = name, %error, "the claim on the restore stays for now");
+                    }
                 }
             }
             Err(error) => {
@@ -275,6 +280,7 @@ fn ended(
     context: &Context,
     restore: &Restore,
     outcome: Result<RestoreDone, Failed>,
+    keeps_mark: bool,
 ) -> (Restore, Option<RestoreLeft>) {
     let mut ended = restore.clone();
     let left = match outcome {
@@ -292,7 +298,7 @@ fn ended(
             None
         }
     };
-    if ended.phase().is_terminal() {
+    if ended.phase().is_terminal() && !keeps_mark {
         take_off(&mut ended);
     }
     (ended, left)

@@ -77,7 +77,8 @@ async fn a_restore_that_a_killed_server_left_goes_on_from_its_objects_and_its_jo
     );
     assert_eq!((ended.status.warnings, ended.status.errors), (0, 0));
     assert_eq!(annotation(&ended, ATTEMPT), Some("2"));
-    assert_eq!(annotation(&ended, "x.velero.io/claim"), None);
+    let unclaimed = |restore: &Restore| annotation(restore, CLAIM).is_none();
+    world.wait::<Restore>("r", "is let go", unclaimed).await;
     assert_eq!(ended.status.start_timestamp, left.status.start_timestamp);
     for (number, uid) in uids.iter().enumerate() {
         let name = format!("config-{number}");
@@ -311,4 +312,42 @@ async fn a_restore_that_goes_on_bears_with_a_fault_that_passes() {
         ended.status
     );
     assert_eq!(annotation(&ended, ATTEMPT), Some("2"));
+}
+
+#[tokio::test]
+async fn a_journal_that_a_killed_server_left_of_a_restore_that_has_ended_goes() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    let spec = json!({"backupName": "b", "namespaceMapping": {"shop": "copy"}});
+    world
+        .create::<Restore>(json!({"metadata": {"name": "r"}, "spec": spec}))
+        .await;
+    world.restore_ended("r").await;
+    let unclaimed = |restore: &Restore| annotation(restore, CLAIM).is_none();
+    let ended = world.wait::<Restore>("r", "is let go", unclaimed).await;
+    assert!(world.stop().await);
+    let dir = folder.path().join("bucket/restores/r");
+    let whole = files(&dir);
+    assert!(
+        !whole.iter().any(|name| name.contains("journal")),
+        "{whole:?}"
+    );
+
+    // It was killed between the end and that of the journal.
+    let journal =
+        json!({"identity": ended.metadata.uid, "entries": {"since": ended.status.start_timestamp}});
+    std::fs::write(dir.join("x-velero-journal.json"), journal.to_string()).unwrap();
+    let mark = json!({"holder": "gone", "renewed": "2020-01-01T00:00:00Z", "leaseSeconds": 120});
+    world
+        .patch::<Restore>(
+            "r",
+            json!({"metadata": {"annotations": {CLAIM: mark.to_string()}}}),
+        )
+        .await;
+    world.start(settings()).await;
+    let tidied = world.wait::<Restore>("r", "is let go", unclaimed).await;
+    assert_eq!(files(&dir), whole);
+    assert_eq!(tidied.status, ended.status);
 }

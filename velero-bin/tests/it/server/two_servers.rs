@@ -211,7 +211,10 @@ async fn restores_of_another_server_are_left_alone() {
             "{name}: {:#?}",
             restore.status
         );
-        assert_eq!(claim_of(&restore), None);
+        // It goes after the journal.
+        world
+            .wait::<Restore>(name, "is let go", |restore| claim_of(restore).is_none())
+            .await;
         let dir = folder.path().join(format!("bucket/restores/{name}"));
         let log = gunzip(&dir.join(format!("restore-{name}-logs.gz")));
         assert_eq!(log.matches("starting the restore").count(), 1, "{log}");
