@@ -1,5 +1,6 @@
 //! Counters and gauges under the peer's names. Mirrors `pkg/metrics/metrics.go`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,6 +146,7 @@ struct Inner {
     backups: Gauge,
     restores: Gauge,
     last_success: Family<ScheduleLabel, Gauge>,
+    ages: Family<ScheduleLabel, Gauge>,
     ends: BackupEnds,
 }
 
@@ -172,6 +174,8 @@ impl Default for Metrics {
         let locations = Family::<LocationLabel, Gauge>::default();
         let (backups, restores) = (Gauge::default(), Gauge::default());
         let last_success = Family::<ScheduleLabel, Gauge>::default();
+        let ages = Family::<ScheduleLabel, Gauge>::default();
+        drop(last_success.get_or_create(&schedule_label("")));
         registry.register(
             "velero_backup_location_status_gauge",
             "Whether a backup storage location is available: 1 or 0",
@@ -189,6 +193,11 @@ impl Default for Metrics {
             "When a backup last ended well, in seconds since 1970",
             last_success.clone(),
         );
+        registry.register(
+            "velero_backup_age_seconds",
+            "Seconds since the end of the last backup that ended well, at the last look into the stores",
+            ages.clone(),
+        );
         let registry = Mutex::new(registry);
         Self {
             inner: Arc::new(Inner {
@@ -198,6 +207,7 @@ impl Default for Metrics {
                 backups,
                 restores,
                 last_success,
+                ages,
                 ends,
             }),
         }
@@ -250,6 +260,7 @@ impl Metrics {
             family.remove(&label);
         }
         self.inner.last_success.remove(&label);
+        self.inner.ages.remove(&label);
         self.inner.ends.remove(&label);
     }
 
@@ -289,6 +300,19 @@ impl Metrics {
                 schedule: schedule.to_owned(),
             })
             .set(seconds);
+    }
+
+    /// Sets when backups of each schedule last ended well, by what there is in the cluster and its stores at a time.
+    pub fn set_successes(&self, last: &BTreeMap<&str, i64>, now: i64) {
+        self.inner.ages.clear();
+        for (schedule, seconds) in last {
+            let label = schedule_label(schedule);
+            // One may have ended since the look began.
+            let gauge = self.inner.last_success.get_or_create_owned(&label);
+            gauge.set(gauge.get().max(*seconds));
+            let age = now.saturating_sub(*seconds).max(0);
+            self.inner.ages.get_or_create(&label).set(age);
+        }
     }
 
     /// Sets what is measured at the end of each backup of a schedule.
@@ -356,6 +380,32 @@ mod tests {
         }
         metrics.remove_schedule("daily");
         assert_eq!(metrics.render(), before);
+    }
+
+    #[test]
+    fn ages_are_those_of_what_there_is() {
+        let metrics = Metrics::default();
+        metrics.set_last_success("daily", 950);
+        metrics.set_successes(&[("", 400), ("daily", 900)].into(), 1000);
+        let text = metrics.render();
+        for line in [
+            "velero_backup_last_successful_timestamp{schedule=\"\"} 400",
+            "velero_backup_last_successful_timestamp{schedule=\"daily\"} 950",
+            "velero_backup_age_seconds{schedule=\"\"} 600",
+            "velero_backup_age_seconds{schedule=\"daily\"} 100",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        metrics.set_successes(&[("", 2000)].into(), 1000);
+        let text = metrics.render();
+        assert!(
+            !text.contains("velero_backup_age_seconds{schedule=\"daily\"}"),
+            "{text}"
+        );
+        assert!(
+            text.contains("velero_backup_age_seconds{schedule=\"\"} 0\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Backups: the queue, the preparation of a spec, the run.
 //!
-//! Mirrors `pkg/controller/backup_queue_controller.go` and `backup_controller.go`, one backup at a time. Where the peer
+//! Mirrors `pkg/controller/backup_queue_controller.go` and `backup_controller.go`. Where the peer
 //! leaves a backup behind after a restart (`ReadyToStart` is never started, a lost final write is never made up for),
 //! this goes on, or fails the backup with a reason.
 //!
@@ -19,6 +19,8 @@ mod reconcile;
 mod recover;
 mod run;
 mod snapshot_locations;
+mod successes;
 
 pub(super) use leftovers::{Leftovers, run as tidy_up};
 pub(super) use reconcile::BackupReconciler;
+pub(super) use successes::last_successes;

@@ -16,6 +16,7 @@ use super::volumes::{VolumeData, undeletable};
 use crate::server::cancel::cancelled_by;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
+use crate::server::gc::foreign_owner;
 use crate::server::metrics::Count;
 use crate::server::objects::Lock;
 use crate::server::stores;
@@ -111,6 +112,13 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
     context
         .metrics
         .count(Count::BackupDeletionAttempt, &schedule);
+    if let Some(owner) = foreign_owner(&backup, &context.cluster_id) {
+        tracing::warn!(
+            backup = name,
+            owner,
+            "the backup is of another cluster, and is deleted as that is asked for"
+        );
+    }
     let request = begin(context, request, &backup).await?;
     let errors = delete(context, &backup, &location).await?;
     if errors.is_empty() {

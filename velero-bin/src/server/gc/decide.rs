@@ -70,7 +70,7 @@ pub(super) fn asked(requests: &[DeleteBackupRequest]) -> BTreeSet<(String, Strin
 }
 
 /// The other cluster that has made a backup, as far as the backup tells.
-pub(super) fn foreign_owner<'a>(backup: &'a Backup, own: &str) -> Option<&'a str> {
+pub(in crate::server) fn foreign_owner<'a>(backup: &'a Backup, own: &str) -> Option<&'a str> {
     let annotations = backup.metadata.annotations.as_ref()?;
     let owner = annotations.get(annotations::CLUSTER)?.as_str();
     (!owner.is_empty() && owner != own).then_some(owner)

@@ -5,4 +5,5 @@
 mod decide;
 mod task;
 
+pub(super) use decide::foreign_owner;
 pub(super) use task::run;

@@ -11,6 +11,7 @@ use velero_persistence::{BackupFile, BackupStore, ClusterMark};
 
 use super::decide::{Import, Known, Look, import, is_to_mark, look, orphans};
 use super::import::{backup_object, pod_volume_object};
+use crate::server::backup::last_successes;
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::objects::{ApiError, Lock};
@@ -149,6 +150,11 @@ async fn sync(
         (std::mem::take(&mut known.pending), Vec::new())
     } else {
         let in_cluster: Vec<Backup> = context.objects.list().await?;
+        context.metrics.set_backups(in_cluster.len());
+        let now = context.now().as_second();
+        context
+            .metrics
+            .set_successes(&last_successes(&in_cluster), now);
         let there: BTreeSet<&str> = in_cluster
             .iter()
             .filter_map(|backup| backup.metadata.name.as_deref())

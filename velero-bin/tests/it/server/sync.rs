@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
 
-use super::world::{World, eventually, folder};
+use super::world::{World, eventually, folder, settings};
 
 #[tokio::test]
 async fn a_second_cluster_finds_the_backups() {
@@ -233,5 +233,27 @@ async fn a_bucket_of_many_backups_comes_in_with_few_calls() {
         world.api.calls().count("list", "schedules"),
         2,
         "one look and the watch"
+    );
+}
+
+#[tokio::test]
+async fn when_backups_last_ended_well_is_known_after_a_restart() {
+    let folder = folder();
+    let mut world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    let backup = world.back_up("b", &["shop"]).await;
+    assert!(world.stop().await);
+    world.start(settings()).await;
+    let end = backup.status.completion_timestamp.unwrap().0.as_second();
+    world
+        .wait_metric(&format!(
+            "velero_backup_last_successful_timestamp{{schedule=\"\"}} {end}"
+        ))
+        .await;
+    world.wait_metric("velero_backup_total 1").await;
+    let metrics = world.metrics();
+    assert!(
+        metrics.contains("\nvelero_backup_age_seconds{schedule=\"\"} "),
+        "{metrics}"
     );
 }
