@@ -139,3 +139,16 @@ async fn serve(listener: TcpListener, service: S3Service) {
         }
     }
 }
+
+/// The files below a folder. Folders are none: the server makes them of the keys, and leaves them.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => files.extend(files_below(&path)?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
+}

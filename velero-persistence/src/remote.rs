@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{Metadata, Operator, Writer};
+use opendal::{HttpTransporter, Metadata, OperationContext, Operator, Writer};
 
 use crate::backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl fmt::Debug for RemoteBackend {
 }
 
 /// Adds deadlines, and around them retries, so that each attempt has its own deadline.
-pub(crate) fn layered(operator: Operator, options: &StoreOptions) -> Operator {
+fn layered(operator: Operator, options: &StoreOptions) -> Operator {
     operator
         .layer(
             TimeoutLayer::new()
@@ -106,15 +106,34 @@ impl RemoteBackend {
         }
     }
 
+    /// A backend whose requests go through `http`, with deadlines and retries around what `bare` makes. Single tries of
+    /// listings wait half as long.
+    pub(crate) fn over(
+        bare: impl Fn() -> opendal::Result<Operator>,
+        http: &HttpTransporter,
+        signing: Signing,
+        errors: Mapper,
+        options: &StoreOptions,
+    ) -> Result<Self> {
+        let context = OperationContext::default().with_http_transport(http.clone());
+        let operator = |options: &StoreOptions| match bare() {
+            Ok(operator) => Ok(layered(operator.with_context(context.clone()), options)),
+            Err(err) => Err(errors.map("set up", "", &err)),
+        };
+        let for_lists = StoreOptions {
+            io_timeout: options.io_timeout / 2,
+            ..options.clone()
+        };
+        let (all, lists) = (operator(options)?, operator(&for_lists)?);
+        Ok(Self {
+            lists,
+            ..Self::new(all, signing, errors, options.clone())
+        })
+    }
+
     /// Sets the size of a part of an upload.
     pub(crate) fn in_parts_of(mut self, bytes: usize) -> Self {
         self.part_size = bytes;
-        self
-    }
-
-    /// Sets the operator that makes listings.
-    pub(crate) fn lists_by(mut self, lists: Operator) -> Self {
-        self.lists = lists;
         self
     }
 

@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use crate::{Context, S3Server, Site, Velero, archive::Archive, eventually, site, site::SOON};
+use crate::{
+    Context, S3Server, Site, Velero, archive::Archive, eventually, s3server::files_below, site,
+    site::SOON,
+};
 
 const BUCKET: &str = "clean";
 
@@ -183,18 +186,11 @@ async fn bad_locations(site: &Site, store: &S3Server) -> Result<()> {
 
 /// Nothing was written to the bucket but the mark of the cluster.
 fn ensure_empty(bucket: &Path) -> Result<()> {
-    let mut found = Vec::new();
-    let mut folders = vec![bucket.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.push(path.display().to_string());
-            }
-        }
-    }
+    let found = files_below(bucket)?;
+    let mut found: Vec<String> = found
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     found.retain(|path| !path.contains("/metadata/x-velero-cluster-"));
     ensure!(found.is_empty(), "left in the bucket: {found:?}");
     Ok(())

@@ -1,14 +1,11 @@
 //! The life of a schedule: it is created, makes backups, is paused, and its backups expire and go.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{Context, S3Server, Site, eventually, site::NAMESPACE};
+use crate::{Context, S3Server, Site, eventually, s3server::files_below, site::NAMESPACE};
 
 const BUCKET: &str = "backups";
 const SOURCE: &str = "shop";
@@ -73,7 +70,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         Ok(backups(&site).await?.is_empty().then_some(()))
     });
     waited.await.with_context(|| site.operator.tail())?;
-    let left = files(&store.root().join(BUCKET).join("backups"))?;
+    let left = files_below(&store.root().join(BUCKET).join("backups"))?;
     ensure!(left.is_empty(), "left in the bucket: {left:?}");
     // They go after what they ask for.
     let waited = eventually("no request is left", SOON, || async {
@@ -91,19 +88,6 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
         .await?;
     site.gone("schedules", "often").await?;
     site.stop().await
-}
-
-/// The files below a folder. Folders stay: the server makes them of the keys.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        match path.is_dir() {
-            true => files.extend(self::files(&path)?),
-            false => files.push(path),
-        }
-    }
-    Ok(files)
 }
 
 /// The backups of the schedule.

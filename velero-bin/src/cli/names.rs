@@ -1,6 +1,7 @@
 //! Names of the objects that commands make.
 
 use anyhow::{Result, bail};
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 /// The longest name of an object.
@@ -26,11 +27,16 @@ pub(crate) fn check(what: &str, name: &str) -> Result<()> {
 
 /// The default name of a backup: the schedule that it is made from, and the time in UTC.
 pub(crate) fn backup_name(schedule: &str, now: Timestamp) -> String {
-    format!("{schedule}-{}", now.strftime("%Y%m%d%H%M%S"))
+    timed(schedule, &now.to_zoned(TimeZone::UTC))
 }
 
 /// The default name of a restore: what it is made from, and the local time.
 pub(crate) fn restore_name(source: &str, now: &Zoned) -> String {
+    timed(source, now)
+}
+
+/// A name that tells what something is made from, and when, by the clock of the time's own zone.
+pub(crate) fn timed(source: &str, now: &Zoned) -> String {
     format!("{source}-{}", now.strftime("%Y%m%d%H%M%S"))
 }
 

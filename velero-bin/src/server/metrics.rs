@@ -16,7 +16,15 @@ use prometheus_client::registry::Registry;
 /// The label of everything that can come from a schedule; empty for what a user asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ScheduleLabel {
-    pub(super) schedule: String,
+    schedule: String,
+}
+
+impl ScheduleLabel {
+    pub(super) fn of(schedule: &str) -> Self {
+        Self {
+            schedule: schedule.to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -164,9 +172,7 @@ impl Default for Metrics {
             .map(|(count, name, help)| {
                 let family = Counters::default();
                 // The series of what no schedule made is there from the start, at zero.
-                drop(family.get_or_create(&ScheduleLabel {
-                    schedule: String::new(),
-                }));
+                drop(family.get_or_create(&ScheduleLabel::of("")));
                 registry.register(*name, *help, family.clone());
                 (*count, family)
             })
@@ -175,7 +181,7 @@ impl Default for Metrics {
         let (backups, restores) = (Gauge::default(), Gauge::default());
         let last_success = Family::<ScheduleLabel, Gauge>::default();
         let ages = Family::<ScheduleLabel, Gauge>::default();
-        drop(last_success.get_or_create(&schedule_label("")));
+        drop(last_success.get_or_create(&ScheduleLabel::of("")));
         registry.register(
             "velero_backup_location_status_gauge",
             "Whether a backup storage location is available: 1 or 0",
@@ -223,19 +229,13 @@ impl Metrics {
             .iter()
             .find(|(candidate, _)| *candidate == count)
         {
-            family
-                .get_or_create(&ScheduleLabel {
-                    schedule: schedule.to_owned(),
-                })
-                .inc();
+            family.get_or_create(&ScheduleLabel::of(schedule)).inc();
         }
     }
 
     /// The number of events so far.
     pub fn value(&self, count: Count, schedule: &str) -> u64 {
-        let label = ScheduleLabel {
-            schedule: schedule.to_owned(),
-        };
+        let label = ScheduleLabel::of(schedule);
         let family = self
             .inner
             .counts
@@ -246,7 +246,7 @@ impl Metrics {
 
     /// Begins the series of a schedule, at zero, unless they are there.
     pub fn add_schedule(&self, schedule: &str) {
-        let label = schedule_label(schedule);
+        let label = ScheduleLabel::of(schedule);
         for (_, family) in &self.inner.counts {
             drop(family.get_or_create(&label));
         }
@@ -255,7 +255,7 @@ impl Metrics {
 
     /// Ends the series of a schedule that is gone.
     pub fn remove_schedule(&self, schedule: &str) {
-        let label = schedule_label(schedule);
+        let label = ScheduleLabel::of(schedule);
         for (_, family) in &self.inner.counts {
             family.remove(&label);
         }
@@ -296,9 +296,7 @@ impl Metrics {
     pub fn set_last_success(&self, schedule: &str, seconds: i64) {
         self.inner
             .last_success
-            .get_or_create(&ScheduleLabel {
-                schedule: schedule.to_owned(),
-            })
+            .get_or_create(&ScheduleLabel::of(schedule))
             .set(seconds);
     }
 
@@ -306,7 +304,7 @@ impl Metrics {
     pub fn set_successes(&self, last: &BTreeMap<&str, i64>, now: i64) {
         self.inner.ages.clear();
         for (schedule, seconds) in last {
-            let label = schedule_label(schedule);
+            let label = ScheduleLabel::of(schedule);
             // One may have ended since the look began.
             let gauge = self.inner.last_success.get_or_create_owned(&label);
             gauge.set(gauge.get().max(*seconds));
@@ -337,12 +335,6 @@ impl Metrics {
             tracing::error!("metrics could not be written");
         }
         out
-    }
-}
-
-fn schedule_label(schedule: &str) -> ScheduleLabel {
-    ScheduleLabel {
-        schedule: schedule.to_owned(),
     }
 }
 

@@ -81,7 +81,7 @@ impl BackupEnds {
             (&ends.successes, "success", "Volume snapshots made"),
             (&ends.failures, "failure", "Volume snapshots that failed"),
         ] {
-            drop(family.get_or_create(&label("")));
+            drop(family.get_or_create(&ScheduleLabel::of("")));
             registry.register(
                 format!("velero_volume_snapshot_{name}"),
                 help,
@@ -89,7 +89,9 @@ impl BackupEnds {
             );
         }
         // Nothing has failed yet.
-        ends.last_status.get_or_create(&label("")).set(1);
+        ends.last_status
+            .get_or_create(&ScheduleLabel::of(""))
+            .set(1);
         ends
     }
 
@@ -119,7 +121,7 @@ impl BackupEnds {
     }
 
     pub(super) fn set(&self, schedule: &str, end: &BackupEnd) {
-        let label = label(schedule);
+        let label = ScheduleLabel::of(schedule);
         self.durations.get_or_create(&label).observe(end.seconds);
         self.items.get_or_create(&label).set(end.items);
         self.errors.get_or_create(&label).set(end.errors);
@@ -140,13 +142,7 @@ impl BackupEnds {
 
     pub(super) fn set_archive_size(&self, schedule: &str, bytes: u64) {
         self.size
-            .get_or_create(&label(schedule))
+            .get_or_create(&ScheduleLabel::of(schedule))
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-}
-
-fn label(schedule: &str) -> ScheduleLabel {
-    ScheduleLabel {
-        schedule: schedule.to_owned(),
     }
 }

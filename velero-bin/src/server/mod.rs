@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use velero_cluster::{Cluster, ClusterOptions, LimiterOptions};
 use velero_core::CancellationToken;
 
@@ -168,7 +168,7 @@ impl Server {
     pub async fn broken(&mut self) -> anyhow::Error {
         match self.tasks.join_next().await {
             Some(Ok(error)) => error,
-            Some(Err(error)) => anyhow::anyhow!("a controller broke: {error}"),
+            Some(Err(error)) => broke(&error),
             None => anyhow::anyhow!("no controller is left"),
         }
     }
@@ -189,7 +189,7 @@ impl Server {
             drop(tokio::time::timeout_at(deadline, idle).await);
             election.give_back().await;
         }
-        let joined = tokio::time::timeout_at(deadline.max(tokio::time::Instant::now()), async {
+        let joined = tokio::time::timeout_at(deadline, async {
             while self.tasks.join_next().await.is_some() {}
         })
         .await;
@@ -237,7 +237,7 @@ async fn elected(election: Arc<Election>, client: Client, parts: Parts) -> anyho
     if !stopping.is_cancelled() {
         return match ended {
             Some(Ok(error)) => error,
-            Some(Err(error)) => anyhow::anyhow!("a controller broke: {error}"),
+            Some(Err(error)) => broke(&error),
             None => stopped(),
         };
     }
@@ -268,7 +268,7 @@ async fn ended(
         match ended {
             Ok(_) if stopping.is_cancelled() => {}
             Ok(name) => return ended_by_itself(name),
-            Err(error) => return anyhow::anyhow!("a controller broke: {error}"),
+            Err(error) => return broke(&error),
         }
     }
     stopped()
@@ -276,6 +276,10 @@ async fn ended(
 
 fn ended_by_itself(name: &str) -> anyhow::Error {
     anyhow::anyhow!("{name} ended by themselves")
+}
+
+fn broke(error: &JoinError) -> anyhow::Error {
+    anyhow::anyhow!("a controller broke: {error}")
 }
 
 fn stopped() -> anyhow::Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opendal::services::S3;
-use opendal::{HttpTransporter, OperationContext, Operator};
+use opendal::{HttpTransporter, Operator};
 use reqsign_aws_v4::{
     AssumeRoleCredentialProvider, Credential, DefaultCredentialProvider, RequestSigner,
     StaticCredentialProvider,
@@ -17,7 +17,7 @@ use super::aws_settings::{AwsSettings, Credentials, Encryption};
 use super::profile::Role;
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
-use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
+use crate::remote::{RemoteBackend, Signing, UrlSigner};
 use crate::remote_error::Mapper;
 use crate::s3_transport::S3Transport;
 use crate::s3_uploads::S3Uploads;
@@ -56,21 +56,10 @@ pub(super) async fn backend(
     };
     let signed = S3Transport::new(http, signer, settings.extras.clone());
     let signed = HttpTransporter::new(signed);
-    let bare = || -> Result<Operator> {
-        let operator = Operator::new(builder(settings, &region, &endpoint).skip_signature())
-            .map_err(|err| errors.map("set up", "", &err))?;
-        let context = OperationContext::default().with_http_transport(signed.clone());
-        Ok(operator.with_context(context))
-    };
-    let operator = layered(bare()?, options);
-    let for_lists = StoreOptions {
-        io_timeout: options.io_timeout / 2,
-        ..options.clone()
-    };
-    let lists = layered(bare()?, &for_lists);
+    let bare = || Operator::new(builder(settings, &region, &endpoint).skip_signature());
     let uploads = S3Uploads::new(url_of_bucket(settings, &endpoint), signed.clone());
-    let backend = RemoteBackend::new(operator, signing, errors, options.clone());
-    Ok(backend.lists_by(lists).with_uploads(uploads))
+    let backend = RemoteBackend::over(bare, &signed, signing, errors, options)?;
+    Ok(backend.with_uploads(uploads))
 }
 
 /// Signs with credentials that are fetched through the store's own client.

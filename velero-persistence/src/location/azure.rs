@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opendal::services::Azblob;
-use opendal::{HttpTransporter, OperationContext, Operator};
+use opendal::{HttpTransporter, Operator};
 use reqsign_azure_storage::{
     ClientSecretCredentialProvider, Credential, ImdsCredentialProvider, RequestSigner,
     StaticCredentialProvider, UserDelegationSasGrant, UserDelegationSasGranter,
@@ -18,7 +18,7 @@ use super::azure_sas;
 use super::azure_settings::{AzureSettings, Credentials, Entra};
 use crate::error::Result;
 use crate::options::StoreOptions;
-use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
+use crate::remote::{RemoteBackend, Signing, UrlSigner};
 use crate::remote_error::Mapper;
 use crate::s3_transport::sign_failed;
 use crate::signed_transport::{SignedTransport, Source, context};
@@ -49,28 +49,17 @@ pub(super) fn backend(settings: &AzureSettings, options: &StoreOptions) -> Resul
     let (chain, context) = source(settings, &http);
     let signer = Signer::new(context, chain, RequestSigner::new());
     let signed = HttpTransporter::new(SignedTransport::new(http, signer, ""));
-    let bare = || -> Result<Operator> {
+    let bare = || {
         let service = Azblob::default()
             .container(&settings.container)
             .endpoint(endpoint)
             .account_name(&settings.account)
             .skip_signature();
-        let operator = Operator::new(service).map_err(|err| errors.map("set up", "", &err))?;
-        let context = OperationContext::default().with_http_transport(signed.clone());
-        Ok(operator.with_context(context))
+        Operator::new(service)
     };
-    let for_lists = StoreOptions {
-        io_timeout: options.io_timeout / 2,
-        ..options.clone()
-    };
-    let (operator, lists) = (layered(bare()?, options), layered(bare()?, &for_lists));
     let block = settings.block_size.unwrap_or(options.part_size);
     let signing = Signing::Urls(Box::new(urls));
-    Ok(
-        RemoteBackend::new(operator, signing, errors, options.clone())
-            .lists_by(lists)
-            .in_parts_of(block),
-    )
+    Ok(RemoteBackend::over(bare, &signed, signing, errors, options)?.in_parts_of(block))
 }
 
 /// Where credentials come from, and what is asked for them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderValue, Method, Request, Response, Uri};
 use opendal::services::Gcs;
-use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator};
+use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, Operator};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqsign_core::{Context, Signer};
 use reqsign_google::{
@@ -17,7 +17,7 @@ use super::gcp_settings::{Credentials, GcpSettings};
 use super::gcp_token::{KeyTokens, SCOPE};
 use crate::error::Result;
 use crate::options::StoreOptions;
-use crate::remote::{RemoteBackend, Signing, UrlSigner, layered};
+use crate::remote::{RemoteBackend, Signing, UrlSigner};
 use crate::remote_error::Mapper;
 use crate::signed_transport::{SignedTransport, Source, context, signed_url};
 use crate::silence::Silence;
@@ -46,21 +46,14 @@ pub(super) fn backend(settings: &GcpSettings, options: &StoreOptions) -> Result<
         inner: HttpTransporter::new(SignedTransport::new(http, signer, "upload_id")),
         kms_key: settings.kms_key.clone(),
     });
-    let bare = || -> Result<Operator> {
+    let bare = || {
         let service = Gcs::default()
             .bucket(&settings.bucket)
             .endpoint(endpoint)
             .skip_signature();
-        let operator = Operator::new(service).map_err(|err| errors.map("set up", "", &err))?;
-        let context = OperationContext::default().with_http_transport(signed.clone());
-        Ok(operator.with_context(context))
+        Operator::new(service)
     };
-    let for_lists = StoreOptions {
-        io_timeout: options.io_timeout / 2,
-        ..options.clone()
-    };
-    let (operator, lists) = (layered(bare()?, options), layered(bare()?, &for_lists));
-    Ok(RemoteBackend::new(operator, signing, errors, options.clone()).lists_by(lists))
+    RemoteBackend::over(bare, &signed, signing, errors, options)
 }
 
 /// Where tokens come from, and what is asked for them.

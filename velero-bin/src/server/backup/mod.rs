@@ -23,4 +23,5 @@ mod successes;
 
 pub(super) use leftovers::{Leftovers, run as tidy_up};
 pub(super) use reconcile::BackupReconciler;
+pub(super) use run::schedule_of;
 pub(super) use successes::last_successes;

@@ -319,7 +319,7 @@ fn end_of(ended: &Backup) -> BackupEnd {
 }
 
 /// The schedule that made a backup, for metrics; empty if a user did.
-pub(super) fn schedule_of(backup: &Backup) -> &str {
+pub(in crate::server) fn schedule_of(backup: &Backup) -> &str {
     let own = backup.metadata.labels.as_ref();
     own.and_then(|own| own.get(labels::SCHEDULE_NAME))
         .map_or("", String::as_str)

@@ -13,6 +13,7 @@ use velero_persistence::BackupStore;
 
 use super::decide::{Step, is_same_run, is_to_be_cancelled, is_under_way, next, refusal};
 use super::volumes::{VolumeData, undeletable};
+use crate::server::backup::schedule_of;
 use crate::server::cancel::cancelled_by;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
@@ -102,13 +103,7 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
     let (Some(backup), Some(location), None) = (backup, location, &refused) else {
         return finish(context, request, refused.into_iter().collect()).await;
     };
-    let schedule = backup
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|l| l.get(labels::SCHEDULE_NAME))
-        .cloned()
-        .unwrap_or_default();
+    let schedule = schedule_of(&backup).to_owned();
     context
         .metrics
         .count(Count::BackupDeletionAttempt, &schedule);

@@ -9,7 +9,7 @@ mod decide;
 mod fence;
 mod guard;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -178,12 +178,10 @@ impl Election {
 
     /// Renews the Lease once; a failure that may pass is none while the fence is open.
     async fn renew(&self) -> Result<()> {
-        let lease = self.last();
+        let lease = self.held().clone();
         let began = now();
-        let error = match self
-            .write(Some(taken(lease, &self.rules, &self.process)), began)
-            .await
-        {
+        let renewed = taken(lease, &self.rules, &self.process);
+        let error = match self.write(renewed, began).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -215,11 +213,7 @@ impl Election {
         self.given_back.cancel();
         let was_open = self.fence.check().is_ok();
         self.fence.close();
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let held = self.held().take();
         let (true, Some(lease)) = (was_open, held) else {
             return;
         };
@@ -230,30 +224,26 @@ impl Election {
 
     async fn take(&self, found: Option<Lease>) -> Result<(), ApiError> {
         let began = now();
-        self.write(Some(taken(found, &self.rules, &self.process)), began)
-            .await?;
+        let lease = taken(found, &self.rules, &self.process);
+        self.write(lease, began).await?;
         tracing::info!(identity = self.rules.identity, "this server leads");
         Ok(())
     }
 
     /// Writes the Lease, and opens the fence for as long as that is worth from `began` on.
-    async fn write(&self, lease: Option<Lease>, began: Duration) -> Result<(), ApiError> {
-        let written = self.put(lease.unwrap_or_default()).await?;
+    async fn write(&self, lease: Lease, began: Duration) -> Result<(), ApiError> {
+        let written = self.put(lease).await?;
         self.keep_in_mind(written);
         self.fence.open_until(began + self.rules.acts_for);
         Ok(())
     }
 
     fn keep_in_mind(&self, lease: Lease) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(lease);
+        *self.held() = Some(lease);
     }
 
-    fn last(&self) -> Option<Lease> {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn held(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn api(&self) -> Api<Lease> {

@@ -75,17 +75,15 @@ async fn round(context: Context) -> Result<(), ApiError> {
         }
         let location = backup.spec.storage_location.as_str();
         let owner = foreign_owner(backup, &context.cluster_id);
-        let left_to_owner = owner.is_some_and(|owner| match marks.get(location) {
-            Some(Ok(marks)) => is_about(owner, marks, now),
-            _ => false,
-        });
-        if owner.is_some() && matches!(marks.get(location), Some(Err(()))) {
+        let left_to_owner = match owner.map(|owner| (owner, marks.get(location))) {
+            Some((owner, Some(Ok(marks)))) => is_about(owner, marks, now),
             // Who may still be about is not known now.
-            continue;
-        }
+            Some((_, Some(Err(())))) => continue,
+            _ => false,
+        };
         let step = next(backup, &locations, &asked, left_to_owner);
         if step == Step::Unavailable {
-            unavailable.insert(backup.spec.storage_location.as_str());
+            unavailable.insert(location);
         } else if let Err(error) = collect(&context, backup, step).await {
             let name = backup.metadata.name.as_deref().unwrap_or_default();
             tracing::warn!(backup = name, %error, "the backup has expired, and that could not be dealt with");

@@ -8,6 +8,7 @@ use velero_core::api::{Backup, Schedule, Time};
 use velero_core::names::{annotations, labels};
 
 use super::decide::{Then, Turn, is_run, next, turn};
+use crate::cli::names;
 use crate::runs::from_template;
 use crate::server::context::{Context, whole_seconds};
 use crate::server::controller::{Reconciler, Retry};
@@ -103,8 +104,7 @@ async fn make(
     now: Timestamp,
 ) -> Result<Timestamp, Retry> {
     let source = schedule.metadata.name.as_deref().unwrap_or_default();
-    let local = now.to_zoned(context.settings.zone.clone());
-    let name = format!("{source}-{}", local.strftime("%Y%m%d%H%M%S"));
+    let name = names::timed(source, &now.to_zoned(context.settings.zone.clone()));
     let mut backup = from_template(context.objects.namespace(), &name, schedule);
     let own = backup.metadata.annotations.get_or_insert_default();
     own.insert(annotations::DUE.to_owned(), due.to_string());

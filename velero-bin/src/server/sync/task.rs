@@ -128,20 +128,9 @@ async fn sync(
 ) -> anyhow::Result<()> {
     let store = stores::open(&context.objects, location).await?;
     if !context.cluster_id.is_empty() && is_to_mark(location, known, context.now()) {
-        let mark = ClusterMark {
-            cluster: context.cluster_id.to_string(),
-            seen: context.now(),
-        };
-        match store.mark_cluster(&mark).await {
-            Ok(()) => known.marked = Some(mark.seen),
-            Err(error) => tracing::debug!(
-                location = name,
-                error = velero_core::result::chain(&error),
-                "this cluster could not leave its mark"
-            ),
-        }
+        leave_mark(context, &store, name, known).await;
     }
-    let mut in_store: BTreeSet<String> = store.list_backups().await?.into_iter().collect();
+    let in_store: BTreeSet<String> = store.list_backups().await?.into_iter().collect();
     let same = look == Look::Keys && in_store == known.names;
     if same && known.pending.is_empty() {
         return Ok(());
@@ -171,7 +160,7 @@ async fn sync(
     }
     let gone = remove_orphans(context, &store, name, &in_cluster, &in_store).await;
     if !same {
-        known.names = std::mem::take(&mut in_store);
+        known.names = in_store;
         known.compared = Some(context.now());
     }
     if same && !news.imported && !gone {
@@ -184,6 +173,22 @@ async fn sync(
         .patch(location, &synced, Lock::SameObject)
         .await?;
     Ok(())
+}
+
+/// Says in a store that this cluster writes to it.
+async fn leave_mark(context: &Context, store: &BackupStore, location: &str, known: &mut Known) {
+    let mark = ClusterMark {
+        cluster: context.cluster_id.to_string(),
+        seen: context.now(),
+    };
+    match store.mark_cluster(&mark).await {
+        Ok(()) => known.marked = Some(mark.seen),
+        Err(error) => tracing::debug!(
+            location,
+            error = velero_core::result::chain(&error),
+            "this cluster could not leave its mark"
+        ),
+    }
 }
 
 /// What has come of the backups that only a store has.

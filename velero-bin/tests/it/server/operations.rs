@@ -1,7 +1,6 @@
 //! Operations that actions leave running, from their start to the end of the backup.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use velero_core::api::{
 use velero_core::archive::{ArchiveReader, EntryKind, VersionDir};
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
-use super::world::{World, files, folder, gunzip, settings};
+use super::world::{Ahead, World, files, folder, gunzip, settings};
 
 pub(super) type State = Arc<Mutex<OperationProgress>>;
 
@@ -311,14 +310,9 @@ async fn a_location_that_is_gone_ends_the_wait() {
 async fn a_store_that_is_away_for_a_while_is_waited_for() {
     for comes_back in [true, false] {
         let (folder, state) = (folder(), State::default());
-        let ahead = Arc::new(AtomicI64::new(0));
-        let seconds = Arc::clone(&ahead);
-        let clock = move || {
-            jiff::Timestamp::now()
-                + jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed))
-        };
+        let ahead = Ahead::default();
         let settings = Settings {
-            clock: Arc::new(clock),
+            clock: ahead.clock(),
             ..quick(&state)
         };
         // The last operation is given up then, and what follows has had its time.
@@ -333,7 +327,7 @@ async fn a_store_that_is_away_for_a_while_is_waited_for() {
         // Shortly before the time is up it is still tried.
         let shortly = i64::try_from(operations.as_secs()).unwrap() - 60;
         for seconds in [0, shortly] {
-            ahead.store(seconds, Ordering::Relaxed);
+            ahead.set(seconds);
             tokio::time::sleep(Duration::from_millis(500)).await;
             let still = world.get::<Backup>("b").await.unwrap();
             assert!(!still.phase().is_terminal(), "{:?}", still.status);
@@ -346,7 +340,7 @@ async fn a_store_that_is_away_for_a_while_is_waited_for() {
         }
         // That nothing has ended it so far was no accident: the store is missed.
         let over = i64::try_from(up.as_secs()).unwrap() + 1;
-        ahead.store(over, Ordering::Relaxed);
+        ahead.set(over);
         let ended = world.backup_ended("b").await;
         assert_eq!(*ended.phase(), BackupPhase::PartiallyFailed);
         let reason = &ended.status.failure_reason;
