@@ -6,6 +6,7 @@
 //! | start work that goes on after the backup of its item | [`BackupItemAction`] with [`progress`](BackupItemAction::progress) and [`cancel`](BackupItemAction::cancel) | |
 //! | say which items are frozen and stored together | [`ItemBlockAction`] | [`BlockMap`] |
 //! | change, refuse or complete items on their way into a cluster | [`RestoreItemAction`] | [`RestoreMap`] |
+//! | delete what items of a backup stand for, when the backup is deleted | [`DeleteItemAction`] | |
 //!
 //! The documentation of `velero-backup`, in its module `guide`, and that of `velero-restore` show each kind together with
 //! its test on the API server of `velero-testkit`.
@@ -100,12 +101,17 @@ impl BoundSelector {
         namespace: &str,
         labels: &std::collections::BTreeMap<String, String>,
     ) -> bool {
+        self.matches_place(gr, namespace) && self.labels.matches(labels)
+    }
+
+    /// Whether objects of this resource and namespace (empty for cluster-scoped ones) can be selected at all.
+    pub fn matches_place(&self, gr: &GroupResource, namespace: &str) -> bool {
         let namespace_matches = if namespace.is_empty() {
             self.namespaces.is_empty()
         } else {
             self.namespaces.should_include(namespace)
         };
-        namespace_matches && self.matches_resource(gr) && self.labels.matches(labels)
+        namespace_matches && self.matches_resource(gr)
     }
 }
 
@@ -578,6 +584,58 @@ pub trait RestoreItemAction: Send + Sync {
     fn effects(&self) -> Effects {
         Effects::Unknown
     }
+}
+
+/// Sees the items of a backup that is deleted, to delete what they stand for outside of the backup's own files: snapshots
+/// of a storage system, for one.
+///
+/// It runs before the files go. A deletion that was interrupted begins anew, so that an item can come more than once, also
+/// after what it stands for is gone.
+///
+/// ```
+/// use velero_core::action::*;
+/// use velero_core::api::Backup;
+/// use velero_core::ItemTree;
+///
+/// /// Deletes the snapshot that an archived object names.
+/// struct Snapshots;
+///
+/// #[async_trait::async_trait]
+/// impl DeleteItemAction for Snapshots {
+///     fn name(&self) -> &str {
+///         "example.com/snapshots"
+///     }
+///     fn applies_to(&self) -> ResourceSelector {
+///         ResourceSelector::resources(["snapshots.example.com"])
+///     }
+///     async fn execute(&self, item: &ItemTree, _: &ActionContext<'_, Backup>) -> Result<(), ActionError> {
+///         let handle = text(item.as_value(), "handle").to_owned();
+///         if handle.is_empty() {
+///             return Err(ActionError::new("it has no handle"));
+///         }
+///         // Here the storage system is called; a snapshot that it does not know is no error.
+///         Ok(())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait DeleteItemAction: Send + Sync {
+    /// A name for records, such as `example.com/snapshots`.
+    fn name(&self) -> &str;
+
+    /// Which items it wants to see.
+    fn applies_to(&self) -> ResourceSelector;
+
+    /// Handles one item, as it lies in the archive.
+    ///
+    /// # Errors
+    /// An error becomes a record at this item. The backup is deleted all the same, as with the peer: what was not deleted
+    /// is known by that record only.
+    async fn execute(
+        &self,
+        item: &ItemTree,
+        cx: &ActionContext<'_, Backup>,
+    ) -> Result<(), ActionError>;
 }
 
 /// Reads one string field of an object, for actions over typed content.

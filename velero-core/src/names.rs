@@ -100,6 +100,8 @@ pub mod annotations {
     pub const CLUSTER: &str = "x.velero.io/cluster";
     /// When the run of a schedule was due that a Backup was made for, in RFC 3339. Ours alone.
     pub const DUE: &str = "x.velero.io/due";
+    /// How far the deletion of a backup is, in words, on its DeleteBackupRequest. Ours alone.
+    pub const PROGRESS: &str = "x.velero.io/progress";
     /// Git version of the cluster that a backup was taken from.
     pub const SOURCE_CLUSTER_GIT_VERSION: &str = "velero.io/source-cluster-k8s-gitversion";
     /// Major version of the cluster that a backup was taken from.

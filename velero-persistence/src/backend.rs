@@ -65,6 +65,19 @@ pub trait ObjectBackend: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Takes away what is no object of a folder that has none.
+    async fn clear_folder(&self, prefix: &str) -> Result<()> {
+        let mut entries = self.list(prefix).await?;
+        if entries.iter().all(|entry| entry.key.ends_with('/')) {
+            // The deepest first.
+            entries.reverse();
+            for entry in &entries {
+                self.delete(&entry.key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts an upload of unknown length.
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>>;
 

@@ -9,9 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::backend::PutMode;
 use crate::codec::{self, Unpack};
 use crate::error::{Error, Result};
-use crate::layout::{
-    Artifact, BACKUPS, BackupFile, TOP_LEVEL, backup_dir, check_name, restore_dir,
-};
+use crate::layout::{Artifact, BACKUPS, BackupFile, TOP_LEVEL, check_name};
 use crate::location::Location;
 use crate::reader::ObjectReader;
 use crate::store::ObjectStore;
@@ -264,41 +262,6 @@ impl BackupStore {
     pub async fn presign(&self, artifact: &Artifact, ttl: Duration) -> Result<String> {
         artifact.check()?;
         self.store.presign_get(artifact.key(), ttl).await
-    }
-
-    /// Deletes a backup's folder, and says how many objects there were.
-    ///
-    /// Carries on after failures. `velero-backup.json` goes last and only when the rest is gone, so that what could not be
-    /// deleted stays in sight as a backup.
-    pub async fn delete_backup(&self, backup: &str) -> Result<usize> {
-        check_name("backup", backup)?;
-        let dir = backup_dir(backup);
-        let metadata = BackupFile::Metadata.of(backup);
-        let mut entries = self.store.list(&dir).await?;
-        let total = entries.len();
-        entries.retain(|entry| entry.key != metadata.key());
-        let mut errors = Vec::new();
-        for entry in &entries {
-            if let Err(err) = self.store.delete(&entry.key).await {
-                errors.push(err);
-            }
-        }
-        if !errors.is_empty() {
-            return Err(Error::DeleteIncomplete {
-                store: self.store.describe(),
-                prefix: dir,
-                attempted: total,
-                errors,
-            });
-        }
-        self.store.delete_prefix(&dir).await?;
-        Ok(total)
-    }
-
-    /// Deletes a restore's folder, carrying on after failures, and says how many objects there were.
-    pub async fn delete_restore(&self, restore: &str) -> Result<usize> {
-        check_name("restore", restore)?;
-        self.store.delete_prefix(&restore_dir(restore)).await
     }
 
     fn corrupt(&self, artifact: &Artifact, detail: String) -> Error {

@@ -296,6 +296,17 @@ impl ObjectBackend for FsBackend {
         .await
     }
 
+    async fn clear_folder(&self, prefix: &str) -> Result<()> {
+        let name = prefix.to_owned();
+        self.run("clean up", prefix, move |shared| {
+            let dir = shared.path(&name);
+            fs_tree::sweep(&dir)?;
+            fs_tree::prune(&shared.root, &dir);
+            Ok(())
+        })
+        .await
+    }
+
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
         let name = key.to_owned();
         let partial = self

@@ -5,6 +5,7 @@ mod backup_store;
 mod checksum;
 mod clusters;
 mod codec;
+mod deletion;
 mod error;
 #[cfg(test)]
 mod fake_http;
@@ -30,6 +31,7 @@ mod writer;
 pub use backend::{ObjectBackend, ObjectEntry, PutMode, UploadBackend};
 pub use backup_store::BackupStore;
 pub use clusters::ClusterMark;
+pub use deletion::Deleted;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Artifact, BackupFile, RestoreFile};
 pub use location::{Environment, Location, LocationConfig};

@@ -227,7 +227,7 @@ impl BackupStore {
             return Err(err);
         }
         if reservation.taken_over.is_some() {
-            self.remove_leftovers(backup).await?;
+            self.delete_unfinished(backup, key(backup)).await?;
         }
         Ok(reservation)
     }
@@ -286,30 +286,14 @@ impl BackupStore {
     }
 
     /// Removes every file of a backup that is being written, also what writes that broke off have left, and keeps the
-    /// claim on its name.
+    /// claim on its name. Files that are not the backup's stay.
     ///
     /// # Errors
     ///
     /// [`Error::DeleteIncomplete`] with one error for each file that is left.
     pub async fn discard(&self, backup: &str) -> Result<()> {
         check_name("backup", backup)?;
-        let (dir, mark) = (backup_dir(backup), key(backup));
-        let mut errors = Vec::new();
-        let entries = self.store().list(&dir).await?;
-        for entry in entries.iter().filter(|entry| entry.key != mark) {
-            if let Err(err) = self.store().delete(&entry.key).await {
-                errors.push(err);
-            }
-        }
-        if errors.is_empty() {
-            return self.store().sweep(&dir).await;
-        }
-        Err(Error::DeleteIncomplete {
-            store: self.store().describe(),
-            prefix: dir,
-            attempted: entries.len(),
-            errors,
-        })
+        self.delete_unfinished(backup, key(backup)).await
     }
 
     /// Removes a reservation, whoever holds it. For one whose holder is known to be gone.
@@ -371,17 +355,6 @@ impl BackupStore {
                 detail: err.to_string(),
             }),
         }
-    }
-
-    /// Removes everything in a backup's folder but the mark.
-    async fn remove_leftovers(&self, backup: &str) -> Result<()> {
-        let (dir, mark) = (backup_dir(backup), key(backup));
-        for entry in self.store().list(&dir).await? {
-            if entry.key != mark {
-                self.store().delete(&entry.key).await?;
-            }
-        }
-        self.store().sweep(&dir).await
     }
 
     async fn refuse_complete(&self, backup: &str) -> Result<()> {

@@ -111,6 +111,13 @@ impl ObjectStore {
         self.backend.sweep(&prefix).await
     }
 
+    /// Takes away a folder in which no object is left: marks that consoles put in place of folders, and writes to the local
+    /// file system that broke off. One that has objects stays as it is.
+    pub(crate) async fn clear_folder(&self, prefix: &str) -> Result<()> {
+        let prefix = self.full_prefix(prefix)?;
+        self.backend.clear_folder(&prefix).await
+    }
+
     /// Uploads a stream. A failing stream leaves nothing behind.
     ///
     /// Returns the number of bytes.

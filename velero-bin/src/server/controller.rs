@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -75,6 +75,11 @@ pub(super) trait Reconciler: Clone + Send + Sync + 'static {
         false
     }
 
+    /// Whether the pause after a failure is kept also when the object changes meanwhile.
+    fn waits_out_failures(&self) -> bool {
+        false
+    }
+
     /// An object is gone that was to be looked at again.
     fn gone(&self, _context: &Context, _name: &str) {}
 
@@ -87,7 +92,30 @@ pub(super) trait Reconciler: Clone + Send + Sync + 'static {
 struct Shared<R> {
     reconciler: R,
     context: Context,
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Failures>>,
+}
+
+/// How an object has failed again and again.
+struct Failures {
+    count: u32,
+    /// When it is tried again.
+    due: tokio::time::Instant,
+}
+
+impl<R: Reconciler> Shared<R> {
+    fn failures(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long an object that has failed is still left alone.
+    fn pause_left(&self, name: &str) -> Option<Duration> {
+        if !self.reconciler.waits_out_failures() {
+            return None;
+        }
+        let due = self.failures().get(name)?.due;
+        let left = due.saturating_duration_since(tokio::time::Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
 }
 
 /// Runs a controller until the server stops.
@@ -114,6 +142,7 @@ where
             match outcome {
                 Ok(_) | Err(ControllerError::RunnerError(_)) => {}
                 Err(ControllerError::ObjectNotFound(object)) => {
+                    after.failures().remove(&object.name);
                     after.reconciler.gone(&after.context, &object.name);
                 }
                 Err(ControllerError::ReconcilerFailed(error, object)) => {
@@ -143,6 +172,9 @@ async fn reconcile<R: Reconciler>(
     if shared.context.stopping.is_cancelled() || shared.reconciler.is_settled(&object) {
         return Ok(Action::await_change());
     }
+    if let Some(left) = shared.pause_left(&name) {
+        return Ok(Action::requeue(left));
+    }
     let step = shared.reconciler.reconcile(&shared.context, &name);
     // A panic ends this step only; the server and the other objects go on.
     let outcome = match AssertUnwindSafe(step).catch_unwind().await {
@@ -153,27 +185,24 @@ async fn reconcile<R: Reconciler>(
         ))),
     };
     if outcome.is_ok() {
-        shared
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name);
+        shared.failures().remove(&name);
     }
     outcome
 }
 
 fn backoff<R: Reconciler>(object: Arc<R::Kind>, _: &Retry, shared: Arc<Shared<R>>) -> Action {
     let name = object.meta().name.clone().unwrap_or_default();
-    let mut failures = shared
-        .failures
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let count = failures.entry(name).or_insert(0);
+    let mut failures = shared.failures();
+    let now = tokio::time::Instant::now();
+    let failures = failures
+        .entry(name)
+        .or_insert(Failures { count: 0, due: now });
     let pause = BACKOFF
         .0
-        .saturating_mul(1 << (*count).min(16))
+        .saturating_mul(1 << failures.count.min(16))
         .min(BACKOFF.1);
-    *count = count.saturating_add(1);
+    failures.count = failures.count.saturating_add(1);
+    failures.due = now + pause;
     Action::requeue(pause)
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use velero_cluster::ListOptions;
 use velero_core::GoDuration;
-use velero_core::action::{BackupItemAction, RestoreItemAction};
+use velero_core::action::{BackupItemAction, DeleteItemAction, RestoreItemAction};
 use velero_restore::Priorities;
 
 use super::controllers::Controller;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub backup_actions: Vec<Arc<dyn BackupItemAction>>,
     /// Actions of restores beyond the built-in ones. Default none.
     pub restore_actions: Vec<Arc<dyn RestoreItemAction>>,
+    /// Actions that see the items of a backup before it is deleted. Default none.
+    pub delete_actions: Vec<Arc<dyn DeleteItemAction>>,
     /// Backups that may run at the same time, where they have no namespace in common. Default 1.
     pub concurrent_backups: usize,
     /// Restores that may run at the same time, where they have no namespace in common. Default 4.
@@ -119,6 +121,7 @@ impl Default for Settings {
             features: Features::default(),
             backup_actions: Vec::new(),
             restore_actions: Vec::new(),
+            delete_actions: Vec::new(),
             concurrent_backups: 1,
             concurrent_restores: 4,
             garbage_collection_period: Duration::from_secs(3600),

@@ -110,6 +110,8 @@ fn plugins(settings: &Settings) -> Vec<PluginInfo> {
     );
     all.extend(restore.into_iter().map(|name| ("RestoreItemAction", name)));
     all.extend(added_restore.map(|name| ("RestoreItemAction", name.to_owned())));
+    let deletes = settings.delete_actions.iter().map(|action| action.name());
+    all.extend(deletes.map(|name| ("DeleteItemAction", name.to_owned())));
     all.extend(stores.map(|name| ("ObjectStore", name.to_owned())));
     let info = |(kind, name): (&str, String)| PluginInfo {
         name,

@@ -27,7 +27,7 @@ suite!(
     validity_of_the_root,
     names_are_reserved,
     restores,
-    deletion_keeps_metadata_while_anything_is_left,
+    deletion_takes_what_belongs_to_the_backup_and_names_the_rest,
 );
 
 async fn unpacked(store: &BackupStore, key: &str) -> String {
@@ -91,9 +91,10 @@ async fn a_backup_from_reservation_to_deletion(f: Fixture) {
         keys,
         ["backups/b1/b1.tar.gz", "backups/b1/velero-backup.json"]
     );
-    assert_eq!(store.delete_backup("b1").await.unwrap(), 2);
+    let deleted = store.delete_backup("b1").await.unwrap();
+    assert_eq!((deleted.objects, deleted.foreign.len()), (2, 0));
     assert!(store.list_backups().await.unwrap().is_empty());
-    assert_eq!(store.delete_backup("b1").await.unwrap(), 0);
+    assert_eq!(store.delete_backup("b1").await.unwrap().objects, 0);
     store.validate().await.unwrap();
 }
 
@@ -267,24 +268,44 @@ async fn restores(f: Fixture) {
         .put_text(&RestoreFile::Logs.of("r10"), b"other")
         .await
         .unwrap();
-    assert_eq!(store.delete_restore("r1").await.unwrap(), 3);
+    let foreign = "restores/r1/notes";
+    f.store.put(foreign, "1".into()).await.unwrap();
+    let deleted = store.delete_restore("r1").await.unwrap();
+    assert_eq!(deleted.objects, 3);
+    assert_eq!(deleted.foreign, [foreign]);
+    assert!(f.store.exists(foreign).await.unwrap());
     assert!(store.exists(&RestoreFile::Logs.of("r10")).await.unwrap());
     assert!(store.delete_restore("").await.is_err());
 }
 
-async fn deletion_keeps_metadata_while_anything_is_left(f: Fixture) {
+async fn deletion_takes_what_belongs_to_the_backup_and_names_the_rest(f: Fixture) {
     let store = BackupStore::new(f.store.clone());
-    store
-        .put_metadata("b1", "{}".into(), PutMode::Create)
-        .await
-        .unwrap();
-    f.store
-        .put("backups/b1/unknown/deep", "1".into())
-        .await
-        .unwrap();
-    f.store.put("backups/b10/x", "1".into()).await.unwrap();
-    assert_eq!(store.delete_backup("b1").await.unwrap(), 2);
-    assert_eq!(store.list_backups().await.unwrap(), ["b10"]);
+    let metadata = store.put_metadata("b1", "{}".into(), PutMode::Create);
+    metadata.await.unwrap();
+    for name in ["b1-of-another-release.gz", "b1.tar.gz", "x-velero-own.json"] {
+        let key = format!("backups/b1/{name}");
+        f.store.put(&key, "1".into()).await.unwrap();
+    }
+    let foreign = ["backups/b1/README", "backups/b1/sub/b1-logs.gz"];
+    for key in foreign.into_iter().chain(["backups/b10/x"]) {
+        f.store.put(key, "1".into()).await.unwrap();
+    }
+    let deleted = store.delete_backup("b1").await.unwrap();
+    assert_eq!(deleted.objects, 4);
+    assert_eq!(deleted.foreign, foreign);
+    let left = f.store.list("").await.unwrap();
+    let left: Vec<&str> = left.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(left, [foreign[0], foreign[1], "backups/b10/x"]);
+    // The name is free again, and a run that is thrown away leaves them as well.
+    let claim = reserve(&store, "b1", "one").await.unwrap();
+    let logs = BackupFile::Logs.of("b1");
+    store.put_text(&logs, b"x").await.unwrap();
+    store.discard("b1").await.unwrap();
+    claim.release(Timestamp::now()).await.unwrap();
+    for key in foreign {
+        assert!(f.store.exists(key).await.unwrap(), "{key}");
+    }
+    assert!(!store.exists(&logs).await.unwrap());
 }
 
 /// The peer's own bucket, read through a location as a user would have it.

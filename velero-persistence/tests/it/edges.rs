@@ -2,8 +2,8 @@
 
 use hyper::StatusCode;
 use velero_persistence::{
-    BackupFile, BackupStore, Environment, Error, ErrorKind, Location, LocationConfig, PutMode,
-    RestoreFile, layout::download_target,
+    BackupFile, BackupStore, Deleted, Environment, Error, ErrorKind, Location, LocationConfig,
+    PutMode, RestoreFile, layout::download_target,
 };
 
 use crate::server::S3Server;
@@ -107,7 +107,7 @@ async fn left_of(
     store: &BackupStore,
     server: &S3Server,
     refused: &str,
-    deletion: impl Future<Output = Result<usize, Error>>,
+    deletion: impl Future<Output = Result<Deleted, Error>>,
 ) -> (usize, Vec<String>) {
     {
         let mut script = server.script.lock().unwrap();
@@ -154,7 +154,7 @@ async fn a_deletion_goes_on_after_single_failures_and_tells_them_together() {
         )
     );
     assert!(store.backup_exists("b1").await.unwrap());
-    assert_eq!(store.delete_backup("b1").await.unwrap(), 3);
+    assert_eq!(store.delete_backup("b1").await.unwrap().objects, 3);
 
     for file in [
         RestoreFile::Logs,
@@ -165,8 +165,7 @@ async fn a_deletion_goes_on_after_single_failures_and_tells_them_together() {
     }
     let deletion = store.delete_restore("r1");
     let (errors, left) = left_of(&store, &server, "restores/r1/", deletion).await;
-    // Last first: what is left are the two that came first.
     assert_eq!((errors, left.len()), (2, 2), "{left:?}");
-    assert_eq!(store.delete_restore("r1").await.unwrap(), 2);
+    assert_eq!(store.delete_restore("r1").await.unwrap().objects, 2);
     assert!(store.store().list("").await.unwrap().is_empty());
 }

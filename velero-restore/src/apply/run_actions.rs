@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout};
-use tracing::Instrument as _;
+use tokio::time::Instant;
 use velero_core::action::{
     ActionContext, Effects, RestoreInput, RestoreItemAction, RestoreOutcome,
 };
@@ -13,6 +12,7 @@ use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 use super::item::Work;
 use super::run::{Run, Stage};
 use crate::actions::only_resets;
+use crate::guard::guarded;
 use crate::journal::Started;
 use crate::operations::begun;
 
@@ -197,23 +197,7 @@ impl Run {
         T: Send + 'static,
         F: Future<Output = Result<T, String>> + Send + 'static,
     {
-        let mut task = tokio::spawn(call.in_current_span());
-        let limit = self.options.action_timeout;
-        let answer = tokio::select! {
-            answer = timeout(limit, &mut task) => answer,
-            () = self.cancel.cancelled() => {
-                task.abort();
-                return Err("cancelled".to_owned());
-            }
-        };
-        match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err("it panicked".to_owned()),
-            Err(_) => {
-                task.abort();
-                Err(format!("it gave no answer within {}s", limit.as_secs_f64()))
-            }
-        }
+        guarded(call, self.options.action_timeout, &self.cancel).await
     }
 }
 

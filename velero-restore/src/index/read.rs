@@ -32,6 +32,16 @@ impl ArchiveIndex {
         selectors: &SelectorSet,
         options: &RestoreOptions,
     ) -> Result<(Self, Spool), Error> {
+        Self::read_some(source, selectors, options, |_| true)
+    }
+
+    /// As [`ArchiveIndex::read`], with those items alone that are wanted. Others are not decoded.
+    pub(crate) fn read_some<R: Read>(
+        source: R,
+        selectors: &SelectorSet,
+        options: &RestoreOptions,
+        is_wanted: impl Fn(&ItemPath) -> bool,
+    ) -> Result<(Self, Spool), Error> {
         let mut pass = Pass::new(
             selectors,
             options.spool_dir.as_deref(),
@@ -41,6 +51,7 @@ impl ArchiveIndex {
         let mut failed = None;
         let read = ArchiveReader::new(source).for_each(|kind, data| {
             let taken = match kind {
+                EntryKind::Item(path) if !is_wanted(&path) => Ok(()),
                 EntryKind::Item(path) if path.version == VersionDir::Unversioned => {
                     pass.take(path, data)
                 }

@@ -15,6 +15,7 @@ mod cancelled;
 mod common;
 mod configured;
 mod definitions;
+mod deletion;
 mod exec_hooks;
 mod existing;
 mod failures;

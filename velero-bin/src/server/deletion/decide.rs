@@ -77,37 +77,68 @@ pub(super) fn is_to_be_cancelled(
         && created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS))
 }
 
-/// Why a backup cannot be deleted now; such a request is not tried again.
-pub(super) fn refusal(
-    name: &str,
-    backup: Option<&Backup>,
-    running: bool,
-    location: Option<&BackupStorageLocation>,
-) -> Option<String> {
+/// Whether the deletion has begun: something can be gone already.
+pub(super) fn is_begun(request: &DeleteBackupRequest) -> bool {
+    request.phase() == &DeleteBackupRequestPhase::InProgress
+}
+
+/// What a request is about, as it was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) name: &'a str,
+    pub(super) backup: Option<&'a Backup>,
+    /// Whether a run of the backup is under way.
+    pub(super) running: bool,
+    pub(super) location: Option<&'a BackupStorageLocation>,
+}
+
+/// Why a backup is not deleted now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) text: String,
+    /// Whether it is tried again, as a deletion that has begun is to come to its end.
+    pub(super) passes: bool,
+}
+
+/// Why a backup is not deleted now, if it is not. A request that has begun and whose backup is gone is done.
+pub(super) fn refusal(request: &DeleteBackupRequest, target: &Target<'_>) -> Option<Refusal> {
+    let name = target.name;
+    let lasting = |text: String| {
+        Some(Refusal {
+            text,
+            passes: false,
+        })
+    };
     if name.is_empty() {
-        return Some("spec.backupName is empty; name the backup to delete".to_owned());
+        return lasting("spec.backupName is empty; name the backup to delete".to_owned());
     }
-    if running {
-        return Some(format!(
+    if target.running {
+        return lasting(format!(
             "backup {name:?} is still in progress; wait until it has ended"
         ));
     }
-    let Some(backup) = backup else {
-        return Some(format!("backup {name:?} not found"));
+    let Some(backup) = target.backup else {
+        return match is_begun(request) {
+            true => None,
+            false => lasting(format!("backup {name:?} not found")),
+        };
     };
     let wanted = &backup.spec.storage_location;
-    let Some(location) = location else {
-        return Some(format!("backup storage location {wanted:?} not found"));
+    let Some(location) = target.location else {
+        return lasting(format!("backup storage location {wanted:?} not found"));
     };
     if location.is_read_only() {
-        return Some(format!(
+        return lasting(format!(
             "cannot delete backup {name:?}: backup storage location {wanted:?} is in read-only mode"
         ));
     }
     if !location.is_available() {
-        return Some(format!(
-            "cannot delete backup {name:?}: backup storage location {wanted:?} is not available"
-        ));
+        return Some(Refusal {
+            text: format!(
+                "cannot delete backup {name:?}: backup storage location {wanted:?} is not available"
+            ),
+            passes: is_begun(request),
+        });
     }
     None
 }
@@ -193,43 +224,80 @@ mod tests {
             Some(BackupStorageLocationAccessMode::ReadOnly),
         );
         let down = location(Some(BackupStorageLocationPhase::Unavailable), None);
-        for (name, backup, running, location, expected) in [
-            ("", None, false, None, Some("spec.backupName is empty")),
+        for (name, backup, running, location, begun, expected) in [
+            (
+                "",
+                None,
+                false,
+                None,
+                false,
+                Some(("spec.backupName is empty", false)),
+            ),
             (
                 "b",
                 Some(&backup),
                 true,
                 Some(&good),
-                Some("still in progress"),
+                false,
+                Some(("still in progress", false)),
             ),
-            ("b", None, false, None, Some("backup \"b\" not found")),
+            (
+                "b",
+                None,
+                false,
+                None,
+                false,
+                Some(("backup \"b\" not found", false)),
+            ),
+            ("b", None, false, None, true, None),
             (
                 "b",
                 Some(&backup),
                 false,
                 None,
-                Some("backup storage location \"main\" not found"),
+                true,
+                Some(("location \"main\" not found", false)),
             ),
             (
                 "b",
                 Some(&backup),
                 false,
                 Some(&read_only),
-                Some("read-only"),
+                true,
+                Some(("read-only", false)),
             ),
             (
                 "b",
                 Some(&backup),
                 false,
                 Some(&down),
-                Some("not available"),
+                false,
+                Some(("not available", false)),
             ),
-            ("b", Some(&backup), false, Some(&good), None),
+            (
+                "b",
+                Some(&backup),
+                false,
+                Some(&down),
+                true,
+                Some(("not available", true)),
+            ),
+            ("b", Some(&backup), false, Some(&good), false, None),
         ] {
-            let found = refusal(name, backup, running, location);
+            let mut request = DeleteBackupRequest::default();
+            request.status.phase = begun.then_some(DeleteBackupRequestPhase::InProgress);
+            let target = Target {
+                name,
+                backup,
+                running,
+                location,
+            };
+            let found = refusal(&request, &target);
             match expected {
-                Some(part) => assert!(
-                    found.as_ref().is_some_and(|text| text.contains(part)),
+                Some((part, passes)) => assert!(
+                    found
+                        .as_ref()
+                        .is_some_and(|found| found.text.contains(part) && found.passes == passes),
                     "{found:?} {part}"
                 ),
                 None => assert_eq!(found, None),

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 use velero_core::api::{
-    Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
-    Document, Restore,
+    Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
 };
 use velero_core::names::{annotations, labels, valid_label_name};
-use velero_core::result::chain;
-use velero_persistence::BackupStore;
 
-use super::decide::{Step, is_same_run, is_to_be_cancelled, is_under_way, next, refusal};
-use super::volumes::{VolumeData, undeletable};
+use super::decide::{Step, Target, is_begun, is_to_be_cancelled, is_under_way, next, refusal};
+use super::delete::{Outcome, delete};
 use crate::server::backup::schedule_of;
 use crate::server::cancel::cancelled_by;
 use crate::server::context::Context;
@@ -20,11 +17,7 @@ use crate::server::controller::{Reconciler, Retry};
 use crate::server::gc::foreign_owner;
 use crate::server::metrics::Count;
 use crate::server::objects::Lock;
-use crate::server::stores;
 use crate::server::tracker::RunKind;
-
-/// How long to wait for the restores of a backup to go.
-const RESTORES_GONE: Duration = Duration::from_secs(60);
 
 /// Who ends the run of a backup that is to be deleted.
 const CANCELLER: &str = "a request to delete the backup";
@@ -35,6 +28,11 @@ pub(in crate::server) struct DeletionReconciler;
 
 impl Reconciler for DeletionReconciler {
     type Kind = DeleteBackupRequest;
+
+    fn waits_out_failures(&self) -> bool {
+        // What a try writes into the request is no reason for the next one.
+        true
+    }
 
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let Some(request) = context.objects.get::<DeleteBackupRequest>(name).await? else {
@@ -99,14 +97,31 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
     let running = context.tracker.contains(RunKind::Backup, name)
         || context.tracker.contains(RunKind::Operations, name)
         || backup.as_ref().is_some_and(is_under_way);
-    let refused = refusal(name, backup.as_ref(), running, location.as_ref());
+    let target = Target {
+        name,
+        backup: backup.as_ref(),
+        running,
+        location: location.as_ref(),
+    };
+    let refused = match refusal(request, &target) {
+        Some(refusal) if refusal.passes => return put_off(context, request, refusal.text).await,
+        Some(refusal) => Some(refusal.text),
+        None => None,
+    };
+    if backup.is_none() && is_begun(request) {
+        tracing::info!(backup = name, "the backup is gone, and so is the request");
+        context.objects.delete(request).await?;
+        return Ok(());
+    }
     let (Some(backup), Some(location), None) = (backup, location, &refused) else {
         return finish(context, request, refused.into_iter().collect()).await;
     };
     let schedule = schedule_of(&backup).to_owned();
-    context
-        .metrics
-        .count(Count::BackupDeletionAttempt, &schedule);
+    if !is_begun(request) {
+        context
+            .metrics
+            .count(Count::BackupDeletionAttempt, &schedule);
+    }
     if let Some(owner) = foreign_owner(&backup, &context.cluster_id) {
         tracing::warn!(
             backup = name,
@@ -115,19 +130,37 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         );
     }
     let request = begin(context, request, &backup).await?;
-    let errors = delete(context, &backup, &location).await?;
-    if errors.is_empty() {
-        context.objects.delete(&backup).await?;
-        context
-            .metrics
-            .count(Count::BackupDeletionSuccess, &schedule);
-        tracing::info!(backup = name, "the backup is deleted");
-        return remove_requests(context, &request, &backup).await;
+    match delete(context, &request, &backup, &location).await? {
+        Outcome::Done => {}
+        Outcome::Refused(errors) => {
+            context
+                .metrics
+                .count(Count::BackupDeletionFailure, &schedule);
+            return finish(context, &request, errors).await;
+        }
+        Outcome::Later(error) => return put_off(context, &request, error).await,
     }
+    context.objects.delete(&backup).await?;
     context
         .metrics
-        .count(Count::BackupDeletionFailure, &schedule);
-    finish(context, &request, errors).await
+        .count(Count::BackupDeletionSuccess, &schedule);
+    tracing::info!(backup = name, "the backup is deleted");
+    remove_requests(context, &request, &backup).await
+}
+
+/// Leaves a request that has begun for another try. The first reason is told in its status, until it is processed.
+async fn put_off(
+    context: &Context,
+    request: &DeleteBackupRequest,
+    reason: String,
+) -> Result<(), Retry> {
+    if request.status.errors.is_empty() {
+        let mut told = request.clone();
+        told.status.errors = vec![format!("{reason}; it is tried again until it succeeds")];
+        let objects = &context.objects;
+        objects.patch(request, &told, Lock::SameObject).await?;
+    }
+    Err(anyhow::Error::msg(reason).into())
 }
 
 /// Labels the request and takes other requests for the same backup out of the way.
@@ -150,7 +183,6 @@ async fn begin(
     }
     let mut begun = request.clone();
     begun.status.phase = Some(DeleteBackupRequestPhase::InProgress);
-    begun.status.errors.clear();
     let own = begun.metadata.labels.get_or_insert_default();
     own.insert(labels::BACKUP_NAME.to_owned(), label);
     own.insert(labels::BACKUP_UID.to_owned(), uid);
@@ -158,110 +190,6 @@ async fn begin(
         .objects
         .patch(request, &begun, Lock::SameObject)
         .await?)
-}
-
-/// Deletes what belongs to a backup; gives the errors that keep the rest in place.
-async fn delete(
-    context: &Context,
-    backup: &Backup,
-    location: &BackupStorageLocation,
-) -> Result<Vec<String>, Retry> {
-    let name = backup.metadata.name.as_deref().unwrap_or_default();
-    let store = match stores::open(&context.objects, location).await {
-        Ok(store) => store,
-        Err(error) => return Ok(vec![chain(&error)]),
-    };
-    let ours = match owns_folder(&store, backup, name).await {
-        Ok(ours) => ours,
-        Err(error) => return Ok(vec![format!("{:#}", error.0)]),
-    };
-    if ours {
-        let data = match VolumeData::read(&context.objects, &store, name).await {
-            Ok(data) => data,
-            Err(error) => {
-                return Ok(vec![format!(
-                    "cannot tell whether there is volume data: {:#}",
-                    error.0
-                )]);
-            }
-        };
-        let left = undeletable(backup, &data);
-        if !left.is_empty() {
-            return Ok(left);
-        }
-    }
-    let mut deleting = backup.clone();
-    deleting.status.phase = Some(BackupPhase::Deleting);
-    context
-        .objects
-        .patch(backup, &deleting, Lock::SameObject)
-        .await?;
-    if ours && let Err(error) = store.delete_backup(name).await {
-        return Ok(vec![chain(&error)]);
-    }
-    Ok(delete_restores(context, name).await?.into_iter().collect())
-}
-
-/// Whether the folder of that name in the store is this backup's. Leftovers without metadata are.
-async fn owns_folder(store: &BackupStore, backup: &Backup, name: &str) -> Result<bool, Retry> {
-    let bytes = match store.get_metadata(name).await {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Ok(true),
-        Err(error) => return Err(error.into()),
-    };
-    let same = match Document::<Backup>::parse(&bytes) {
-        Ok(metadata) => is_same_run(backup, metadata.get()),
-        // Nobody can restore it; the user wants it gone.
-        Err(error) => {
-            tracing::warn!(
-                backup = name,
-                error = chain(&error),
-                "the backup's metadata cannot be read"
-            );
-            true
-        }
-    };
-    if !same {
-        tracing::warn!(
-            backup = name,
-            "the store holds another backup of that name, which stays"
-        );
-    }
-    Ok(same)
-}
-
-/// Deletes the restores of a backup and waits until their finalizers have cleaned up.
-async fn delete_restores(context: &Context, backup: &str) -> Result<Option<String>, Retry> {
-    let deadline = tokio::time::Instant::now() + RESTORES_GONE;
-    let mut asked = false;
-    loop {
-        let restores: Vec<Restore> = context.objects.list().await?;
-        let of_backup: Vec<Restore> = restores
-            .into_iter()
-            .filter(|restore| restore.spec.backup_name == backup)
-            .collect();
-        if of_backup.is_empty() {
-            return Ok(None);
-        }
-        if !asked {
-            for restore in &of_backup {
-                context.objects.delete(restore).await?;
-            }
-            asked = true;
-        }
-        if tokio::time::Instant::now() >= deadline {
-            let names: Vec<&str> = of_backup
-                .iter()
-                .filter_map(|restore| restore.metadata.name.as_deref())
-                .collect();
-            return Ok(Some(format!(
-                "restores of the backup are still there after {} s: {}",
-                RESTORES_GONE.as_secs(),
-                names.join(", ")
-            )));
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// After success: all requests for the backup go, this one as well.

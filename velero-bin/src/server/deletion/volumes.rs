@@ -6,7 +6,7 @@ use velero_core::artifact::VolumeInfo;
 use velero_core::names::{labels, valid_label_name};
 use velero_persistence::{BackupFile, BackupStore};
 
-use crate::server::controller::Retry;
+use super::delete::Stop;
 use crate::server::objects::Objects;
 
 /// What the store and the cluster know of a backup's volume data.
@@ -24,7 +24,7 @@ impl VolumeData {
         objects: &Objects,
         store: &BackupStore,
         backup: &str,
-    ) -> Result<Self, Retry> {
+    ) -> Result<Self, Stop> {
         let selector = format!("{}={}", labels::BACKUP_NAME, valid_label_name(backup));
         Ok(Self {
             infos: store.get_list(&BackupFile::VolumeInfos.of(backup)).await?,

@@ -91,6 +91,11 @@ impl ObjectBackend for Guarded {
         self.inner.sweep(prefix).await
     }
 
+    async fn clear_folder(&self, prefix: &str) -> Result<()> {
+        self.pass("tidy up")?;
+        self.inner.clear_folder(prefix).await
+    }
+
     async fn writer(&self, key: &str) -> Result<Box<dyn UploadBackend>> {
         self.pass("begin to upload")?;
         Ok(Box::new(GuardedUpload {

@@ -13,3 +13,4 @@ mod recover;
 mod run;
 
 pub(super) use reconcile::RestoreReconciler;
+pub(super) use run::restore_options;

@@ -20,6 +20,7 @@ use crate::server::cancel;
 use crate::server::context::Context;
 use crate::server::controller::{Reconciler, Retry};
 use crate::server::controllers::Controller;
+use crate::server::deletion::tell_foreign;
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::stores;
@@ -221,7 +222,8 @@ async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
             return Err(anyhow::anyhow!("the files of restore {name:?} cannot be deleted: location {location:?} is not available").into());
         }
         let store = stores::open(&context.objects, &location).await?;
-        store.delete_restore(name).await?;
+        let deleted = store.delete_restore(name).await?;
+        tell_foreign("restore", name, &deleted.foreign);
     }
     let mut free = restore.clone();
     if let Some(names) = &mut free.metadata.finalizers {

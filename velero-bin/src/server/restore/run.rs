@@ -125,7 +125,7 @@ pub(super) fn count(context: &Context, ended: &Restore) {
 }
 
 /// How the engine runs, by the server's flags.
-pub(super) fn restore_options(context: &Context) -> RestoreOptions {
+pub(in crate::server) fn restore_options(context: &Context) -> RestoreOptions {
     let mut options = RestoreOptions::default()
         .resource_timeout(context.settings.resource_timeout)
         .terminating_timeout(context.settings.terminating_resource_timeout)

@@ -4,6 +4,7 @@ mod backups;
 mod broken_archives;
 mod broken_stores;
 mod controllers;
+mod delete_actions;
 mod deletions;
 mod downloads;
 mod edges;

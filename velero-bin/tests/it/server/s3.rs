@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -9,7 +12,7 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 pub(super) const ACCESS_KEY: &str = "AKTESTTESTTEST";
@@ -82,6 +85,34 @@ impl S3Server {
             },
         })
     }
+}
+
+/// Stands between clients and a server, and takes no connections while it is told that the server is away.
+pub(super) async fn gate(to: SocketAddr, away: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let away = Arc::clone(&away);
+            tokio::spawn(async move {
+                let left = async {
+                    while !away.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                };
+                let pass = async {
+                    let mut server = TcpStream::connect(to).await?;
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                };
+                tokio::select! {
+                    biased;
+                    () = left => {}
+                    _ = pass => {}
+                }
+            });
+        }
+    });
+    address
 }
 
 /// A Secret with a credentials file as users of the peer have it.
