@@ -16,6 +16,9 @@ use crate::invoke::Actions;
 use crate::prepared::Prepared;
 use crate::run::Run;
 
+/// Operations that are cancelled at the same time.
+const CANCELLED_AT_ONCE: usize = 64;
+
 impl BackupEngine {
     /// Asks the actions about all operations that have not ended, and notes what they say.
     ///
@@ -30,11 +33,7 @@ impl BackupEngine {
         operations: &mut [BackupItemOperation],
         run: &BackupRun,
     ) -> Vec<Record> {
-        let actions = self.unbound(
-            std::sync::Arc::new(backup.clone()),
-            std::sync::Arc::clone(&run.clock),
-            run.cancel.child_token(),
-        );
+        let actions = self.asked(backup, run);
         let wait = self.settings().progress_timeout;
         let timeout = backup.spec.item_operation_timeout;
         let timeout = timeout.or(DEFAULT_OPERATION_TIMEOUT);
@@ -53,6 +52,58 @@ impl BackupEngine {
         records.iter().for_each(Record::log);
         records
     }
+
+    /// Tells the actions to cancel all operations that have not ended, and waits for their answers until the deadline, no
+    /// longer. Each operation fails with the reason, and is a record.
+    ///
+    /// `backup` is handed to the actions, `run` tells the time.
+    pub async fn cancel_operations(
+        &self,
+        backup: &Backup,
+        operations: &mut [BackupItemOperation],
+        run: &BackupRun,
+        reason: &str,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Record> {
+        let actions = self.asked(backup, run);
+        let mut ends = Vec::new();
+        for operation in operations {
+            if !operation.status.phase.is_terminal() {
+                ends.push(cancel(&actions, operation, reason, deadline).boxed());
+            }
+        }
+        let records: Vec<Record> = stream::iter(ends)
+            .buffered(CANCELLED_AT_ONCE)
+            .collect()
+            .await;
+        records.iter().for_each(Record::log);
+        records
+    }
+
+    /// The actions that are asked about the operations of a backup.
+    fn asked(&self, backup: &Backup, run: &BackupRun) -> Actions {
+        self.unbound(
+            std::sync::Arc::new(backup.clone()),
+            std::sync::Arc::clone(&run.clock),
+            run.cancel.child_token(),
+        )
+    }
+}
+
+/// Ends one operation.
+async fn cancel(
+    actions: &Actions,
+    operation: &mut BackupItemOperation,
+    reason: &str,
+    deadline: tokio::time::Instant,
+) -> Record {
+    let spec = &operation.spec;
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    let call = actions.cancel(&spec.backup_item_action, &spec.operation_id, left);
+    let answer = call.await;
+    let status = &mut operation.status;
+    status.cancel(reason.to_owned(), answer, actions.now());
+    failure(operation)
 }
 
 /// Asks about one operation.
@@ -80,13 +131,16 @@ async fn look(
         let cancelled = actions.cancel(&action, &id, wait).await;
         operation.status.give_up(timeout, cancelled, now);
     }
-    (operation.status.phase == OperationPhase::Failed).then(|| {
-        let message = format!(
-            "operation {id:?} of action {action} failed: {}",
-            operation.status.error
-        );
-        about(&operation.spec.resource_identifier, message)
-    })
+    (operation.status.phase == OperationPhase::Failed).then(|| failure(operation))
+}
+
+fn failure(operation: &BackupItemOperation) -> Record {
+    let spec = &operation.spec;
+    let message = format!(
+        "operation {:?} of action {} failed: {}",
+        spec.operation_id, spec.backup_item_action, operation.status.error
+    );
+    about(&spec.resource_identifier, message)
 }
 
 fn about(id: &ResourceIdentifier, message: String) -> Record {

@@ -106,7 +106,12 @@ impl OperationStatus {
 
     /// Fails an operation whose time is up; `cancelled` is its action's answer when it was told to cancel it.
     pub fn give_up(&mut self, timeout: GoDuration, cancelled: Answer<()>, now: Timestamp) {
-        let mut reason = format!("it has not ended within {timeout} and is given up");
+        let reason = format!("it has not ended within {timeout} and is given up");
+        self.cancel(reason, cancelled, now);
+    }
+
+    /// Fails an operation that is not waited for any more; `cancelled` is its action's answer when it was told to cancel it.
+    pub fn cancel(&mut self, mut reason: String, cancelled: Answer<()>, now: Timestamp) {
         match cancelled {
             Some(Ok(())) => {}
             Some(Err(error)) => reason.push_str(&format!("; it could not be cancelled: {error}")),

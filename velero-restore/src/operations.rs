@@ -105,6 +105,34 @@ impl RestoreEngine {
         records.iter().for_each(Record::log);
         records
     }
+
+    /// Tells the actions to cancel all operations that have not ended, and waits for their answers until the deadline, no
+    /// longer. Each operation fails with the reason, and is a record.
+    ///
+    /// `restore` is handed to the actions, `run` tells the time.
+    pub async fn cancel_operations(
+        &self,
+        restore: &Restore,
+        operations: &mut [RestoreItemOperation],
+        run: &RestoreRun,
+        reason: &str,
+        deadline: tokio::time::Instant,
+    ) -> Vec<Record> {
+        let asker = Asker {
+            engine: self,
+            restore: Arc::new(restore.clone()),
+            run,
+        };
+        let mut ends = Vec::new();
+        for operation in operations {
+            if !operation.status.phase.is_terminal() {
+                ends.push(asker.end(operation, reason, deadline).boxed());
+            }
+        }
+        let records: Vec<Record> = stream::iter(ends).buffered(AT_ONCE).collect().await;
+        records.iter().for_each(Record::log);
+        records
+    }
 }
 
 /// Asks actions.
@@ -126,8 +154,9 @@ impl Asker<'_> {
             operation.status.fail(reason, (self.run.clock)());
             return Some(failure(operation));
         };
+        let patience = self.engine.progress_timeout();
         let answer = self
-            .ask(&action, &id, |action, id, cx| {
+            .ask(&action, &id, patience, |action, id, cx| {
                 async move { action.progress(&id, &cx.context()).await }.boxed()
             })
             .await;
@@ -143,14 +172,41 @@ impl Asker<'_> {
         let timeout = timeout.or(DEFAULT_OPERATION_TIMEOUT);
         operation.status.hear(answer, now);
         if operation.status.is_late(timeout, now) {
-            let cancelled = self
-                .ask(&action, &id, |action, id, cx| {
-                    async move { action.cancel(&id, &cx.context()).await }.boxed()
-                })
-                .await;
+            let cancelled = self.cancel(&action, &id, patience).await;
             operation.status.give_up(timeout, cancelled, now);
         }
         (operation.status.phase == OperationPhase::Failed).then(|| failure(operation))
+    }
+
+    /// Ends one operation.
+    async fn end(
+        &self,
+        operation: &mut RestoreItemOperation,
+        reason: &str,
+        deadline: tokio::time::Instant,
+    ) -> Record {
+        let spec = &operation.spec;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let answer = match self.engine.action_named(&spec.restore_item_action) {
+            Some(action) => self.cancel(&action, &spec.operation_id, left).await,
+            None => Some(Err("there is no such action".to_owned())),
+        };
+        let now = (self.run.clock)();
+        operation.status.cancel(reason.to_owned(), answer, now);
+        failure(operation)
+    }
+
+    /// Tells an action to end an operation.
+    async fn cancel(
+        &self,
+        action: &Arc<dyn RestoreItemAction>,
+        id: &str,
+        patience: Duration,
+    ) -> Answer<()> {
+        self.ask(action, id, patience, |action, id, cx| {
+            async move { action.cancel(&id, &cx.context()).await }.boxed()
+        })
+        .await
     }
 
     /// Makes a call in a task of its own, under a deadline.
@@ -158,6 +214,7 @@ impl Asker<'_> {
         &self,
         action: &Arc<dyn RestoreItemAction>,
         id: &str,
+        patience: Duration,
         call: impl FnOnce(
             Arc<dyn RestoreItemAction>,
             String,
@@ -171,7 +228,7 @@ impl Asker<'_> {
             reader: self.engine.cluster().reader(),
         };
         let call = call(Arc::clone(action), id.to_owned(), context);
-        guarded(self.engine.progress_timeout(), call).await
+        guarded(patience, call).await
     }
 }
 

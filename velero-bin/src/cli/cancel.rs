@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 use velero_core::GoDuration;
-use velero_core::api::{Backup, BackupPhase, Restore, RestorePhase, VeleroKind};
+use velero_core::api::{Backup, BackupPhase, Restore, VeleroKind};
 use velero_core::names::annotations;
 
 use super::exit::Exit;
@@ -21,8 +21,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 enum Stage {
     /// It can be cancelled.
     Open(String),
-    /// Its items are done, and it waits for operations.
-    ItemsDone(String),
     /// It has ended.
     Ended(String),
     /// It was cancelled.
@@ -34,17 +32,15 @@ pub(super) trait Cancel: VeleroKind {
     /// The word for it.
     const NOUN: &str;
 
-    #[doc(hidden)]
+    /// Where it is.
     fn state(&self) -> State;
 }
 
 /// What tells where a run is.
-#[doc(hidden)]
 #[derive(Debug)]
 pub(super) struct State {
     phase: String,
     is_terminal: bool,
-    items_done: bool,
     reason: String,
 }
 
@@ -61,11 +57,6 @@ impl State {
                 phase,
                 ..
             } => Stage::Ended(phase),
-            Self {
-                items_done: true,
-                phase,
-                ..
-            } => Stage::ItemsDone(phase),
             Self { phase, .. } => Stage::Open(phase),
         }
     }
@@ -75,12 +66,10 @@ impl Cancel for Backup {
     const NOUN: &str = "backup";
 
     fn state(&self) -> State {
-        use BackupPhase as P;
         let phase = self.phase();
         State {
             phase: phase.to_string(),
-            is_terminal: phase.is_terminal() || *phase == P::Deleting,
-            items_done: !matches!(phase, P::New | P::Queued | P::ReadyToStart | P::InProgress),
+            is_terminal: phase.is_terminal() || *phase == BackupPhase::Deleting,
             reason: self.status.failure_reason.clone(),
         }
     }
@@ -90,12 +79,10 @@ impl Cancel for Restore {
     const NOUN: &str = "restore";
 
     fn state(&self) -> State {
-        use RestorePhase as P;
         let phase = self.phase();
         State {
             phase: phase.to_string(),
             is_terminal: phase.is_terminal(),
-            items_done: !matches!(phase, P::New | P::InProgress),
             reason: self.status.failure_reason.clone(),
         }
     }
@@ -115,8 +102,7 @@ pub(super) struct CancelRun<K: Send + Sync + 'static> {
 }
 
 impl<K: Cancel> CancelRun<K> {
-    /// Asks the operator to end runs, and waits for that. A run that has ended already, or cannot be cancelled any more,
-    /// makes the command fail after the others were handled.
+    /// Asks the operator to end runs, and waits for that. A run that has ended already makes the command fail after the others were handled.
     pub(super) async fn run(self, environment: &Environment) -> Result<Exit> {
         let objects: Objects<K> =
             Objects::new(environment.client().await?, &environment.namespace());
@@ -158,9 +144,6 @@ async fn ask<K: Cancel>(objects: &Objects<K>, name: &str) -> Result<()> {
         Stage::Open(_) => {}
         Stage::Cancelled => anyhow::bail!("{noun} {name:?} was cancelled already"),
         Stage::Ended(phase) => anyhow::bail!("{noun} {name:?} has ended already, as {phase}"),
-        Stage::ItemsDone(phase) => anyhow::bail!(
-            "the items of {noun} {name:?} are done, and it is {phase}: it ends by itself when its operations have"
-        ),
     }
     let by = format!("velero {noun} cancel");
     objects.annotate(name, annotations::CANCEL, &by).await
@@ -175,7 +158,7 @@ async fn ended<K: Cancel>(objects: &Objects<K>, name: &str, deadline: Instant) -
             Stage::Ended(phase) => {
                 anyhow::bail!("{noun} {name:?} has ended as {phase} before it could be cancelled")
             }
-            Stage::ItemsDone(phase) | Stage::Open(phase) => phase,
+            Stage::Open(phase) => phase,
         };
         if Instant::now() >= deadline {
             anyhow::bail!(
@@ -203,7 +186,7 @@ mod tests {
             (New, "", Stage::Open("New".to_owned())),
             (Queued, "", Stage::Open("Queued".to_owned())),
             (InProgress, "", Stage::Open("InProgress".to_owned())),
-            (Finalizing, "", Stage::ItemsDone("Finalizing".to_owned())),
+            (Finalizing, "", Stage::Open("Finalizing".to_owned())),
             (Completed, "", Stage::Ended("Completed".to_owned())),
             (Deleting, "", Stage::Ended("Deleting".to_owned())),
             (Failed, "no store", Stage::Ended("Failed".to_owned())),

@@ -245,11 +245,16 @@ impl Follow {
         let span = log.span().clone();
         let run = self.engine_run();
         let mut operations = self.operations.clone();
-        let records = self
+        let asked = self
             .engine
             .poll_operations(&self.backup, &mut operations, &run)
-            .instrument(span)
-            .await;
+            .instrument(span);
+        // An action may take its time to answer; asking changes nothing.
+        let records = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(RunError::Cancelled),
+            records = asked => records,
+        };
         let mut backup = self.backup.clone();
         backup.status = artifacts::waiting_status(&self.backup, &operations, &records);
         if !records.is_empty() || *backup.phase() != *self.backup.phase() {
@@ -293,28 +298,72 @@ impl Follow {
 
     /// Ends the backup as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Backup {
+        let news = self.unwritten();
+        self.end(news, reason, BackupPhase::PartiallyFailed).await
+    }
+
+    /// Ends the backup as failed as somebody wants that. Its operations are cancelled, which actions have until the
+    /// deadline to do; its archive stays. `cancel` ends the calls of the actions, in place of what has ended the work.
+    pub async fn cancel(
+        &mut self,
+        reason: &str,
+        deadline: tokio::time::Instant,
+        cancel: CancellationToken,
+    ) -> &Backup {
+        self.cancel = cancel;
+        let mut news = self.unwritten();
+        let log = self.logs.begin("backup", &self.log_name());
+        let span = log.span().clone();
+        let run = self.engine_run();
+        let ended = self.engine.cancel_operations(
+            &self.backup,
+            &mut news.operations,
+            &run,
+            reason,
+            deadline,
+        );
+        let records = ended.instrument(span.clone()).await;
+        news.backup.status = artifacts::waiting_status(&news.backup, &news.operations, &records);
+        news.records.extend(records);
+        span.in_scope(|| tracing::warn!("{reason}"));
+        match log.finish().and_then(LogFile::into_bytes) {
+            Ok(lines) => news.log = [&news.log[..], &lines[..]].concat().into(),
+            Err(error) => {
+                tracing::warn!(%error, "what was logged of the end of the backup is lost")
+            }
+        }
+        self.end(news, reason, BackupPhase::Failed).await
+    }
+
+    /// What the last look has brought and the store has not taken, or nothing new.
+    fn unwritten(&mut self) -> Pending {
+        self.pending.take().unwrap_or_else(|| Pending {
+            operations: self.operations.clone(),
+            backup: self.backup.clone(),
+            records: Vec::new(),
+            log: Bytes::new(),
+        })
+    }
+
+    async fn end(&mut self, mut news: Pending, reason: &str, phase: BackupPhase) -> &Backup {
         let record = Record::run(Severity::Error, reason);
         let records = std::slice::from_ref(&record);
-        let mut backup = self.backup.clone();
-        backup.status =
-            artifacts::finalized_status(&backup, &self.operations, records, (self.clock)());
-        backup.status.failure_reason = reason.to_owned();
-        let stored = async {
-            self.confirm().await?;
-            self.put_operations(&self.operations).await?;
-            self.put_results(self.results().await?, records).await?;
-            self.put_metadata(&backup).await?;
-            self.forget_before().await;
-            Ok::<_, RunError>(())
-        };
-        if let Err(error) = stored.await {
-            tracing::warn!(
+        let mut status =
+            artifacts::finalized_status(&news.backup, &news.operations, records, (self.clock)());
+        status.phase = Some(phase);
+        status.failure_reason = reason.to_owned();
+        news.backup.status = status;
+        news.records.push(record);
+        match self.write(&mut news).await {
+            Ok(()) => self.forget_before().await,
+            Err(error) => tracing::warn!(
                 backup = self.name(),
                 error = error.chain(),
                 "the end of the backup is not in the store"
-            );
+            ),
         }
-        self.backup = backup;
+        self.operations = news.operations;
+        self.backup = news.backup;
         &self.backup
     }
 

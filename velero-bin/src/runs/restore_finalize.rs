@@ -20,9 +20,7 @@ use velero_core::artifact::RestoreItemOperation;
 use velero_core::operation::OperationCounts;
 use velero_core::result::{Record, Severity, count};
 use velero_persistence::BackupStore;
-use velero_restore::{
-    NewVolumes, RestoreEngine, RunningHooks, phase_after_items, phase_at_the_end,
-};
+use velero_restore::{NewVolumes, RestoreEngine, RunningHooks, phase_after_items};
 
 use super::{Clock, RestoreJournal, RunError};
 use crate::logfile::{LogFile, RunLog};
@@ -312,22 +310,67 @@ impl RestoreFollow {
 
     /// Ends the restore as partially failed, for a reason that does not go away. What the store takes of it is stored.
     pub async fn give_up(&mut self, reason: &str) -> &Restore {
+        let news = self.unwritten();
+        self.end(news, reason, RestorePhase::PartiallyFailed).await
+    }
+
+    /// Ends the restore as failed as somebody wants that. Its operations are cancelled, which actions have until the deadline
+    /// to do; hooks and new volumes are not waited for any more, and what is in the cluster stays. `cancel` ends the calls of
+    /// the actions, in place of what has ended the work.
+    pub async fn cancel(
+        &mut self,
+        reason: &str,
+        deadline: tokio::time::Instant,
+        cancel: CancellationToken,
+    ) -> &Restore {
+        self.cancel = cancel;
+        let mut news = self.unwritten();
+        let run = engine_run(&self.cancel, &self.clock);
+        let span = self.log.span().clone();
+        let ended = self.engine.cancel_operations(
+            &self.restore,
+            &mut news.operations,
+            &run,
+            reason,
+            deadline,
+        );
+        let records = ended.instrument(span.clone()).await;
+        news.restore.status.errors += as_int(records.len());
+        news.records.extend(records);
+        span.in_scope(|| tracing::warn!("{reason}"));
+        match self.log.cut().and_then(LogFile::into_bytes) {
+            Ok(lines) => news.log = [&news.log[..], &lines[..]].concat().into(),
+            Err(error) => {
+                tracing::warn!(%error, "what was logged of the end of the restore is lost")
+            }
+        }
+        self.end(news, reason, RestorePhase::Failed).await
+    }
+
+    /// What the last look has brought and the store has not taken, or nothing new.
+    fn unwritten(&mut self) -> Pending {
+        self.pending.take().unwrap_or_else(|| Pending {
+            operations: self.operations.clone(),
+            restore: self.restore.clone(),
+            records: Vec::new(),
+            log: Bytes::new(),
+        })
+    }
+
+    async fn end(&mut self, mut news: Pending, reason: &str, phase: RestorePhase) -> &Restore {
         self.hooks.give_up(reason);
         self.journal.forget().await;
+        // What an earlier look has brought is in its status.
         let mut records = vec![Record::run(Severity::Error, reason)];
         records.extend(self.hooks.take_records());
         records.extend(self.volumes.give_up(reason));
-        let mut restore = self.restore.clone();
-        restore.status = self.status(&self.operations, 0, &records);
-        restore.status.phase = Some(phase_at_the_end(true));
-        restore.status.failure_reason = reason.to_owned();
-        restore.status.completion_timestamp = Some(whole_seconds((self.clock)()));
-        let mut news = Pending {
-            operations: self.operations.clone(),
-            restore: restore.clone(),
-            records,
-            log: Bytes::new(),
-        };
+        self.restore.status = news.restore.status.clone();
+        let mut status = self.status(&news.operations, 0, &records);
+        status.phase = Some(phase);
+        status.failure_reason = reason.to_owned();
+        status.completion_timestamp = Some(whole_seconds((self.clock)()));
+        news.restore.status = status;
+        news.records.extend(records);
         if let Err(error) = self.write(&mut news).await {
             tracing::warn!(
                 restore = self.name(),
@@ -335,7 +378,7 @@ impl RestoreFollow {
                 "the end of the restore is not in the store"
             );
         }
-        self.restore = restore;
+        (self.restore, self.operations) = (news.restore, news.operations);
         &self.restore
     }
 

@@ -8,15 +8,23 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::Resource as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use velero_core::api::{Time, VeleroKind};
 use velero_core::{CancellationToken, GoDuration};
 use velero_persistence::ErrorKind;
 
+use super::cancel::{self, cancelled_by};
 use super::context::{Context, after};
 use super::controller::panic_text;
 use super::objects::{ApiError, Lock};
-use super::tracker::Running;
+use super::tracker::{CancelReason, Running};
 use crate::runs::RunError;
+
+/// How long actions have to cancel the operations of what somebody wants ended.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a step may go on once somebody wants the whole ended; what it leaves is what a kill would leave.
+const LAST_STEP: Duration = Duration::from_secs(2);
 
 /// Longest pause between two tries of what has failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -85,6 +93,16 @@ pub(super) trait Followed: Send + Sync + 'static {
         reason: &str,
     ) -> impl Future<Output = Self::Kind> + Send;
 
+    /// Ends what somebody wants ended; gives the resource as it should be then. Actions have until the deadline to cancel
+    /// their operations; `cancel` takes the place of what has ended the work.
+    fn cancel(
+        &mut self,
+        object: &Self::Kind,
+        reason: &str,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Self::Kind> + Send;
+
     /// Writes another state of the resource, its end for as long as it takes; `None` when somebody else follows it by now,
     /// and nothing is written.
     fn write(
@@ -151,23 +169,62 @@ impl<F: Followed> Task<F> {
     }
 
     async fn run(mut self, object: F::Kind, running: Running) {
-        self.go(object).await;
+        let by = running.cancelled_by();
+        if let Some(left) = self.go(object, &by).await {
+            self.end_cancelled(left, &by).await;
+        }
         self.followed.release().await;
         drop(running);
     }
 
-    /// As [`Task::run`]; what is held is given back before the resource says that it has ended.
-    async fn go(&mut self, mut object: F::Kind) {
+    /// Ends what somebody wants ended.
+    async fn end_cancelled(&mut self, object: F::Kind, by: &CancelReason) {
+        let Some(who) = by.get() else {
+            return;
+        };
+        let reason = cancel::reason(who);
+        let cancel = self.context.stopping.child_token();
+        let deadline = Instant::now() + CANCEL_PATIENCE;
+        let ended = self.followed.cancel(&object, &reason, deadline, cancel);
+        let ended = ended.await;
+        self.followed.release().await;
+        self.write(&object, ended).await;
+    }
+
+    /// Makes a step. Once somebody wants the end it is not waited for long.
+    async fn step(&mut self, object: &F::Kind) -> Result<(F::Kind, Duration), Stop> {
+        let cancel = self.cancel.clone();
+        let late = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(LAST_STEP).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = self.followed.step(object) => outcome,
+            () = late => Err(Stop::Later("cancelled".to_owned())),
+        }
+    }
+
+    /// As [`Task::run`]; what is held is given back before the resource says that it has ended. Gives what is left when the
+    /// work is cancelled.
+    async fn go(&mut self, mut object: F::Kind, by: &CancelReason) -> Option<F::Kind> {
         let (kind, name) = (
             F::Kind::KIND,
             object.meta().name.clone().unwrap_or_default(),
         );
         let mut failures = 0u32;
-        while !self.cancel.is_cancelled() && !F::has_ended(&object) {
-            if !self.is_there(&object).await {
-                return;
+        if let Some(who) = cancelled_by(object.meta()) {
+            by.get_or_init(|| who);
+            return Some(object);
+        }
+        while !F::has_ended(&object) {
+            if self.cancel.is_cancelled() {
+                return Some(object);
             }
-            let pause = match self.followed.step(&object).await {
+            if !self.is_there(&object).await {
+                return None;
+            }
+            let pause = match self.step(&object).await {
                 Ok((next, pause)) => {
                     failures = 0;
                     if F::has_ended(&next) {
@@ -175,14 +232,14 @@ impl<F: Followed> Task<F> {
                     }
                     match self.write(&object, next).await {
                         Some(written) => object = written,
-                        None => return,
+                        None => return None,
                     }
                     pause
                 }
-                Err(_) if self.cancel.is_cancelled() => return,
+                Err(_) if self.cancel.is_cancelled() => return Some(object),
                 Err(Stop::Elsewhere(reason)) => {
                     tracing::debug!(kind, name, reason, "another server follows it");
-                    return;
+                    return None;
                 }
                 Err(Stop::Later(reason)) if self.context.now() < self.due => {
                     tracing::warn!(
@@ -199,7 +256,7 @@ impl<F: Followed> Task<F> {
                     let ended = self.followed.give_up(&object, &reason).await;
                     self.followed.release().await;
                     self.write(&object, ended).await;
-                    return;
+                    return None;
                 }
             };
             tokio::select! {
@@ -207,6 +264,7 @@ impl<F: Followed> Task<F> {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        None
     }
 
     fn pause_after(&self, failures: u32) -> Duration {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
 use velero_persistence::BackupStore;
@@ -100,12 +101,40 @@ impl Followed for Hold {
         if let Some(follow) = &mut self.follow {
             return follow.give_up(&reason).await.clone();
         }
-        let mut ended = backup.clone();
-        ended.status.phase = Some(BackupPhase::PartiallyFailed);
-        ended.status.errors += 1;
-        ended.status.failure_reason = reason;
-        ended.status.completion_timestamp = stamp(self.context.now());
-        ended
+        self.ended_by(backup, BackupPhase::PartiallyFailed, reason)
+    }
+
+    async fn cancel(
+        &mut self,
+        backup: &Backup,
+        reason: &str,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> Backup {
+        self.cancel = cancel.clone();
+        if self.follow.is_none() {
+            match timeout_at(deadline, self.open(backup)).await {
+                Ok(Ok(follow)) => self.follow = Some(follow),
+                Ok(Err(Stop::Later(error) | Stop::Never(error) | Stop::Elsewhere(error))) => {
+                    tracing::warn!(
+                        error,
+                        "the store does not know that the backup is cancelled"
+                    );
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        "the store does not answer; it does not know that the backup is cancelled"
+                    );
+                }
+            }
+        }
+        if let Some(follow) = &mut self.follow {
+            if follow.backup().phase().is_terminal() {
+                return follow.backup().clone();
+            }
+            return follow.cancel(reason, deadline, cancel).await.clone();
+        }
+        self.ended_by(backup, BackupPhase::Failed, reason.to_owned())
     }
 
     fn ended(&self, backup: &Backup) {
@@ -116,6 +145,16 @@ impl Followed for Hold {
 }
 
 impl Hold {
+    /// The backup as it has ended, where its store takes nothing of that.
+    fn ended_by(&self, backup: &Backup, phase: BackupPhase, reason: String) -> Backup {
+        let mut ended = backup.clone();
+        ended.status.phase = Some(phase);
+        ended.status.errors += 1;
+        ended.status.failure_reason = reason;
+        ended.status.completion_timestamp = stamp(self.context.now());
+        ended
+    }
+
     async fn step_of(&self, follow: &mut Follow, backup: &Backup) -> Result<Backup, Stop> {
         if self.stale {
             follow.use_store(self.store(backup).await?).await?;

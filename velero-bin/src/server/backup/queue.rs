@@ -53,7 +53,7 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, slots: Slots<
     }
     let cancelled = cancelled_by(&backup.metadata);
     match (backup.phase(), cancelled) {
-        (BackupPhase::InProgress, Some(who)) if tracked => return Step::Cancel(who),
+        (phase, Some(who)) if tracked && is_under_way(phase) => return Step::Cancel(who),
         (BackupPhase::New | BackupPhase::Queued | BackupPhase::ReadyToStart, Some(who))
             if !tracked =>
         {
@@ -77,6 +77,18 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, slots: Slots<
         | BackupPhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
+}
+
+/// Whether somebody works on a backup in this phase: its items, its operations, or its end.
+fn is_under_way(phase: &BackupPhase) -> bool {
+    matches!(
+        phase,
+        BackupPhase::InProgress
+            | BackupPhase::WaitingForPluginOperations
+            | BackupPhase::WaitingForPluginOperationsPartiallyFailed
+            | BackupPhase::Finalizing
+            | BackupPhase::FinalizingPartiallyFailed
+    )
 }
 
 /// Whether a queued backup may begin.
@@ -311,6 +323,10 @@ mod tests {
             (ReadyToStart, true, Step::Rest),
             (InProgress, true, Step::Cancel(anna())),
             (InProgress, false, Step::Recover),
+            (WaitingForPluginOperations, true, Step::Cancel(anna())),
+            (FinalizingPartiallyFailed, true, Step::Cancel(anna())),
+            // Who follows it sees that it is to end.
+            (WaitingForPluginOperations, false, Step::Follow),
             (Completed, false, Step::Rest),
             (Deleting, false, Step::Rest),
         ] {

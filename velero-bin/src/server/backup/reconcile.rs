@@ -83,6 +83,7 @@ impl Reconciler for BackupReconciler {
             Step::Rest => return Ok(Action::await_change()),
             Step::Cancel(who) => {
                 context.tracker.cancel_for(RunKind::Backup, name, &who);
+                context.tracker.cancel_for(RunKind::Operations, name, &who);
                 return Ok(Action::await_change());
             }
             Step::End(who) => end_cancelled(context, backup, &who).await,

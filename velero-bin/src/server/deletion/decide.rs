@@ -65,16 +65,13 @@ pub(super) fn is_under_way(backup: &Backup) -> bool {
 const CANCELLED_NANOS: i64 = 60 * 1_000_000_000;
 
 /// Whether the run of a backup that is to be deleted is to be ended first, and waited for.
-///
-/// A run that has got as far as its operations is not: such a request is refused.
 pub(super) fn is_to_be_cancelled(
     backup: &Backup,
     request: &DeleteBackupRequest,
     now: Timestamp,
 ) -> bool {
     let created = request.metadata.creation_timestamp.as_ref();
-    *backup.phase() == BackupPhase::InProgress
-        && created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS))
+    is_under_way(backup) && created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS))
 }
 
 /// Whether the deletion has begun: something can be gone already.
@@ -160,7 +157,8 @@ mod tests {
             (InProgress, 0, true),
             (InProgress, 59, true),
             (InProgress, 60, false),
-            (WaitingForPluginOperations, 0, false),
+            (WaitingForPluginOperations, 0, true),
+            (FinalizingPartiallyFailed, 59, true),
             (Completed, 0, false),
         ] {
             let mut backup = Backup::default();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_persistence::BackupStore;
@@ -125,12 +126,38 @@ impl Followed for Hold {
         if let Some(follow) = &mut self.follow {
             return follow.give_up(&reason).await.clone();
         }
-        let mut ended = restore.clone();
-        ended.status.phase = Some(RestorePhase::PartiallyFailed);
-        ended.status.errors += 1;
-        ended.status.failure_reason = reason;
-        ended.status.completion_timestamp = stamp(self.context.now());
-        ended
+        self.ended_by(restore, RestorePhase::PartiallyFailed, reason)
+    }
+
+    async fn cancel(
+        &mut self,
+        restore: &Restore,
+        reason: &str,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> Restore {
+        self.is_ending = true;
+        self.cancel = cancel.clone();
+        if self.follow.is_none() {
+            match timeout_at(deadline, self.open(restore)).await {
+                Ok(Ok(follow)) => self.follow = Some(follow),
+                Ok(Err(Stop::Later(error) | Stop::Never(error) | Stop::Elsewhere(error))) => {
+                    tracing::warn!(
+                        error,
+                        "the store does not know that the restore is cancelled"
+                    );
+                }
+                Err(_) => {
+                    tracing::warn!(
+                        "the store does not answer; it does not know that the restore is cancelled"
+                    );
+                }
+            }
+        }
+        if let Some(follow) = &mut self.follow {
+            return follow.cancel(reason, deadline, cancel).await.clone();
+        }
+        self.ended_by(restore, RestorePhase::Failed, reason.to_owned())
     }
 
     async fn write(
@@ -150,6 +177,16 @@ impl Followed for Hold {
 }
 
 impl Hold {
+    /// The restore as it has ended, where its store takes nothing of that.
+    fn ended_by(&self, restore: &Restore, phase: RestorePhase, reason: String) -> Restore {
+        let mut ended = restore.clone();
+        ended.status.phase = Some(phase);
+        ended.status.errors += 1;
+        ended.status.failure_reason = reason;
+        ended.status.completion_timestamp = stamp(self.context.now());
+        ended
+    }
+
     async fn step_of(
         &self,
         follow: &mut RestoreFollow,

@@ -85,6 +85,8 @@ impl Reconciler for RestoreReconciler {
             }
             Step::Stop(who) => {
                 context.tracker.cancel_for(RunKind::Restore, name, &who);
+                let after = RunKind::RestoreOperations;
+                context.tracker.cancel_for(after, name, &who);
                 return Ok(Action::await_change());
             }
             Step::End(who) => {

@@ -3,6 +3,7 @@
 mod backups;
 mod broken_archives;
 mod broken_stores;
+mod cancelled;
 mod controllers;
 mod delete_actions;
 mod deletions;

@@ -11,9 +11,7 @@ use velero_core::action::{
     ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome,
     OperationProgress, ResourceSelector,
 };
-use velero_core::api::{
-    Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
-};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
 use velero_core::archive::{ArchiveReader, EntryKind, VersionDir};
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
@@ -268,30 +266,6 @@ async fn the_next_server_goes_on() {
     let ended = world.backup_ended("b").await;
     assert_eq!(*ended.phase(), BackupPhase::Completed);
     assert_eq!(secrets(&folder.path().join("bucket/backups/b")).len(), 2);
-}
-
-#[tokio::test]
-async fn a_waiting_backup_is_not_deleted() {
-    let (folder, state) = (folder(), State::default());
-    let world = world(folder.path(), &state).await;
-    begin(&world, "b").await;
-    world
-        .create::<DeleteBackupRequest>(
-            json!({"metadata": {"name": "d"}, "spec": {"backupName": "b"}}),
-        )
-        .await;
-    let request = world
-        .wait::<DeleteBackupRequest>("d", "is answered", |request| {
-            *request.phase() == DeleteBackupRequestPhase::Processed
-        })
-        .await;
-    assert!(
-        request.status.errors[0].contains("in progress"),
-        "{:?}",
-        request.status
-    );
-    set(&state, OperationProgress::succeeded());
-    world.backup_ended("b").await;
 }
 
 #[tokio::test]
