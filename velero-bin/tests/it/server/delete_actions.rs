@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use velero_bin::server::Settings;
@@ -20,6 +21,8 @@ use super::world::{World, files, folder, settings};
 struct Notes {
     seen: Arc<Mutex<Vec<String>>>,
     besides: Box<dyn Fn() -> Result<(), ActionError> + Send + Sync>,
+    /// Waits while it is set.
+    waits: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -40,6 +43,9 @@ impl DeleteItemAction for Notes {
         let phase = cx.run.phase().to_string();
         let line = format!("{}/{} {phase}", item.namespace(), item.name());
         self.seen.lock().unwrap().push(line);
+        while self.waits.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         (self.besides)()
     }
 }
@@ -53,6 +59,7 @@ fn noting(
     let action = Notes {
         seen: Arc::clone(seen),
         besides: Box::new(besides),
+        waits: Arc::default(),
     };
     Settings {
         delete_actions: vec![Arc::new(action)],
@@ -212,11 +219,6 @@ async fn a_store_that_is_away_amid_a_deletion_is_waited_for() {
         error.ends_with("; it is tried again until it succeeds"),
         "{error}"
     );
-    let progress = &told.metadata.annotations.unwrap_or_default()["x.velero.io/progress"];
-    assert!(
-        progress.starts_with("delete actions have seen "),
-        "{progress}"
-    );
     let backup = world.get::<Backup>("b").await.unwrap();
     assert_eq!(*backup.phase(), BackupPhase::Deleting);
     assert!(s3.bucket().join("backups/b/velero-backup.json").is_file());
@@ -225,6 +227,32 @@ async fn a_store_that_is_away_amid_a_deletion_is_waited_for() {
     assert!(world.get::<Backup>("b").await.is_none());
     // What is not the backup's is not deleted with it.
     assert_eq!(files(&s3.bucket().join("backups")), ["b/notes.txt"]);
+}
+
+#[tokio::test]
+async fn a_request_tells_how_far_its_actions_are() {
+    let (folder, waits) = (folder(), Arc::new(AtomicBool::new(true)));
+    let action = Notes {
+        seen: Seen::default(),
+        besides: Box::new(|| Ok(())),
+        waits: Arc::clone(&waits),
+    };
+    let settings = Settings {
+        delete_actions: vec![Arc::new(action)],
+        ..settings()
+    };
+    let world = world(folder.path(), settings).await;
+    ask(&world).await;
+    let told = |request: &DeleteBackupRequest| {
+        let annotations = request.metadata.annotations.as_ref()?;
+        annotations.get("x.velero.io/progress").cloned()
+    };
+    let request =
+        world.wait::<DeleteBackupRequest>("d", "tells", |request| told(request).is_some());
+    let text = told(&request.await).unwrap();
+    assert!(text.starts_with("delete actions have seen 0 of "), "{text}");
+    waits.store(false, Ordering::SeqCst);
+    world.wait_gone::<DeleteBackupRequest>("d").await;
 }
 
 #[tokio::test]

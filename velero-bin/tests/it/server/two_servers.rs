@@ -262,7 +262,7 @@ async fn a_restore_without_signs_of_life_is_ended() {
     assert!(line.contains(reason), "{results}");
 
     // One that is held is not ended, and its files are not deleted while somebody writes them.
-    let mark = folder.path().join("bucket/restores/held/x");
+    let mark = folder.path().join("bucket/restores/held/held-x");
     std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
     std::fs::write(&mark, "x").unwrap();
     world.delete::<Restore>("held").await;
