@@ -11,6 +11,7 @@ use velero_core::api::{Time, VeleroKind};
 
 use super::backup::Leftovers;
 use super::controllers::Controller;
+use super::location::SeenLocations;
 use super::metrics::Metrics;
 use super::objects::{ApiError, Lock, Objects};
 use super::settings::Settings;
@@ -35,6 +36,7 @@ pub(super) struct Context {
     pub(super) writer: Arc<str>,
     /// Set when the server stops: nothing new is begun.
     pub(super) stopping: CancellationToken,
+    pub(super) locations: SeenLocations,
     /// A location has become available: look into it.
     pub(super) sync_now: Arc<Notify>,
     /// Backups have come out of a store that may have expired: look at them.
@@ -72,6 +74,7 @@ impl Context {
             leftovers: Leftovers::default(),
             writer: uuid::Uuid::new_v4().to_string().into(),
             stopping: parts.stopping,
+            locations: SeenLocations::default(),
             sync_now: Arc::default(),
             gc_now: Arc::default(),
             backup_slot: Arc::default(),

@@ -6,6 +6,8 @@
 
 mod decide;
 mod reconcile;
+mod seen;
 
 pub(super) use decide::default_location;
 pub(super) use reconcile::LocationReconciler;
+pub(super) use seen::SeenLocations;

@@ -28,14 +28,13 @@ pub(in crate::server) struct LocationReconciler {
 impl Reconciler for LocationReconciler {
     type Kind = BackupStorageLocation;
 
+    fn gone(&self, context: &Context, name: &str) {
+        context.locations.remove(name);
+    }
+
     async fn reconcile(&self, context: &Context, name: &str) -> Result<Action, Retry> {
         let locations: Vec<BackupStorageLocation> = context.objects.list().await?;
-        context.metrics.set_locations(locations.iter().map(|l| {
-            (
-                l.metadata.name.as_deref().unwrap_or_default(),
-                l.is_available(),
-            )
-        }));
+        note(context, &locations);
         if settle(context, &locations).await? {
             // The change brings every location back here.
             return Ok(Action::requeue(Duration::from_millis(10)));
@@ -80,6 +79,7 @@ impl LocationReconciler {
     pub(in crate::server) async fn first_look(&self, context: &Context) {
         let look = async {
             let locations: Vec<BackupStorageLocation> = context.objects.list().await?;
+            note(context, &locations);
             let checks = locations
                 .iter()
                 .filter(|location| !location.is_available())
@@ -183,11 +183,20 @@ async fn check(
         context.leftovers.look_now();
     }
     let locations: Vec<BackupStorageLocation> = context.objects.list().await?;
-    context.metrics.set_locations(locations.iter().map(|l| {
-        (
-            l.metadata.name.as_deref().unwrap_or_default(),
-            l.is_available(),
-        )
-    }));
+    note(context, &locations);
     Ok(written)
+}
+
+/// Takes in how the locations are.
+fn note(context: &Context, locations: &[BackupStorageLocation]) {
+    context.locations.set(locations);
+    let state = |l: &BackupStorageLocation| {
+        let name = l.metadata.name.clone().unwrap_or_default();
+        (name, l.is_available())
+    };
+    let states: Vec<(String, bool)> = locations.iter().map(state).collect();
+    let states = states
+        .iter()
+        .map(|(name, is_available)| (name.as_str(), *is_available));
+    context.metrics.set_locations(states);
 }

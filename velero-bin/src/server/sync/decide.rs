@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use velero_core::GoDuration;
-use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationSpec};
 use velero_core::names::{labels, valid_label_name};
+use velero_persistence::BackupStore;
 
 use crate::server::context::after;
 
@@ -38,6 +39,32 @@ pub(super) struct Known {
     pub(super) failures: u32,
     /// When this cluster last left its mark there.
     pub(super) marked: Option<Timestamp>,
+    /// Its store, as it was opened for an earlier look.
+    pub(super) store: Option<Opened>,
+}
+
+/// Seconds for which a store is looked into by credentials that were read once.
+const OPENED: i64 = 60;
+
+/// A store that was opened.
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
+    pub(super) store: BackupStore,
+    pub(super) spec: BackupStorageLocationSpec,
+    pub(super) at: Timestamp,
+}
+
+impl Known {
+    /// The store of a location, if it was opened a short while ago, and all was well since.
+    pub(super) fn opened(
+        &self,
+        location: &BackupStorageLocation,
+        now: Timestamp,
+    ) -> Option<BackupStore> {
+        let opened = self.store.as_ref().filter(|_| self.failures == 0)?;
+        let is_fresh = now < after(opened.at, OPENED * 1_000_000_000);
+        (is_fresh && opened.spec == location.spec).then(|| opened.store.clone())
+    }
 }
 
 /// Whether and how a location is to be looked into now. `period` is that of the flag.
@@ -62,7 +89,9 @@ pub(super) fn look(
         .filter(|own| !own.is_negative())
         .or(period.filter(|p| !p.is_negative()));
     if let Some(said) = said {
+        // What this server has just done may not be in the location yet.
         let last = location.status.last_synced_time.as_ref().map(|time| time.0);
+        let last = last.max(known.compared);
         let due = !said.is_zero() && passed(last, said.as_nanos());
         return due.then_some(Look::Everything);
     }

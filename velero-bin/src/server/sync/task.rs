@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use velero_core::api::{Backup, BackupStorageLocation, Document, PodVolumeBackup, Schedule};
 use velero_persistence::{BackupFile, BackupStore, ClusterMark};
 
-use super::decide::{Import, Known, Look, import, is_to_mark, look, orphans};
+use super::decide::{Import, Known, Look, Opened, import, is_to_mark, look, orphans};
 use super::import::{backup_object, pod_volume_object};
 use crate::server::backup::last_successes;
 use crate::server::context::{Context, stamp};
 use crate::server::controller::panic_text;
 use crate::server::objects::{ApiError, Lock};
-use crate::server::stores;
+use crate::server::stores::{self, StoreError};
 
 /// Longest time between two looks at which locations are due.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,9 +38,7 @@ pub(in crate::server) async fn run(context: Context) {
             }
             _ = tick.tick() => {}
         }
-        if let Err(error) = looks.begin(&context).await {
-            tracing::warn!(%error, "locations could not be looked into");
-        }
+        looks.begin(&context);
     }
 }
 
@@ -53,8 +51,8 @@ struct Looks {
 }
 
 impl Looks {
-    async fn begin(&mut self, context: &Context) -> Result<(), ApiError> {
-        let mut locations: Vec<BackupStorageLocation> = context.objects.list().await?;
+    fn begin(&mut self, context: &Context) {
+        let mut locations = context.locations.get().to_vec();
         locations.sort_by_key(|location| !location.spec.default);
         let uid =
             |location: &BackupStorageLocation| location.metadata.uid.clone().unwrap_or_default();
@@ -77,7 +75,6 @@ impl Looks {
                 .spawn(async move { (of, looked(&context, &location, look, known).await) });
             self.under_way.insert(task.id(), uid);
         }
-        Ok(())
     }
 
     fn note(&mut self, ended: Result<(String, Known), tokio::task::JoinError>) {
@@ -126,7 +123,7 @@ async fn sync(
     look: Look,
     known: &mut Known,
 ) -> anyhow::Result<()> {
-    let store = stores::open(&context.objects, location).await?;
+    let store = open(context, location, known).await?;
     if !context.cluster_id.is_empty() && is_to_mark(location, known, context.now()) {
         leave_mark(context, &store, name, known).await;
     }
@@ -173,6 +170,25 @@ async fn sync(
         .patch(location, &synced, Lock::SameObject)
         .await?;
     Ok(())
+}
+
+/// The store, opened anew each minute and after a failure: its credentials may be others by then.
+async fn open(
+    context: &Context,
+    location: &BackupStorageLocation,
+    known: &mut Known,
+) -> Result<BackupStore, StoreError> {
+    let now = context.now();
+    if let Some(store) = known.opened(location, now) {
+        return Ok(store);
+    }
+    let store = stores::open(&context.objects, location).await?;
+    known.store = Some(Opened {
+        store: store.clone(),
+        spec: location.spec.clone(),
+        at: now,
+    });
+    Ok(store)
 }
 
 /// Says in a store that this cluster writes to it.

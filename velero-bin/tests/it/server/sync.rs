@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use velero_bin::server::Settings;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
 
-use super::world::{World, eventually, folder, settings};
+use super::s3::{S3Server, SECRET_KEY, secret};
+use super::world::{Ahead, World, eventually, folder, settings};
 
 #[tokio::test]
 async fn a_second_cluster_finds_the_backups() {
@@ -256,4 +258,53 @@ async fn when_backups_last_ended_well_is_known_after_a_restart() {
         metrics.contains("\nvelero_backup_age_seconds{schedule=\"\"} "),
         "{metrics}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looks_at_the_names_cost_the_api_server_nothing() {
+    let (s3, ahead) = (S3Server::start().await, Ahead::default());
+    let mut world = World::empty();
+    world
+        .start(Settings {
+            clock: ahead.clock(),
+            ..settings()
+        })
+        .await;
+    let secret = secret("good", SECRET_KEY);
+    world.api.store().seed_value(secret).unwrap();
+    world
+        .create::<BackupStorageLocation>(s3.location("default", "", "good"))
+        .await;
+    world
+        .wait::<BackupStorageLocation>("default", "is synced", |l| {
+            l.status.last_synced_time.is_some()
+        })
+        .await;
+    let calls = world.api.calls();
+    calls.reset();
+    for round in 1..=4 {
+        let name = format!("b{round}");
+        let dir = s3.bucket().join("backups").join(&name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let metadata = json!({
+            "kind": "Backup", "apiVersion": "velero.io/v1", "metadata": {"name": name, "namespace": "other", "uid": "1"},
+            "spec": {"ttl": "1h0m0s"}, "status": {"phase": "Completed", "expiration": "2999-01-01T00:00:00Z"},
+        });
+        std::fs::write(dir.join("velero-backup.json"), metadata.to_string()).unwrap();
+        ahead.set(round * 6);
+        world.wait::<Backup>(&name, "is found", |_| true).await;
+    }
+    assert_eq!(calls.count("get", "secrets"), 0);
+    // The last import has changed the location, which the server looks at.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    calls.reset();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for resource in ["backupstoragelocations", "backups", "secrets"] {
+        let made = ["get", "list", "patch"].map(|verb| calls.count(verb, resource));
+        assert_eq!(made, [0; 3], "{resource}");
+    }
+    // Credentials that have changed are found within a minute.
+    ahead.set(90);
+    let read = eventually(async || (calls.count("get", "secrets") > 0).then_some(()));
+    assert!(read.await.is_some());
 }
