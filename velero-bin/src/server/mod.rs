@@ -41,6 +41,7 @@ mod sync;
 mod tracker;
 mod turns;
 mod unbuilt;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -10,6 +10,10 @@ use velero_core::api::{VeleroKind, merge};
 
 use super::election::Fence;
 use super::settings::Settings;
+use super::versions::Versions;
+
+/// How often a write is tried over what others have changed meanwhile.
+const PATCH_ATTEMPTS: usize = 8;
 
 /// Who our writes come from, as the API server records it.
 pub(super) const FIELD_MANAGER: &str = "velero-server";
@@ -56,7 +60,8 @@ impl ApiError {
 pub(super) enum Lock {
     /// It fails with a conflict when anybody has changed the object: for steps that must be taken once.
     Unchanged,
-    /// It only must be the same object, not another one of that name.
+    /// It must be the same object, not another one of that name. What others have changed of it meanwhile stays: it is read
+    /// again, and the fields are written over the state that was read.
     SameObject,
 }
 
@@ -66,6 +71,7 @@ pub(super) struct Objects {
     client: Client,
     fence: Fence,
     namespace: String,
+    versions: Versions,
     timeout: Duration,
     page_size: u32,
 }
@@ -84,6 +90,7 @@ impl Objects {
         Self {
             client: fence.client(client),
             fence: fence.clone(),
+            versions: Versions::default(),
             namespace: settings.namespace.clone(),
             timeout: settings.request_timeout,
             page_size: settings.list_options().page_size,
@@ -138,7 +145,8 @@ impl Objects {
 
     /// Writes those fields that differ between two states of an object; nothing is sent when none does.
     ///
-    /// Gives the object as the server has it then.
+    /// Each write names the state of the object that it goes by, so that one which was begun before another server took over
+    /// changes nothing. Gives the object as the server has it then.
     pub(super) async fn patch<K: VeleroKind>(
         &self,
         old: &K,
@@ -159,22 +167,44 @@ impl Objects {
         if let Some(uid) = &old.meta().uid {
             patch["metadata"]["uid"] = json!(uid);
         }
-        if lock == Lock::Unchanged
-            && let Some(version) = &old.meta().resource_version
-        {
-            patch["metadata"]["resourceVersion"] = json!(version);
+        let mut version = match lock {
+            Lock::Unchanged => old.meta().resource_version.clone(),
+            Lock::SameObject => self.versions.newest(old.meta()),
+        };
+        let mut attempt = 1;
+        loop {
+            if let Some(version) = &version {
+                patch["metadata"]["resourceVersion"] = json!(version);
+            }
+            let conflict = match self.send_patch::<K>(&name, &patch).await {
+                Err(error) if error.is_conflict() => error,
+                outcome => return outcome,
+            };
+            if lock == Lock::Unchanged || attempt >= PATCH_ATTEMPTS {
+                return Err(conflict);
+            }
+            let Some(found) = self.get::<K>(&name).await? else {
+                return Err(ApiError::gone::<K>(&name));
+            };
+            if found.meta().uid != old.meta().uid {
+                return Err(conflict);
+            }
+            version = found.meta().resource_version.clone();
+            attempt += 1;
         }
+    }
+
+    async fn send_patch<K: VeleroKind>(&self, name: &str, patch: &Value) -> Result<K, ApiError> {
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let api = self.api::<K>();
-        self.call(
-            "patch",
-            what::<K>(&name),
-            api.patch(&name, &params, &Patch::Merge(&patch)),
-        )
-        .await
+        let merge = Patch::Merge(patch);
+        let call = api.patch(name, &params, &merge);
+        let written: K = self.call("patch", what::<K>(name), call).await?;
+        self.versions.note(written.meta());
+        Ok(written)
     }
 
     /// Creates an object from its JSON, so that fields which the type does not know reach the server.
@@ -261,3 +291,6 @@ impl Objects {
 fn what<K: VeleroKind>(name: &str) -> String {
     format!("{} {name:?}", K::KIND)
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,14 +64,17 @@ pub(super) fn is_under_way(backup: &Backup) -> bool {
 /// How long a deletion waits for the run of its backup to end.
 const CANCELLED_NANOS: i64 = 60 * 1_000_000_000;
 
-/// Whether the run of a backup that is to be deleted is to be ended first, and waited for.
-pub(super) fn is_to_be_cancelled(
+/// Whether the run of a backup that is to be deleted is to be ended first, and waited for. `tracked` says whether this
+/// process works on it, be it that its end is written already.
+pub(super) fn is_awaited(
     backup: &Backup,
+    tracked: bool,
     request: &DeleteBackupRequest,
     now: Timestamp,
 ) -> bool {
     let created = request.metadata.creation_timestamp.as_ref();
-    is_under_way(backup) && created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS))
+    let is_young = created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS));
+    (is_under_way(backup) || tracked) && is_young
 }
 
 /// Whether the deletion has begun: something can be gone already.
@@ -153,20 +156,22 @@ mod tests {
     fn runs_are_ended_before_their_backups_go() {
         use BackupPhase::*;
         let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
-        for (phase, seconds, expected) in [
-            (InProgress, 0, true),
-            (InProgress, 59, true),
-            (InProgress, 60, false),
-            (WaitingForPluginOperations, 0, true),
-            (FinalizingPartiallyFailed, 59, true),
-            (Completed, 0, false),
+        for (phase, tracked, seconds, expected) in [
+            (InProgress, true, 0, true),
+            (InProgress, false, 59, true),
+            (InProgress, true, 60, false),
+            (WaitingForPluginOperations, true, 0, true),
+            (FinalizingPartiallyFailed, true, 59, true),
+            (Failed, true, 0, true),
+            (Failed, true, 60, false),
+            (Completed, false, 0, false),
         ] {
             let mut backup = Backup::default();
             backup.status.phase = Some(phase.clone());
             let mut request = DeleteBackupRequest::default();
             request.metadata.creation_timestamp = Some(Time(at(0)));
-            let found = is_to_be_cancelled(&backup, &request, at(seconds));
-            assert_eq!(found, expected, "{phase:?} {seconds}");
+            let found = is_awaited(&backup, tracked, &request, at(seconds));
+            assert_eq!(found, expected, "{phase:?} {tracked} {seconds}");
         }
     }
 

@@ -8,7 +8,7 @@ use velero_core::api::{
 };
 use velero_core::names::{annotations, labels, valid_label_name};
 
-use super::decide::{Step, Target, is_begun, is_to_be_cancelled, is_under_way, next, refusal};
+use super::decide::{Step, Target, is_awaited, is_begun, is_under_way, next, refusal};
 use super::delete::{Outcome, delete};
 use crate::server::backup::schedule_of;
 use crate::server::cancel::cancelled_by;
@@ -63,10 +63,14 @@ async fn cancel_first(context: &Context, request: &DeleteBackupRequest) -> Resul
         return Ok(false);
     }
     let found: Option<Backup> = context.objects.get(name).await?;
-    let Some(backup) = found.filter(|backup| is_to_be_cancelled(backup, request, context.now()))
+    let tracked = is_tracked(context, name);
+    let Some(backup) = found.filter(|backup| is_awaited(backup, tracked, request, context.now()))
     else {
         return Ok(false);
     };
+    if !is_under_way(&backup) {
+        return Ok(true);
+    }
     if cancelled_by(&backup.metadata).is_none() {
         let mut asked = backup.clone();
         let own = asked.metadata.annotations.get_or_insert_default();
@@ -79,6 +83,12 @@ async fn cancel_first(context: &Context, request: &DeleteBackupRequest) -> Resul
         );
     }
     Ok(true)
+}
+
+/// Whether this process works on a backup.
+fn is_tracked(context: &Context, backup: &str) -> bool {
+    let tracker = &context.tracker;
+    tracker.contains(RunKind::Backup, backup) || tracker.contains(RunKind::Operations, backup)
 }
 
 async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(), Retry> {
@@ -94,9 +104,7 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         }
         _ => None,
     };
-    let running = context.tracker.contains(RunKind::Backup, name)
-        || context.tracker.contains(RunKind::Operations, name)
-        || backup.as_ref().is_some_and(is_under_way);
+    let running = is_tracked(context, name) || backup.as_ref().is_some_and(is_under_way);
     let target = Target {
         name,
         backup: backup.as_ref(),
