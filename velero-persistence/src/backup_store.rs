@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::PutMode;
+use crate::bounded::Bounded;
 use crate::codec::{self, Unpack};
 use crate::error::{Error, Result};
 use crate::layout::{Artifact, BACKUPS, BackupFile, TOP_LEVEL, check_name};
@@ -253,9 +254,14 @@ impl BackupStore {
     }
 
     /// Reads a packed JSON list; absent and `null` are empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`BackupStore::get_bytes`]; [`Error::Corrupt`] for one of more than 500,000 elements, which no backup has: an
+    /// element takes up to a hundred times more memory than its bytes.
     pub async fn get_list<T: DeserializeOwned>(&self, artifact: &Artifact) -> Result<Vec<T>> {
-        let list: Option<Option<Vec<T>>> = self.get_json(artifact).await?;
-        Ok(list.flatten().unwrap_or_default())
+        let list: Option<Option<Bounded<T>>> = self.get_json(artifact).await?;
+        Ok(list.flatten().map_or_else(Vec::new, |list| list.0))
     }
 
     /// Signs a URL for a file, as [`ObjectStore::presign_get`].

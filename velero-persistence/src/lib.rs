@@ -2,6 +2,7 @@
 
 mod backend;
 mod backup_store;
+mod bounded;
 mod checksum;
 mod clusters;
 mod codec;

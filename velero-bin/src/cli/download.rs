@@ -249,8 +249,11 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>> {
     const LIMIT: u64 = 1 << 30;
     let mut text = Vec::new();
     flate2::read::MultiGzDecoder::new(bytes)
-        .take(LIMIT)
+        .take(LIMIT + 1)
         .read_to_end(&mut text)
         .context("the file is damaged")?;
+    if text.len() as u64 > LIMIT {
+        bail!("the file unpacks to more than {LIMIT} bytes");
+    }
     Ok(text)
 }

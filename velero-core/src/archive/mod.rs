@@ -7,6 +7,7 @@
 //! An archive may hold an item twice: of two entries with one path the later one counts, here as with the peer, whose
 //! extractor writes the second over the first. So a changed item is added at the end ([`END_MEMBER`]).
 
+mod long_names;
 mod path;
 mod reader;
 mod writer;

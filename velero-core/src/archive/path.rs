@@ -84,11 +84,19 @@ impl ItemPath {
         };
         let (namespace, name) = match scope {
             ("cluster", [name]) => ("", file(name)),
-            ("namespaces", [namespace, name]) => (*namespace, file(name)),
+            ("namespaces", [namespace, name]) if !namespace.is_empty() => (*namespace, file(name)),
             _ => return Err(unknown()),
         };
+        let group_resource = GroupResource::from(resource);
+        let is_whole =
+            !group_resource.resource.is_empty() && group_resource.to_string() == resource;
+        if !is_whole
+            || matches!(&version, VersionDir::Preferred(v) | VersionDir::Other(v) if v.is_empty())
+        {
+            return Err(unknown());
+        }
         Ok(Some(Self {
-            group_resource: GroupResource::from(resource),
+            group_resource,
             version,
             namespace: namespace.to_owned(),
             name: name.ok_or_else(unknown)?,
@@ -163,6 +171,12 @@ mod tests {
             "resources/pods/cluster/a.txt",
             "resources/pods/x/y/z.json",
             "resources/pods/cluster/.json",
+            "resources/pods/namespaces//a.json",
+            "resources//cluster/a.json",
+            "resources/./cluster/a.json",
+            "resources/.apps/cluster/a.json",
+            "resources/pods//cluster/a.json",
+            "resources/pods/-preferredversion/cluster/a.json",
         ] {
             assert!(ItemPath::parse(text).is_err(), "{text}");
         }

@@ -5,11 +5,15 @@ use std::ops::ControlFlow;
 
 use flate2::read::MultiGzDecoder;
 
+use super::long_names::LongNames;
 use super::{ItemPath, VERSION_PATH};
 use crate::Error;
 
 /// The largest entry that is read, in bytes. Far above what an API server stores in one object.
 pub const MAX_ENTRY_BYTES: u64 = 256 << 20;
+
+/// The most bytes that may follow the end marker: writers fill their last block up.
+const MAX_BYTES_BEHIND: u64 = 1 << 20;
 
 /// Bytes that are unpacked at a time. The decoder copies its window of 32 KiB at each call, however little is asked for.
 const UNPACKED: usize = 128 << 10;
@@ -71,10 +75,12 @@ impl<R: Read> ArchiveReader<R> {
         let unpacked = BufReader::with_capacity(UNPACKED, MultiGzDecoder::new(self.source));
         let mut tar = tar::Archive::new(EndWatch::new(unpacked));
         let mut format = None;
-        let entries = tar.entries().map_err(broken)?;
+        // Raw: what the library does with long names has no bounds.
+        let entries = tar.entries().map_err(broken)?.raw(true);
+        let mut names = LongNames::default();
         for entry in entries {
             let mut entry = entry.map_err(broken)?;
-            let Some((kind, data)) = read_entry(&mut entry)? else {
+            let Some((kind, data)) = read_entry(&mut entry, &mut names)? else {
                 continue;
             };
             if kind == EntryKind::FormatVersion {
@@ -84,21 +90,27 @@ impl<R: Read> ArchiveReader<R> {
                 return Ok(format);
             }
         }
-        let mut rest = tar.into_inner();
+        let rest = tar.into_inner();
         if !rest.ended {
             return Err(Error::archive("is cut short: its end marker is missing"));
         }
+        if names.are_left() {
+            return Err(Error::archive("names an entry that it does not have"));
+        }
         // The checksum of the last gzip member is only compared when the stream is read to its end.
-        io::copy(&mut rest.inner, &mut io::sink()).map_err(broken)?;
+        read_behind(rest.inner)?;
         Ok(format)
     }
 }
 
 fn read_entry<R: Read>(
     entry: &mut tar::Entry<'_, R>,
+    names: &mut LongNames,
 ) -> Result<Option<(EntryKind, Vec<u8>)>, Error> {
-    let path = String::from_utf8(entry.path_bytes().into_owned())
-        .map_err(|_| Error::archive("has an entry whose name is not utf-8"))?;
+    if names.take_in(entry)? {
+        return Ok(None);
+    }
+    let path = names.name_of(entry)?;
     match entry.header().entry_type() {
         tar::EntryType::Regular | tar::EntryType::Continuous => {}
         tar::EntryType::Directory => {
@@ -129,6 +141,17 @@ fn read_entry<R: Read>(
         return Err(Error::archive(format!("is cut short inside {path:?}")));
     }
     Ok(Some((kind, data)))
+}
+
+/// Reads what follows the end marker, which cannot be much.
+pub(super) fn read_behind(rest: impl Read) -> Result<(), Error> {
+    let mut rest = rest.take(MAX_BYTES_BEHIND + 1);
+    if io::copy(&mut rest, &mut io::sink()).map_err(broken)? > MAX_BYTES_BEHIND {
+        return Err(Error::archive(format!(
+            "goes on behind its end marker; at most {MAX_BYTES_BEHIND} bytes may follow"
+        )));
+    }
+    Ok(())
 }
 
 fn check_format(data: &[u8]) -> Result<String, Error> {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use flate2::{Compression, GzBuilder, read::MultiGzDecoder, write::GzEncoder};
 use tar::{EntryType, Header};
 
-use super::reader::broken;
+use super::reader::{broken, read_behind};
 use super::{FORMAT_VERSION, ItemPath, VERSION_PATH, VersionDir};
 use crate::Error;
 
@@ -139,7 +139,7 @@ impl<W: Write> ArchiveWriter<W> {
             }
         }
         // The checksum of the last gzip member is only compared when the stream is read to its end.
-        io::copy(&mut source, &mut io::sink()).map_err(broken)?;
+        read_behind(&mut source)?;
         Ok(writer)
     }
 
