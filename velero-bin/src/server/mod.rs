@@ -23,6 +23,7 @@ mod controllers;
 mod deletion;
 mod download;
 mod election;
+mod events;
 mod follow;
 mod gc;
 mod http;
@@ -42,6 +43,7 @@ mod tracker;
 mod turns;
 mod unbuilt;
 mod versions;
+mod waits;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use velero_core::api::{VeleroKind, merge};
 
 use super::election::Fence;
+use super::events::Events;
 use super::settings::Settings;
 use super::versions::Versions;
 
@@ -72,6 +73,7 @@ pub(super) struct Objects {
     fence: Fence,
     namespace: String,
     versions: Versions,
+    events: Events,
     timeout: Duration,
     page_size: u32,
 }
@@ -87,8 +89,10 @@ impl fmt::Debug for Objects {
 impl Objects {
     /// Those of a namespace; every request passes the fence.
     pub(super) fn new(client: &Client, fence: &Fence, settings: &Settings) -> Self {
+        let client = fence.client(client);
         Self {
-            client: fence.client(client),
+            events: Events::new(client.clone()),
+            client,
             fence: fence.clone(),
             versions: Versions::default(),
             namespace: settings.namespace.clone(),
@@ -204,6 +208,7 @@ impl Objects {
         let call = api.patch(name, &params, &merge);
         let written: K = self.call("patch", what::<K>(name), call).await?;
         self.versions.note(written.meta());
+        self.events.of_write(patch, &written);
         Ok(written)
     }
 

@@ -1,11 +1,15 @@
 //! A backup from the end of its items to its end: operations, then the items that they have changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
+use velero_core::artifact::BackupItemOperation;
+use velero_core::operation::OperationCounts;
 use velero_persistence::BackupStore;
 
 use super::recover::free;
@@ -15,6 +19,7 @@ use crate::server::context::{Context, stamp};
 use crate::server::follow::{Followed, Stop, Task, last_moment};
 use crate::server::stores::{self, StoreError};
 use crate::server::tracker::RunKind;
+use crate::server::waits;
 
 /// Follows a backup in a task of its own, unless that is done already.
 pub(super) fn follow(context: &Context, backup: &Backup) {
@@ -42,6 +47,26 @@ pub(super) fn follow(context: &Context, backup: &Backup) {
     task.start(backup.clone(), running);
 }
 
+/// What a backup waits for, by its operations; nothing once all have ended.
+fn waits_for(operations: &[BackupItemOperation]) -> Option<String> {
+    let counts = OperationCounts::of(operations);
+    if counts.all_ended() {
+        return None;
+    }
+    let left = counts.attempted - counts.completed - counts.failed;
+    let going = operations
+        .iter()
+        .filter(|one| !one.status.phase.is_terminal());
+    let actions: BTreeSet<&str> = going
+        .map(|one| one.spec.backup_item_action.as_str())
+        .collect();
+    Some(format!(
+        "{left} of {} operations of actions ({})",
+        counts.attempted,
+        waits::named(actions)
+    ))
+}
+
 /// What a task has of a backup.
 struct Hold {
     context: Context,
@@ -59,10 +84,15 @@ impl Followed for Hold {
     }
 
     fn with_status(backup: &Backup, status_of: Backup) -> Backup {
-        Backup {
+        let mut backup = Backup {
             status: status_of.status,
             ..backup.clone()
+        };
+        match Self::has_ended(&backup) {
+            true => waits::set(&mut backup.metadata, None, Timestamp::UNIX_EPOCH),
+            false => waits::take_over(&mut backup.metadata, &status_of.metadata),
         }
+        backup
     }
 
     /// One look, or the end; gives the backup as it should be then.
@@ -171,7 +201,11 @@ impl Hold {
         } else {
             follow.look().await?
         };
-        Ok(next.clone())
+        let mut next = next.clone();
+        let waits_for = waits_for(follow.operations());
+        waits::take_over(&mut next.metadata, &backup.metadata);
+        waits::set(&mut next.metadata, waits_for.as_deref(), self.context.now());
+        Ok(next)
     }
 
     /// A location that is gone or takes nothing is no place to end a backup in.

@@ -5,6 +5,7 @@ use velero_core::filter::NamespaceFilter;
 
 use crate::server::cancel::cancelled_by;
 use crate::server::turns::{Span, is_turn};
+use crate::server::waits;
 
 /// What runs, and what may.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +119,23 @@ fn is_next(backup: &Backup, all: &[Backup], slots: Slots<'_>) -> bool {
         .into_iter()
         .map(|other| (place(other).1, span(other, slots.namespaces)));
     is_turn(place(backup).1, queue, &running, slots.limit)
+}
+
+/// What a queued backup waits for: those before it, which run or are queued.
+pub(super) fn waits_for(backup: &Backup, all: &[Backup], slots: Slots<'_>) -> String {
+    let is_before = |other: &&Backup| match other.phase() {
+        BackupPhase::ReadyToStart | BackupPhase::InProgress => true,
+        BackupPhase::Queued => place(other) < place(backup),
+        _ => other
+            .metadata
+            .name
+            .as_ref()
+            .is_some_and(|name| slots.running.contains(name)),
+    };
+    let mut before: Vec<&Backup> = all.iter().filter(is_before).collect();
+    before.sort_by_key(|other| (*other.phase() == BackupPhase::Queued, place(other)));
+    let names = before.into_iter().map(|other| place(other).1);
+    format!("the backups before it: {}", waits::named(names))
 }
 
 /// Whether it matters which namespaces there are.

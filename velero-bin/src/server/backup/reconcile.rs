@@ -12,7 +12,7 @@ use velero_core::policy::ResourcePolicies;
 
 use super::follow::follow;
 use super::prepare::{Surroundings, check};
-use super::queue::{Slots, Step, asks_for_namespaces, next, renumbered};
+use super::queue::{Slots, Step, asks_for_namespaces, next, renumbered, waits_for};
 use super::recover::{Patience, recover};
 use super::run::{schedule_of, start};
 use super::snapshot_locations;
@@ -24,6 +24,7 @@ use crate::server::controllers::Controller;
 use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::tracker::RunKind;
+use crate::server::waits;
 
 /// Takes backups through the queue and runs them.
 #[derive(Clone, Default)]
@@ -87,7 +88,10 @@ impl Reconciler for BackupReconciler {
                 return Ok(Action::await_change());
             }
             Step::End(who) => end_cancelled(context, backup, &who).await,
-            Step::Wait => return Ok(Action::requeue(context.settings.tick)),
+            Step::Wait => {
+                tell_wait(context, backup, &waits_for(backup, &all, slots)).await;
+                return Ok(Action::requeue(context.settings.tick));
+            }
             Step::Enqueue(position) => enqueue(context, backup, position).await,
             Step::Dequeue => dequeue(context, backup, &all).await,
             Step::Prepare => begin(context, backup).await,
@@ -156,6 +160,18 @@ fn is_conflict(error: &Retry) -> bool {
         .is_some_and(ApiError::is_conflict)
 }
 
+/// Says on a backup that has waited for a while what it waits for.
+async fn tell_wait(context: &Context, backup: &Backup, waits_for: &str) {
+    if !waits::is_long(&backup.metadata, context.now()) {
+        return;
+    }
+    let mut told = backup.clone();
+    waits::set(&mut told.metadata, Some(waits_for), context.now());
+    if let Err(error) = context.objects.patch(backup, &told, Lock::SameObject).await {
+        tracing::debug!(%error, "it could not be said what the backup waits for");
+    }
+}
+
 async fn enqueue(context: &Context, backup: &Backup, position: i64) -> Result<(), Retry> {
     let mut queued = backup.clone();
     queued.status.phase = Some(BackupPhase::Queued);
@@ -171,6 +187,7 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
     let mut ready = backup.clone();
     ready.status.phase = Some(BackupPhase::ReadyToStart);
     ready.status.queue_position = 0;
+    waits::set(&mut ready.metadata, None, context.now());
     context
         .objects
         .patch(backup, &ready, Lock::Unchanged)
@@ -191,6 +208,7 @@ async fn end_cancelled(context: &Context, backup: &Backup, who: &str) -> Result<
     let mut ended = backup.clone();
     ended.status.phase = Some(BackupPhase::Failed);
     ended.status.queue_position = 0;
+    waits::set(&mut ended.metadata, None, context.now());
     ended.status.failure_reason = cancel::reason(who);
     ended.status.completion_timestamp = stamp(context.now());
     let objects = &context.objects;

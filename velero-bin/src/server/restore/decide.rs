@@ -8,6 +8,7 @@ use super::claim::is_marked;
 use crate::server::attempts::{ATTEMPTS, attempt};
 use crate::server::cancel::cancelled_by;
 use crate::server::turns::{Span, is_turn};
+use crate::server::waits;
 
 /// What to do about one restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,18 @@ fn is_next(restore: &Restore, all: &[Restore], slots: Slots) -> bool {
     // Those that nobody works on at the moment take no place, but their namespaces are not free.
     let limit = slots.limit - slots.running + running.len();
     is_turn(place(restore).1, queue, &running, limit)
+}
+
+/// What a restore waits for that has not begun: those before it, which run or wait as well.
+pub(super) fn waits_for(restore: &Restore, all: &[Restore]) -> String {
+    let is_before = |other: &&Restore| match other.phase() {
+        RestorePhase::InProgress => true,
+        _ => is_waiting(other) && place(other) < place(restore),
+    };
+    let mut before: Vec<&Restore> = all.iter().filter(is_before).collect();
+    before.sort_by_key(|other| (is_waiting(other), place(other)));
+    let names = before.into_iter().map(|other| place(other).1);
+    format!("the restores before it: {}", waits::named(names))
 }
 
 /// The namespaces that a restore writes to. Patterns stand for what the archive has: that is not known yet.

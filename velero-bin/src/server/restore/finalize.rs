@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
@@ -16,9 +17,7 @@ use crate::server::follow::{Followed, Stop, Task, last_moment};
 use crate::server::objects::ApiError;
 use crate::server::stores::{self, StoreError};
 use crate::server::tracker::RunKind;
-
-/// Says on a restore what it waits for.
-const WAITS_FOR: &str = "x.velero.io/waits-for";
+use crate::server::waits;
 
 /// Follows a restore in a task of its own, unless that is done already. `left` is what its run has left, if this
 /// process has made it.
@@ -79,11 +78,11 @@ impl Followed for Hold {
             status: status_of.status.clone(),
             ..restore.clone()
         };
-        let ended = Self::has_ended(&restore);
-        let waits_for = waits_for(&status_of).filter(|_| !ended);
-        set_waits_for(&mut restore, waits_for);
-        if ended {
+        if Self::has_ended(&restore) {
+            waits::set(&mut restore.metadata, None, Timestamp::UNIX_EPOCH);
             take_off(&mut restore);
+        } else {
+            waits::take_over(&mut restore.metadata, &status_of.metadata);
         }
         restore
     }
@@ -198,14 +197,14 @@ impl Hold {
         let patience = self.context.settings.item_operation_sync_frequency;
         let mut next = follow.look(patience).await?.clone();
         let waits_for = follow.waits_for();
-        if !waits_for.is_empty() && self::waits_for(restore) != Some(waits_for.as_str()) {
+        if !waits_for.is_empty() && waits::what(&restore.metadata) != Some(waits_for.as_str()) {
             let name = restore.metadata.name.as_deref().unwrap_or_default();
             tracing::info!(restore = name, "the restore waits for {waits_for}");
         }
-        set_waits_for(
-            &mut next,
-            Some(waits_for.as_str()).filter(|text| !text.is_empty()),
-        );
+        // The follower does not know when this began.
+        waits::take_over(&mut next.metadata, &restore.metadata);
+        let waits_for = Some(waits_for.as_str()).filter(|text| !text.is_empty());
+        waits::set(&mut next.metadata, waits_for, self.context.now());
         Ok(next)
     }
 
@@ -243,19 +242,6 @@ impl Hold {
     }
 }
 
-fn waits_for(restore: &Restore) -> Option<&str> {
-    let annotations = restore.metadata.annotations.as_ref()?;
-    annotations.get(WAITS_FOR).map(String::as_str)
-}
-
-fn set_waits_for(restore: &mut Restore, what: Option<&str>) {
-    let annotations = restore.metadata.annotations.get_or_insert_default();
-    match what {
-        Some(what) => annotations.insert(WAITS_FOR.to_owned(), what.to_owned()),
-        None => annotations.remove(WAITS_FOR),
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,12 +261,13 @@ mod tests {
             (RestorePhase::Completed, Some("hooks"), Some("hooks"), None),
         ] {
             let mut written = Restore::new("velero", "r", RestoreSpec::default());
-            set_waits_for(&mut written, before);
+            waits::set(&mut written.metadata, before, Timestamp::UNIX_EPOCH);
             let mut next = written.clone();
             next.status.phase = Some(phase.clone());
-            set_waits_for(&mut next, now);
+            waits::set(&mut next.metadata, now, Timestamp::UNIX_EPOCH);
             let found = Hold::with_status(&written, next);
-            assert_eq!(waits_for(&found), expected, "{phase:?} {before:?} {now:?}");
+            let found = waits::what(&found.metadata);
+            assert_eq!(found, expected, "{phase:?} {before:?} {now:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use velero_restore::Journal as _;
 
 use super::check::{Surroundings, check};
 use super::claim::{self, is_held_by_another};
-use super::decide::{Slots, Step, is_settled, next};
+use super::decide::{Slots, Step, is_settled, next, waits_for};
 use super::finalize::follow;
 use super::recover::{end, recover, resume};
 use super::run::start;
@@ -25,6 +25,7 @@ use crate::server::metrics::Count;
 use crate::server::objects::{ApiError, Lock};
 use crate::server::stores;
 use crate::server::tracker::RunKind;
+use crate::server::waits;
 
 /// Checks restores, runs them, and removes their files when they are deleted.
 #[derive(Clone, Default)]
@@ -78,7 +79,10 @@ impl Reconciler for RestoreReconciler {
         }
         let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
-            Step::Wait => return Ok(Action::requeue(context.settings.tick)),
+            Step::Wait => {
+                tell_wait(context, restore, &all).await;
+                return Ok(Action::requeue(context.settings.tick));
+            }
             Step::Cancel => {
                 cancel(context, name);
                 return Ok(Action::requeue(Duration::from_millis(200)));
@@ -145,6 +149,23 @@ fn controller_of(step: &Step) -> Option<Controller> {
 fn cancel(context: &Context, name: &str) {
     context.tracker.cancel(RunKind::Restore, name);
     context.tracker.cancel(RunKind::RestoreOperations, name);
+}
+
+/// Says on a restore that has waited for a while what it waits for.
+async fn tell_wait(context: &Context, restore: &Restore, all: &[Restore]) {
+    if *restore.phase() != RestorePhase::New || !waits::is_long(&restore.metadata, context.now()) {
+        return;
+    }
+    let mut told = restore.clone();
+    let waits_for = waits_for(restore, all);
+    waits::set(&mut told.metadata, Some(&waits_for), context.now());
+    if let Err(error) = context
+        .objects
+        .patch(restore, &told, Lock::SameObject)
+        .await
+    {
+        tracing::debug!(%error, "it could not be said what the restore waits for");
+    }
 }
 
 async fn protect(context: &Context, restore: &Restore) -> Result<(), Retry> {

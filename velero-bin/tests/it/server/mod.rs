@@ -34,6 +34,7 @@ mod spool;
 mod status_requests;
 mod sync;
 mod two_servers;
+mod waits;
 mod world;
 
 pub(crate) use world::{eventually, gunzip};

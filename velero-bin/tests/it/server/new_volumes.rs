@@ -83,12 +83,14 @@ impl Bench {
 
     /// Waits until a restore says that it waits for the new volume of its claim.
     async fn waits(&self, name: &str, target: &str) -> Restore {
-        let told = format!("the new volumes of 1 claims of {target}");
+        let told = format!("the new volumes of 1 claims of {target}, since ");
         self.world
             .wait::<Restore>(name, "waits for its volume", |restore| {
                 let annotations = restore.metadata.annotations.clone().unwrap_or_default();
                 *restore.phase() == RestorePhase::Finalizing
-                    && annotations.get(WAITS_FOR) == Some(&told)
+                    && annotations
+                        .get(WAITS_FOR)
+                        .is_some_and(|text| text.starts_with(&told))
             })
             .await
     }
