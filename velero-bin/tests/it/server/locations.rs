@@ -257,7 +257,7 @@ async fn health_and_metrics_are_served() {
     assert!(http_get(address, "else").await.starts_with("HTTP/1.1 404"));
 }
 
-async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+pub(super) async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream

@@ -16,6 +16,7 @@ mod flags;
 mod handed_over;
 mod lists;
 mod locations;
+mod metric_names;
 mod new_volumes;
 mod no_deployment;
 mod operations;
