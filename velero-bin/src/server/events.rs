@@ -6,14 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::PostParams;
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
 use serde_json::Value;
 use velero_core::api::VeleroKind;
 use velero_core::names::annotations;
 
+use super::objects::FIELD_MANAGER;
+
 /// Who the events come from.
-const CONTROLLER: &str = "velero-server";
+const CONTROLLER: &str = "velero.io/server";
 
 /// The most bytes of a note that an API server takes, with room for the mark that it was cut.
 const NOTE: usize = 1000;
@@ -24,7 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Writes events. A cheap clone.
 #[derive(Clone)]
 pub(super) struct Events {
-    recorder: Recorder,
+    client: Client,
+    /// Which of several servers writes them.
+    instance: Arc<str>,
     /// Whether it was said that events cannot be written.
     warned: Arc<AtomicBool>,
 }
@@ -39,12 +48,10 @@ struct News {
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: CONTROLLER.to_owned(),
-            instance: std::env::var("POD_NAME").ok(),
-        };
+        let pod = std::env::var("POD_NAME");
         Self {
-            recorder: Recorder::new(client, reporter),
+            client,
+            instance: pod.as_deref().unwrap_or(FIELD_MANAGER).into(),
             warned: Arc::default(),
         }
     }
@@ -58,20 +65,10 @@ impl Events {
         let Some(news) = news(K::KIND, sent, &object) else {
             return;
         };
-        let event = Event {
-            type_: match news.is_warning {
-                true => EventType::Warning,
-                false => EventType::Normal,
-            },
-            reason: news.reason,
-            note: Some(cut(news.note)),
-            action: K::KIND.to_owned(),
-            secondary: None,
-        };
-        let (events, about) = (self.clone(), written.object_ref(&()));
+        let event = self.event(K::KIND, news, written.object_ref(&()));
+        let events = self.clone();
         tokio::spawn(async move {
-            let publishing = events.recorder.publish(&event, &about);
-            let failed = match tokio::time::timeout(TIMEOUT, publishing).await {
+            let failed = match tokio::time::timeout(TIMEOUT, events.write(&event)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => velero_core::result::chain(&error),
                 Err(_) => "no answer".to_owned(),
@@ -83,6 +80,43 @@ impl Events {
                 );
             }
         });
+    }
+
+    fn event(&self, kind: &str, news: News, about: ObjectReference) -> Event {
+        // A name of an object has at most 253 bytes, and letters or digits in front of its dots.
+        let name: String = about
+            .name
+            .iter()
+            .flat_map(|name| name.chars())
+            .take(200)
+            .collect();
+        let name = name.trim_end_matches(['-', '.']);
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{name}.")),
+                namespace: about.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            action: Some(kind.to_owned()),
+            event_time: Some(MicroTime(Timestamp::now())),
+            note: Some(cut(news.note)),
+            reason: Some(news.reason),
+            regarding: Some(about),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.to_string()),
+            type_: Some(if news.is_warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
+        }
+    }
+
+    async fn write(&self, event: &Event) -> kube::Result<()> {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        api.create(&params, event).await.map(drop)
     }
 }
 
