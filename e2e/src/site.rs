@@ -104,6 +104,20 @@ impl Site {
         Ok(())
     }
 
+    /// The same with an operator that leaves some controllers to another one.
+    pub(crate) async fn without_controllers(
+        &mut self,
+        cx: &Context,
+        name: &str,
+        controllers: &str,
+    ) -> Result<()> {
+        self.operator.kill().await?;
+        let server = self.velero.clone().env(POD_NAME, POD);
+        let flags = [FLAGS, &["--disable-controllers", controllers]].concat();
+        self.operator = Background::operator(&server, log(cx, name), &flags).await?;
+        Ok(())
+    }
+
     /// Another operator, with all rights: `name` is its user and its pod, and stands in the name of its log.
     pub(crate) async fn another_operator(&self, cx: &Context, name: &str) -> Result<Background> {
         let user = self.plane.kubeconfig_for(name, Some("system:masters"))?;

@@ -6,6 +6,7 @@ mod backup_hooks;
 mod bad_input;
 mod cli;
 mod control_plane_up;
+mod delete_actions;
 mod direct_s3;
 mod leader_change;
 mod migrate;
@@ -164,6 +165,13 @@ const ALL: &[Scenario] = &[
         smoke: true,
         minutes: 40,
         operator_kill::run
+    ),
+    scenario!(
+        "delete-actions",
+        "a program with the operator in it deletes a backup: its actions see the items first, foreign files stay",
+        smoke: false,
+        minutes: 5,
+        delete_actions::run
     ),
     scenario!(
         "direct-s3",
