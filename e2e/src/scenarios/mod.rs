@@ -9,6 +9,7 @@ mod control_plane_up;
 mod delete_actions;
 mod direct_s3;
 mod leader_change;
+mod locations;
 mod migrate;
 mod operator_kill;
 mod peer_archive;
@@ -165,6 +166,13 @@ const ALL: &[Scenario] = &[
         smoke: true,
         minutes: 40,
         operator_kill::run
+    ),
+    scenario!(
+        "locations",
+        "locations go bad and come back, credentials change, and what cannot work is said by its field",
+        smoke: false,
+        minutes: 5,
+        locations::run
     ),
     scenario!(
         "delete-actions",
