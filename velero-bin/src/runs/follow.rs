@@ -367,6 +367,14 @@ impl Follow {
         &self.backup
     }
 
+    /// Stores how operations are, if the store takes it; a later look does otherwise.
+    pub async fn flush(&mut self) {
+        match self.put_operations(&self.operations).await {
+            Ok(()) => self.stored = (self.clock)(),
+            Err(error) => tracing::debug!(error = error.chain(), "operations could not be stored"),
+        }
+    }
+
     /// Whether the operations in the store are too old for those who look at them there.
     fn is_stale(&self) -> bool {
         (self.clock)().duration_since(self.stored).as_secs() >= STALE_SECONDS

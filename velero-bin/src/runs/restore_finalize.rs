@@ -382,6 +382,17 @@ impl RestoreFollow {
         &self.restore
     }
 
+    /// Stores how operations are, if the store takes it; a later look does otherwise.
+    pub async fn flush(&mut self) {
+        if !self.kept {
+            return;
+        }
+        match put_operations(&self.store, self.name(), &self.operations).await {
+            Ok(()) => self.stored = (self.clock)(),
+            Err(error) => tracing::debug!(error = error.chain(), "operations could not be stored"),
+        }
+    }
+
     fn is_stale(&self) -> bool {
         (self.clock)().duration_since(self.stored).as_secs() >= STALE_SECONDS
     }

@@ -18,6 +18,10 @@ use super::context::{Context, after, stamp, until};
 use super::controller::{Reconciler, Retry};
 use super::objects::Lock;
 use super::stores;
+use super::tracker::RunKind;
+
+/// Longest wait for a run to store what it has in memory. The file is read as it is then.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What to do about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +145,7 @@ async fn address(
             "backup storage location {location_name:?} does not exist"
         )));
     };
+    flush(context, target).await;
     let store: BackupStore = match stores::open(&context.objects, &location).await {
         Ok(store) => store,
         Err(error) => return Ok(Err(velero_core::result::chain(&error))),
@@ -161,6 +166,17 @@ async fn address(
         Err(error) if error.is_retryable() => Err(error.into()),
         Err(error) => Ok(Err(error.to_string())),
     }
+}
+
+/// How operations are that a run still follows is stored before it is read.
+async fn flush(context: &Context, target: &DownloadTarget) {
+    let kind = match target.kind {
+        DownloadTargetKind::BackupItemOperations => RunKind::Operations,
+        DownloadTargetKind::RestoreItemOperations => RunKind::RestoreOperations,
+        _ => return,
+    };
+    let tracker = &context.tracker;
+    tracker.flush(kind, &target.name, FLUSH_PATIENCE).await;
 }
 
 fn is_of_restore(kind: &DownloadTargetKind) -> bool {

@@ -121,6 +121,9 @@ pub(super) trait Followed: Send + Sync + 'static {
         }
     }
 
+    /// Stores what is known of operations and in memory only. What the store does not take goes with the next step.
+    fn flush(&mut self) -> impl Future<Output = ()> + Send;
+
     /// Is told that the end was written.
     fn ended(&self, object: &Self::Kind);
 }
@@ -168,9 +171,9 @@ impl<F: Followed> Task<F> {
         });
     }
 
-    async fn run(mut self, object: F::Kind, running: Running) {
+    async fn run(mut self, object: F::Kind, mut running: Running) {
         let by = running.cancelled_by();
-        if let Some(left) = self.go(object, &by).await {
+        if let Some(left) = self.go(object, &by, &mut running).await {
             self.end_cancelled(left, &by).await;
         }
         self.followed.release().await;
@@ -207,7 +210,12 @@ impl<F: Followed> Task<F> {
 
     /// As [`Task::run`]; what is held is given back before the resource says that it has ended. Gives what is left when the
     /// work is cancelled.
-    async fn go(&mut self, mut object: F::Kind, by: &CancelReason) -> Option<F::Kind> {
+    async fn go(
+        &mut self,
+        mut object: F::Kind,
+        by: &CancelReason,
+        running: &mut Running,
+    ) -> Option<F::Kind> {
         let (kind, name) = (
             F::Kind::KIND,
             object.meta().name.clone().unwrap_or_default(),
@@ -261,6 +269,11 @@ impl<F: Followed> Task<F> {
             };
             tokio::select! {
                 () = self.cancel.cancelled() => {}
+                flush = running.flush_wanted() => {
+                    self.followed.flush().await;
+                    // Who has asked may be gone.
+                    let _ = flush.send(());
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }

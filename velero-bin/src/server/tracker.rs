@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use velero_core::CancellationToken;
 
 /// What a run makes.
@@ -18,15 +18,22 @@ pub(super) enum RunKind {
     RestoreOperations,
 }
 
+/// Wishes to store something that may wait for one run.
+const FLUSHES: usize = 8;
+
 type Key = (RunKind, String);
 
 /// Who has cancelled a run, once somebody has: what stands behind `cancelled by`.
 pub(super) type CancelReason = Arc<OnceLock<String>>;
 
+/// Asks a run to store what it has in memory; the answer says that it has.
+type Flush = oneshot::Sender<()>;
+
 #[derive(Debug)]
 struct Run {
     cancel: CancellationToken,
     by: CancelReason,
+    flush: mpsc::Sender<Flush>,
 }
 
 /// The runs under way. A cheap clone; clones share the list.
@@ -55,15 +62,18 @@ impl Tracker {
             return None;
         }
         let by = CancelReason::default();
+        let (flush, flushes) = mpsc::channel(FLUSHES);
         let run = Run {
             cancel,
             by: Arc::clone(&by),
+            flush,
         };
         runs.insert(key.clone(), run);
         Some(Running {
             tracker: self.clone(),
             key,
             by,
+            flushes,
         })
     }
 
@@ -99,6 +109,19 @@ impl Tracker {
         true
     }
 
+    /// Has a run store what it has in memory, if it is under way, and waits for that, no longer than so.
+    pub(super) async fn flush(&self, kind: RunKind, name: &str, patience: Duration) {
+        let run = (kind, name.to_owned());
+        let Some(flush) = self.lock().get(&run).map(|run| run.flush.clone()) else {
+            return;
+        };
+        let (stored, is_stored) = oneshot::channel();
+        if flush.try_send(stored).is_ok() {
+            // A run that has ended meanwhile has stored all of it.
+            let _ = tokio::time::timeout(patience, is_stored).await;
+        }
+    }
+
     /// Waits until no run is under way, at most for `deadline`; says whether that came about.
     pub(super) async fn drained(&self, deadline: Duration) -> bool {
         let drained = async {
@@ -127,9 +150,19 @@ pub(super) struct Running {
     tracker: Tracker,
     key: Key,
     by: CancelReason,
+    flushes: mpsc::Receiver<Flush>,
 }
 
 impl Running {
+    /// Waits until somebody wants what the run has in memory to be stored.
+    pub(super) async fn flush_wanted(&mut self) -> Flush {
+        match self.flushes.recv().await {
+            Some(flush) => flush,
+            // The list of runs keeps the other end.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Who has cancelled it, once somebody has.
     pub(super) fn cancelled_by(&self) -> CancelReason {
         Arc::clone(&self.by)

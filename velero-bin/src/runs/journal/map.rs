@@ -264,8 +264,11 @@ fn content(item: &RawItem) -> Result<Bytes, String> {
         .map_err(|error| format!("ConfigMap {} holds no journal: {error}", item.head().name))?;
     let mut bytes = Vec::new();
     GzDecoder::new(packed.0.as_slice())
-        .take(LIMIT)
+        .take(LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(format!("the journal unpacks to more than {LIMIT} bytes"));
+    }
     Ok(bytes.into())
 }

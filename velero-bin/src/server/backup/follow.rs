@@ -167,6 +167,12 @@ impl Followed for Hold {
         self.ended_by(backup, BackupPhase::Failed, reason.to_owned())
     }
 
+    async fn flush(&mut self) {
+        if let Some(follow) = &mut self.follow {
+            follow.flush().await;
+        }
+    }
+
     fn ended(&self, backup: &Backup) {
         count(&self.context, backup);
         let name = backup.metadata.name.as_deref().unwrap_or_default();

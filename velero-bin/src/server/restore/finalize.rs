@@ -168,6 +168,12 @@ impl Followed for Hold {
         write_ours(context, old, new).await
     }
 
+    async fn flush(&mut self) {
+        if let Some(follow) = &mut self.follow {
+            follow.flush().await;
+        }
+    }
+
     fn ended(&self, restore: &Restore) {
         count(&self.context, restore);
         let name = restore.metadata.name.as_deref().unwrap_or_default();

@@ -11,7 +11,7 @@ use velero_core::action::{
     ActionContext, ActionError, BackupItemAction, BackupOperation, BackupOutcome,
     OperationProgress, ResourceSelector,
 };
-use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
+use velero_core::api::{Backup, BackupPhase, BackupStorageLocation, DownloadRequest};
 use velero_core::archive::{ArchiveReader, EntryKind, VersionDir};
 use velero_core::{GroupResource, ItemTree, ResourceIdentifier};
 
@@ -231,6 +231,33 @@ async fn a_failed_operation_makes_a_partial_backup() {
     world
         .wait_metric("velero_backup_partial_failure_total{schedule=\"\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn operations_are_stored_before_they_are_downloaded() {
+    let (folder, state) = (folder(), State::default());
+    let world = world(folder.path(), &state).await;
+    begin(&world, "b").await;
+    set(&state, OperationProgress::running(5, 9, "Bytes"));
+    // Several looks, none of which is worth a write by itself.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let dir = folder.path().join("bucket/backups/b");
+    let stored = || document(&dir, "b-itemoperations.json.gz")[0]["status"]["nCompleted"].clone();
+    assert_eq!(stored(), json!(null));
+    let target = json!({"kind": "BackupItemOperations", "name": "b"});
+    let request = json!({"metadata": {"name": "d"}, "spec": {"target": target}});
+    world.create::<DownloadRequest>(request).await;
+    world
+        .wait::<DownloadRequest>("d", "is answered", |request| {
+            !request.status.download_url.is_empty()
+        })
+        .await;
+    assert_eq!(stored(), json!(5));
+    set(&state, OperationProgress::succeeded());
+    assert_eq!(
+        *world.backup_ended("b").await.phase(),
+        BackupPhase::Completed
+    );
 }
 
 #[tokio::test]
