@@ -58,6 +58,14 @@ pub(super) fn take_over(meta: &mut ObjectMeta, from: &ObjectMeta) {
     }
 }
 
+/// What one waits for that has others in front of it; `kind` is their word.
+pub(super) fn turn<'a>(kind: &str, before: impl IntoIterator<Item = &'a str>) -> String {
+    match named(before) {
+        names if names.is_empty() => "its turn".to_owned(),
+        names => format!("the {kind} before it: {names}"),
+    }
+}
+
 /// Names for such a text: the first three, and how many more there are.
 pub(super) fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
@@ -100,5 +108,7 @@ mod tests {
     fn many_names_are_counted() {
         assert_eq!(named(["a", "b", "c"]), "a, b, c");
         assert_eq!(named(["a", "b", "c", "d", "e"]), "a, b, c and 2 more");
+        assert_eq!(turn("backups", ["a"]), "the backups before it: a");
+        assert_eq!(turn("backups", []), "its turn");
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn waits_for(backup: &Backup, all: &[Backup], slots: Slots<'_>) -> St
     let mut before: Vec<&Backup> = all.iter().filter(is_before).collect();
     before.sort_by_key(|other| (*other.phase() == BackupPhase::Queued, place(other)));
     let names = before.into_iter().map(|other| place(other).1);
-    format!("the backups before it: {}", waits::named(names))
+    waits::turn("backups", names)
 }
 
 /// Whether it matters which namespaces there are.

@@ -155,7 +155,7 @@ pub(super) fn waits_for(restore: &Restore, all: &[Restore]) -> String {
     let mut before: Vec<&Restore> = all.iter().filter(is_before).collect();
     before.sort_by_key(|other| (is_waiting(other), place(other)));
     let names = before.into_iter().map(|other| place(other).1);
-    format!("the restores before it: {}", waits::named(names))
+    waits::turn("restores", names)
 }
 
 /// The namespaces that a restore writes to. Patterns stand for what the archive has: that is not known yet.
