@@ -99,6 +99,9 @@ async fn refused(site: &Site, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What is wrong with a location: its name, how its spec is changed, and words of what is said of it.
+type Fault = (&'static str, fn(&mut Value), &'static [&'static str]);
+
 /// Locations that cannot work, each with what is said of it.
 async fn table(site: &Site, store: &S3Server) -> Result<()> {
     let spec = |change: fn(&mut Value)| {
@@ -107,7 +110,7 @@ async fn table(site: &Site, store: &S3Server) -> Result<()> {
         change(&mut location["spec"]);
         location
     };
-    let table: [(&str, fn(&mut Value), &[&str]); 9] = [
+    let table: [Fault; 9] = [
         (
             "no-bucket",
             |spec| spec["objectStorage"]["bucket"] = json!("nowhere"),

@@ -14,7 +14,7 @@ use velero_core::action::{
     ActionContext, ActionError, OperationProgress, ResourceSelector, RestoreInput,
     RestoreItemAction, RestoreOutcome,
 };
-use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
+use velero_core::api::{Backup, BackupStorageLocation, DownloadRequest, Restore, RestorePhase};
 use velero_testkit::{ApiServer, ExecRequest, ExecResult};
 
 use super::operations::{State, document, set};
@@ -228,6 +228,51 @@ async fn a_failed_operation_makes_a_partial_restore_and_is_in_its_results() {
         .world
         .wait_metric("velero_restore_partial_failure_total{schedule=\"\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn operations_are_stored_before_they_are_downloaded() {
+    let bench = Bench::new(&[]).await;
+    bench.restore("r", "copy", true).await;
+    bench
+        .phase("r", RestorePhase::WaitingForPluginOperations)
+        .await;
+    set(&bench.state, OperationProgress::running(5, 9, "Bytes"));
+    // Several looks, none of which is worth a write by itself.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let dir = bench.dir("r");
+    let stored =
+        || document(&dir, "restore-r-itemoperations.json.gz")[0]["status"]["nCompleted"].clone();
+    assert_eq!(stored(), json!(null));
+    let target = json!({"kind": "RestoreItemOperations", "name": "r"});
+    let request = json!({"metadata": {"name": "d"}, "spec": {"target": target}});
+    bench.world.create::<DownloadRequest>(request).await;
+    bench
+        .world
+        .wait::<DownloadRequest>("d", "is answered", |request| {
+            !request.status.download_url.is_empty()
+        })
+        .await;
+    assert_eq!(stored(), json!(5));
+}
+
+#[tokio::test]
+async fn a_restore_from_a_location_that_is_read_only_waits_for_its_operations() {
+    let bench = Bench::new(&[]).await;
+    let read_only = json!({"spec": {"accessMode": "ReadOnly"}});
+    bench
+        .world
+        .patch::<BackupStorageLocation>("default", read_only)
+        .await;
+    bench.restore("r", "copy", true).await;
+    bench
+        .phase("r", RestorePhase::WaitingForPluginOperations)
+        .await;
+    set(&bench.state, OperationProgress::succeeded());
+    let ended = bench.world.restore_ended("r").await;
+    let status = &ended.status;
+    assert_eq!(*ended.phase(), RestorePhase::Completed, "{status:?}");
+    assert_eq!(status.restore_item_operations_completed, 1);
 }
 
 #[tokio::test]
