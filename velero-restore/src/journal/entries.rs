@@ -32,6 +32,14 @@ pub struct JournalEntries {
     pub(crate) volumes: BTreeMap<String, String>,
 }
 
+impl JournalEntries {
+    /// The operations that actions have started, as they were begun.
+    pub fn operations(&self) -> Vec<RestoreItemOperation> {
+        let started = self.started.iter();
+        started.map(|started| started.operation.clone()).collect()
+    }
+}
+
 /// An operation that an action has started, and the outcome that came with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@ use velero_core::artifact::RestoreItemOperation;
 use velero_core::result::ResourceList;
 use velero_core::{CancellationToken, GroupResource, ResourceIdentifier};
 use velero_persistence::{BackupStore, RestoreFile};
-use velero_restore::{Journal, NewVolume, RestoreOptions, RunningHooks};
+use velero_restore::{Journal, JournalEntries, NewVolume, RestoreOptions, RunningHooks};
 
 use super::{engine_run, log_name};
 use crate::logfile::{RunLog, RunLogs};
@@ -60,12 +60,17 @@ impl RestoreFollowRun {
 
     /// What another process has left, as the store has it.
     pub(super) async fn stored(&self) -> Result<RestoreLeft, RunError> {
-        let operations = self.operations().await?;
         let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
         let journal = Arc::new(journal.telling(TakenOver::new(self.cancel.clone())));
         let found = journal.find().await?;
+        let (operations, kept) = self.operations(found.as_ref()).await?;
         let volumes = self.volumes().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));
+        if !kept {
+            log.span().in_scope(|| {
+                tracing::warn!("the store has taken nothing of the restore: its operations are as its journal has them, and new volumes of its claims stay as they are");
+            });
+        }
         let run =
             engine_run(&self.cancel, &self.clock).journal(Arc::clone(&journal) as Arc<dyn Journal>);
         let hooks = log.span().in_scope(|| {
@@ -83,21 +88,29 @@ impl RestoreFollowRun {
             journal,
             volumes,
             log,
-            kept: true,
+            kept,
         })
     }
 
-    async fn operations(&self) -> Result<Vec<RestoreItemOperation>, RunError> {
+    /// The operations in the store; where it has taken nothing, those of the journal. Whether it was the store.
+    async fn operations(
+        &self,
+        journal: Option<&JournalEntries>,
+    ) -> Result<(Vec<RestoreItemOperation>, bool), RunError> {
         let operations: Vec<RestoreItemOperation> = self
             .store
             .get_list(&RestoreFile::ItemOperations.of(self.name()))
             .await
             .map_err(RunError::store("read the operations of the restore"))?;
-        if operations.is_empty() && self.restore.status.restore_item_operations_attempted > 0 {
-            let fault = "the operations that the restore waits for are not in its store".to_owned();
+        if !operations.is_empty() || self.restore.status.restore_item_operations_attempted == 0 {
+            return Ok((operations, true));
+        }
+        let noted = journal.map(JournalEntries::operations).unwrap_or_default();
+        if noted.is_empty() {
+            let fault = "the operations that the restore waits for are neither in its store nor in its journal".to_owned();
             return Err(RunError::Validation(vec![fault]));
         }
-        Ok(operations)
+        Ok((noted, false))
     }
 
     /// The new volumes of the claims that the list of the restore's items has as created.

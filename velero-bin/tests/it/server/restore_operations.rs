@@ -276,6 +276,30 @@ async fn a_restore_from_a_location_that_is_read_only_waits_for_its_operations() 
 }
 
 #[tokio::test]
+async fn the_next_server_goes_on_although_the_store_has_taken_nothing() {
+    let mut bench = Bench::new(&[]).await;
+    // No folder can be made there.
+    let restores = bench.folder.path().join("bucket/restores");
+    std::fs::write(&restores, "").unwrap();
+    bench.restore("r", "copy", true).await;
+    bench
+        .phase("r", RestorePhase::WaitingForPluginOperations)
+        .await;
+    assert!(bench.world.stop().await);
+    bench.world.start(quick(&bench.state)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bench
+        .phase("r", RestorePhase::WaitingForPluginOperations)
+        .await;
+    set(&bench.state, OperationProgress::succeeded());
+    let ended = bench.world.restore_ended("r").await;
+    let status = &ended.status;
+    assert_eq!(*ended.phase(), RestorePhase::Completed, "{status:?}");
+    assert_eq!(status.restore_item_operations_completed, 1);
+    assert!(restores.is_file());
+}
+
+#[tokio::test]
 async fn the_next_server_goes_on() {
     let mut bench = Bench::new(&[]).await;
     bench.restore("r", "copy", true).await;
