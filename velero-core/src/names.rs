@@ -102,7 +102,7 @@ pub mod annotations {
     pub const DUE: &str = "x.velero.io/due";
     /// How far the deletion of a backup is, in words, on its DeleteBackupRequest. Ours alone.
     pub const PROGRESS: &str = "x.velero.io/progress";
-    /// What a Backup or a Restore waits for, and since when, in words. Ours alone.
+    /// What a Backup, a Restore or a DownloadRequest waits for, and since when, in words. Ours alone.
     pub const WAITS_FOR: &str = "x.velero.io/waits-for";
     /// Git version of the cluster that a backup was taken from.
     pub const SOURCE_CLUSTER_GIT_VERSION: &str = "velero.io/source-cluster-k8s-gitversion";

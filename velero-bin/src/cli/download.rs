@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -12,6 +13,7 @@ use velero_core::GoDuration;
 use velero_core::api::{
     BackupStorageLocation, DownloadRequest, DownloadRequestSpec, DownloadTarget, DownloadTargetKind,
 };
+use velero_core::names::annotations;
 
 use super::Environment;
 use super::certificates::bundles;
@@ -118,8 +120,11 @@ impl Downloader {
         timeout: Duration,
     ) -> Result<(String, Duration)> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let Ok(url) = tokio::time::timeout_at(deadline, self.url(kind.clone(), name)).await else {
-            let (waited, why) = (timeout.as_secs(), self.why_no_url().await);
+        let told = Mutex::new(None);
+        let url = self.url(kind.clone(), name, &told);
+        let Ok(url) = tokio::time::timeout_at(deadline, url).await else {
+            let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let (waited, why) = (timeout.as_secs(), self.why_no_url(told).await);
             bail!("timed out after {waited}s waiting for the url of {kind} of {name:?}; {why}");
         };
         let url = url?;
@@ -127,8 +132,8 @@ impl Downloader {
         Ok((url, left))
     }
 
-    /// What may be the reason that the server gives no url.
-    async fn why_no_url(&self) -> String {
+    /// What may be the reason that the server gives no url; `told` is what it has said of the request.
+    async fn why_no_url(&self, told: Option<String>) -> String {
         let found = match self.location.as_str() {
             "" => Ok(None),
             name => self.locations.find(name).await,
@@ -143,11 +148,20 @@ impl Downloader {
                     self.location
                 )
             }
-            _ => "is the velero server running?".to_owned(),
+            _ => match told {
+                Some(told) => format!("the server says: {told}"),
+                None => "is the velero server running?".to_owned(),
+            },
         }
     }
 
-    async fn url(&self, kind: DownloadTargetKind, name: &str) -> Result<String> {
+    /// Asks for the address of a file until there is one; `told` is what the server says meanwhile.
+    async fn url(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        told: &Mutex<Option<String>>,
+    ) -> Result<String> {
         let target = DownloadTarget {
             kind,
             name: name.to_owned(),
@@ -163,6 +177,10 @@ impl Downloader {
             };
             if !request.status.download_url.is_empty() {
                 return Ok(request.status.download_url);
+            }
+            let own = request.metadata.annotations.unwrap_or_default();
+            if let Some(text) = own.get(annotations::WAITS_FOR) {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -19,6 +19,7 @@ use super::controller::{Reconciler, Retry};
 use super::objects::Lock;
 use super::stores;
 use super::tracker::RunKind;
+use super::waits;
 
 /// Longest wait for a run to store what it has in memory. The file is read as it is then.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
@@ -100,11 +101,20 @@ async fn sign(context: &Context, request: &DownloadRequest) -> Result<Action, Re
     let url = match address(context, target).await? {
         Ok(url) => url,
         Err(problem) => {
-            tracing::warn!(request = name, kind = %target.kind, target = target.name, problem, "no address can be given");
+            let mut told = request.clone();
+            waits::set(&mut told.metadata, Some(&problem), context.now());
+            if told.metadata != request.metadata {
+                tracing::warn!(request = name, kind = %target.kind, target = target.name, problem, "no address can be given");
+            }
+            context
+                .objects
+                .patch(request, &told, Lock::SameObject)
+                .await?;
             return Ok(Action::requeue(context.settings.tick));
         }
     };
     let mut done = request.clone();
+    waits::set(&mut done.metadata, None, context.now());
     done.status.phase = Some(DownloadRequestPhase::Processed);
     done.status.download_url = url;
     done.status.expiration = stamp(expiration(context));

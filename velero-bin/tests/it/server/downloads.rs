@@ -1,5 +1,5 @@
 use serde_json::json;
-use velero_core::api::{DownloadRequest, DownloadRequestPhase, Restore};
+use velero_core::api::{BackupStorageLocation, DownloadRequest, DownloadRequestPhase, Restore};
 
 use super::s3::{S3Server, SECRET_KEY, secret};
 use super::world::{World, folder, gunzip, settings};
@@ -101,4 +101,34 @@ async fn fetch(url: &str) -> reqwest::Response {
     // The binary does the same when it starts; a second time changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::get(url).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_without_an_address_says_why() {
+    let folder = folder();
+    let world = World::with_folder(folder.path()).await;
+    world.seed_shop("shop");
+    world.back_up("b", &["shop"]).await;
+    let provider = json!({"spec": {"provider": "tape"}});
+    world
+        .patch::<BackupStorageLocation>("default", provider)
+        .await;
+    let target = json!({"kind": "BackupLog", "name": "b"});
+    let request = json!({"metadata": {"name": "d"}, "spec": {"target": target}});
+    world.create::<DownloadRequest>(request).await;
+    let waits_for = |request: &DownloadRequest| {
+        let own = request.metadata.annotations.as_ref()?;
+        own.get("x.velero.io/waits-for").cloned()
+    };
+    let request = world.wait::<DownloadRequest>("d", "says why", |d| waits_for(d).is_some());
+    let text = waits_for(&request.await).unwrap();
+    assert!(text.contains("tape") && text.contains(", since "), "{text}");
+    let mended = json!({"spec": {"provider": "filesystem"}});
+    world
+        .patch::<BackupStorageLocation>("default", mended)
+        .await;
+    let answered = world
+        .wait::<DownloadRequest>("d", "is processed", is_processed)
+        .await;
+    assert_eq!(waits_for(&answered), None);
 }
