@@ -39,9 +39,14 @@ impl OperationCounts {
         counts
     }
 
+    /// How many are under way.
+    pub fn left(&self) -> u64 {
+        self.attempted - self.completed - self.failed
+    }
+
     /// Whether none is under way.
     pub fn all_ended(&self) -> bool {
-        self.completed + self.failed == self.attempted
+        self.left() == 0
     }
 }
 

@@ -10,7 +10,6 @@ use futures::FutureExt as _;
 use futures::future::ready;
 use futures::stream::{self, StreamExt as _};
 use serde_json::Map;
-use tracing::Instrument as _;
 use velero_core::action::{ActionContext, ActionError, RestoreItemAction};
 use velero_core::api::{Restore, RestorePhase};
 use velero_core::artifact::{
@@ -20,6 +19,7 @@ use velero_core::operation::{Answer, DEFAULT_OPERATION_TIMEOUT, OperationCounts}
 use velero_core::result::{Record, Severity, chain};
 use velero_core::{ResourceIdentifier, Timestamp};
 
+use crate::guard::in_time;
 use crate::{RestoreEngine, RestoreRun};
 
 /// Operations that are asked about at the same time.
@@ -228,7 +228,8 @@ impl Asker<'_> {
             reader: self.engine.cluster().reader(),
         };
         let call = call(Arc::clone(action), id.to_owned(), context);
-        guarded(patience, call).await
+        let call = async move { call.await.map_err(|error| chain(&error)) };
+        in_time(patience, call).await
     }
 }
 
@@ -248,24 +249,6 @@ impl CallContext {
             cancel: &self.cancel,
             cluster: &self.reader,
         }
-    }
-}
-
-/// Makes a call that may panic, or never end; `None` when it does not end in time.
-async fn guarded<T: Send + 'static>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, ActionError>> + Send + 'static,
-) -> Answer<T> {
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(call.in_current_span());
-    // What is dropped with the set is ended.
-    match tokio::time::timeout(limit, tasks.join_next())
-        .await
-        .ok()??
-    {
-        Ok(Ok(answer)) => Some(Ok(answer)),
-        Ok(Err(error)) => Some(Err(chain(&error))),
-        Err(_) => Some(Err("it panicked".to_owned())),
     }
 }
 

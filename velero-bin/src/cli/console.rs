@@ -2,27 +2,27 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+
+use velero_core::result::printable;
 
 /// Prints to stdout. A reader that has gone away, such as `head`, is no fault.
 pub(crate) fn out(text: impl Display) {
-    let mut stdout = io::stdout().lock();
-    let text = text.to_string();
-    let _ = write!(stdout, "{}", shown(&text, stdout.is_terminal()));
+    print(io::stdout().lock(), &text.to_string());
 }
 
 /// Prints a line to stdout.
 pub(crate) fn line(text: impl Display) {
-    let mut stdout = io::stdout().lock();
-    let text = text.to_string();
-    let _ = writeln!(stdout, "{}", shown(&text, stdout.is_terminal()));
+    print(io::stdout().lock(), &format!("{text}\n"));
 }
 
 /// Prints a line to stderr.
 pub(crate) fn note(text: impl Display) {
-    let mut stderr = io::stderr().lock();
-    let text = text.to_string();
-    let _ = writeln!(stderr, "{}", shown(&text, stderr.is_terminal()));
+    print(io::stderr().lock(), &format!("{text}\n"));
+}
+
+fn print(mut to: impl io::Write + IsTerminal, text: &str) {
+    let _ = to.write_all(shown(text, to.is_terminal()).as_bytes());
 }
 
 /// A text as it is printed. What clusters and buckets hold may move the cursor of a terminal, rename its window or type into
@@ -34,23 +34,21 @@ fn shown(text: &str, is_terminal: bool) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let taken = match colour(rest) {
+    while let Some(at) = rest.find('\u{1b}') {
+        out.push_str(&printable(&rest[..at]));
+        let taken = match colour(&rest[at..]) {
             Some(colour) => {
                 out.push_str(colour);
                 colour.len()
             }
-            None if is_plain(c) => {
-                out.push(c);
-                c.len_utf8()
-            }
             None => {
-                out.extend(c.escape_default());
-                c.len_utf8()
+                out.push_str(&printable("\u{1b}"));
+                1
             }
         };
-        rest = &rest[taken..];
+        rest = &rest[at + taken..];
     }
+    out.push_str(&printable(rest));
     Cow::Owned(out)
 }
 

@@ -134,7 +134,7 @@ impl RestoreFollow {
     pub fn waits_for(&self) -> String {
         let mut parts = Vec::new();
         let counts = OperationCounts::of(&self.operations);
-        let left = counts.attempted - counts.completed - counts.failed;
+        let left = counts.left();
         if left > 0 {
             parts.push(format!(
                 "{left} of {} operations of actions",

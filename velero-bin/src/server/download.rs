@@ -114,7 +114,7 @@ async fn sign(context: &Context, request: &DownloadRequest) -> Result<Action, Re
         }
     };
     let mut done = request.clone();
-    waits::set(&mut done.metadata, None, context.now());
+    waits::clear(&mut done.metadata);
     done.status.phase = Some(DownloadRequestPhase::Processed);
     done.status.download_url = url;
     done.status.expiration = stamp(expiration(context));

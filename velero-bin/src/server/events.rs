@@ -59,6 +59,9 @@ impl Events {
     /// Tells what users want to know of a write: the fields that were sent, and the object as it is since. Nobody waits for
     /// it, and one that cannot be written is no fault.
     pub(super) fn of_write<K: VeleroKind>(&self, sent: &Value, written: &K) {
+        if !may_tell(sent) {
+            return;
+        }
         let Ok(object) = serde_json::to_value(written) else {
             return;
         };
@@ -118,6 +121,14 @@ impl Events {
         };
         api.create(&params, event).await.map(drop)
     }
+}
+
+/// Whether fields that were sent can be news: the progress of a run, which is written each second, is not.
+fn may_tell(sent: &Value) -> bool {
+    let status = &sent["status"];
+    sent["metadata"]["annotations"][annotations::WAITS_FOR].is_string()
+        || status["phase"].is_string()
+        || status["errors"].is_array()
 }
 
 /// What a write tells users, without IO.
@@ -186,8 +197,7 @@ fn cut(mut note: String) -> String {
     if note.len() <= NOTE {
         return note;
     }
-    let end = (0..=NOTE).rev().find(|at| note.is_char_boundary(*at));
-    note.truncate(end.unwrap_or_default());
+    note.truncate(note.floor_char_boundary(NOTE));
     note.push_str(" ...");
     note
 }
@@ -202,6 +212,7 @@ mod tests {
     fn writes_tell_what_users_want_to_know() {
         let told = |kind: &str, sent: Value, status: Value| {
             let found = news(kind, &sent, &json!({"status": status}))?;
+            assert!(may_tell(&sent), "{sent}");
             Some((found.is_warning, found.reason, found.note))
         };
         let some = |is_warning: bool, reason: &str, note: &str| {

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::Resource as _;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use velero_core::api::{Time, VeleroKind};
 use velero_core::{CancellationToken, GoDuration};
 use velero_persistence::ErrorKind;
@@ -93,8 +93,16 @@ pub(super) trait Followed: Send + Sync + 'static {
         reason: &str,
     ) -> impl Future<Output = Self::Kind> + Send;
 
-    /// Ends what somebody wants ended; gives the resource as it should be then. Actions have until the deadline to cancel
-    /// their operations; `cancel` takes the place of what has ended the work.
+    /// Takes hold of what it needs to end what somebody wants ended, if it has not. `cancel` takes the place of what has
+    /// ended the work.
+    fn hold(
+        &mut self,
+        object: &Self::Kind,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Result<(), Stop>> + Send;
+
+    /// Ends what somebody wants ended, with what it has hold of; gives the resource as it should be then. Actions have until
+    /// the deadline to cancel their operations.
     fn cancel(
         &mut self,
         object: &Self::Kind,
@@ -188,6 +196,23 @@ impl<F: Followed> Task<F> {
         let reason = cancel::reason(who);
         let cancel = self.context.stopping.child_token();
         let deadline = Instant::now() + CANCEL_PATIENCE;
+        let held = self.followed.hold(&object, cancel.clone());
+        let failed = match timeout_at(deadline, held).await {
+            Ok(Ok(())) => None,
+            Ok(Err(Stop::Later(error) | Stop::Never(error) | Stop::Elsewhere(error))) => {
+                Some(error)
+            }
+            Err(_) => Some("no answer".to_owned()),
+        };
+        if let Some(error) = failed {
+            let (kind, name) = (F::Kind::KIND, object.meta().name.as_deref());
+            tracing::warn!(
+                kind,
+                name,
+                error,
+                "the store does not know that it is cancelled"
+            );
+        }
         let ended = self.followed.cancel(&object, &reason, deadline, cancel);
         let ended = ended.await;
         self.followed.release().await;

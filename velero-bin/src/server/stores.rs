@@ -84,6 +84,18 @@ pub(super) async fn open(
     }
 }
 
+impl StoreError {
+    /// Whether the same may succeed later.
+    pub(super) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => source.is_retryable(),
+            Self::Store(source) => source.is_retryable(),
+            Self::Timeout(_) => true,
+            Self::BothCertificates | Self::Secret { .. } => false,
+        }
+    }
+}
+
 /// Opens the store of a location and checks that it can be one.
 pub(super) async fn check(
     objects: &Objects,

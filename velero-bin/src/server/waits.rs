@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
+use velero_core::api::VeleroKind;
 use velero_core::names::annotations;
 
-use super::context::after;
+use super::context::{Context, after};
+use super::objects::Lock;
 
 /// What stands in front of the time.
 const SINCE: &str = ", since ";
@@ -13,7 +15,7 @@ const SINCE: &str = ", since ";
 const SHORT: i64 = 5;
 
 /// Whether a resource that has not begun has waited for long enough to say so.
-pub(super) fn is_long(meta: &ObjectMeta, now: Timestamp) -> bool {
+fn is_long(meta: &ObjectMeta, now: Timestamp) -> bool {
     let created = meta.creation_timestamp.as_ref();
     created.is_none_or(|created| now >= after(created.0, SHORT * 1_000_000_000))
 }
@@ -35,11 +37,28 @@ pub(super) fn set(meta: &mut ObjectMeta, waits_for: Option<&str>, now: Timestamp
             let own = meta.annotations.get_or_insert_default();
             own.insert(annotations::WAITS_FOR.to_owned(), text);
         }
-        None => {
-            if let Some(own) = &mut meta.annotations {
-                own.remove(annotations::WAITS_FOR);
-            }
-        }
+        None => clear(meta),
+    }
+}
+
+/// Writes down that nothing is waited for any more.
+pub(super) fn clear(meta: &mut ObjectMeta) {
+    if let Some(own) = &mut meta.annotations {
+        own.remove(annotations::WAITS_FOR);
+    }
+}
+
+/// Says on an object what it waits for, once it has waited for a while. Not worth a failure.
+pub(super) async fn tell<K: VeleroKind>(context: &Context, object: &K, waits_for: &str) {
+    if !is_long(object.meta(), context.now()) {
+        return;
+    }
+    let mut told = object.clone();
+    set(told.meta_mut(), Some(waits_for), context.now());
+    let told = context.objects.patch(object, &told, Lock::SameObject);
+    if let Err(error) = told.await {
+        let kind = K::KIND;
+        tracing::debug!(kind, %error, "it could not be said what it waits for");
     }
 }
 

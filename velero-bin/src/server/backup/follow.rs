@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupPhase, BackupStorageLocation};
 use velero_core::artifact::BackupItemOperation;
@@ -53,7 +52,6 @@ fn waits_for(operations: &[BackupItemOperation]) -> Option<String> {
     if counts.all_ended() {
         return None;
     }
-    let left = counts.attempted - counts.completed - counts.failed;
     let going = operations
         .iter()
         .filter(|one| !one.status.phase.is_terminal());
@@ -61,7 +59,8 @@ fn waits_for(operations: &[BackupItemOperation]) -> Option<String> {
         .map(|one| one.spec.backup_item_action.as_str())
         .collect();
     Some(format!(
-        "{left} of {} operations of actions ({})",
+        "{} of {} operations of actions ({})",
+        counts.left(),
         counts.attempted,
         waits::named(actions)
     ))
@@ -89,7 +88,7 @@ impl Followed for Hold {
             ..backup.clone()
         };
         match Self::has_ended(&backup) {
-            true => waits::set(&mut backup.metadata, None, Timestamp::UNIX_EPOCH),
+            true => waits::clear(&mut backup.metadata),
             false => waits::take_over(&mut backup.metadata, &status_of.metadata),
         }
         backup
@@ -134,6 +133,14 @@ impl Followed for Hold {
         self.ended_by(backup, BackupPhase::PartiallyFailed, reason)
     }
 
+    async fn hold(&mut self, backup: &Backup, cancel: CancellationToken) -> Result<(), Stop> {
+        self.cancel = cancel;
+        if self.follow.is_none() {
+            self.follow = Some(self.open(backup).await?);
+        }
+        Ok(())
+    }
+
     async fn cancel(
         &mut self,
         backup: &Backup,
@@ -141,23 +148,6 @@ impl Followed for Hold {
         deadline: Instant,
         cancel: CancellationToken,
     ) -> Backup {
-        self.cancel = cancel.clone();
-        if self.follow.is_none() {
-            match timeout_at(deadline, self.open(backup)).await {
-                Ok(Ok(follow)) => self.follow = Some(follow),
-                Ok(Err(Stop::Later(error) | Stop::Never(error) | Stop::Elsewhere(error))) => {
-                    tracing::warn!(
-                        error,
-                        "the store does not know that the backup is cancelled"
-                    );
-                }
-                Err(_) => {
-                    tracing::warn!(
-                        "the store does not answer; it does not know that the backup is cancelled"
-                    );
-                }
-            }
-        }
         if let Some(follow) = &mut self.follow {
             if follow.backup().phase().is_terminal() {
                 return follow.backup().clone();

@@ -54,7 +54,7 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, slots: Slots<
     }
     let cancelled = cancelled_by(&backup.metadata);
     match (backup.phase(), cancelled) {
-        (phase, Some(who)) if tracked && is_under_way(phase) => return Step::Cancel(who),
+        (phase, Some(who)) if tracked && phase.is_under_way() => return Step::Cancel(who),
         (BackupPhase::New | BackupPhase::Queued | BackupPhase::ReadyToStart, Some(who))
             if !tracked =>
         {
@@ -78,18 +78,6 @@ pub(super) fn next(backup: &Backup, all: &[Backup], tracked: bool, slots: Slots<
         | BackupPhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
-}
-
-/// Whether somebody works on a backup in this phase: its items, its operations, or its end.
-fn is_under_way(phase: &BackupPhase) -> bool {
-    matches!(
-        phase,
-        BackupPhase::InProgress
-            | BackupPhase::WaitingForPluginOperations
-            | BackupPhase::WaitingForPluginOperationsPartiallyFailed
-            | BackupPhase::Finalizing
-            | BackupPhase::FinalizingPartiallyFailed
-    )
 }
 
 /// Whether a queued backup may begin.

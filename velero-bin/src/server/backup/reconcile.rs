@@ -89,7 +89,7 @@ impl Reconciler for BackupReconciler {
             }
             Step::End(who) => end_cancelled(context, backup, &who).await,
             Step::Wait => {
-                tell_wait(context, backup, &waits_for(backup, &all, slots)).await;
+                waits::tell(context, backup, &waits_for(backup, &all, slots)).await;
                 return Ok(Action::requeue(context.settings.tick));
             }
             Step::Enqueue(position) => enqueue(context, backup, position).await,
@@ -160,18 +160,6 @@ fn is_conflict(error: &Retry) -> bool {
         .is_some_and(ApiError::is_conflict)
 }
 
-/// Says on a backup that has waited for a while what it waits for.
-async fn tell_wait(context: &Context, backup: &Backup, waits_for: &str) {
-    if !waits::is_long(&backup.metadata, context.now()) {
-        return;
-    }
-    let mut told = backup.clone();
-    waits::set(&mut told.metadata, Some(waits_for), context.now());
-    if let Err(error) = context.objects.patch(backup, &told, Lock::SameObject).await {
-        tracing::debug!(%error, "it could not be said what the backup waits for");
-    }
-}
-
 async fn enqueue(context: &Context, backup: &Backup, position: i64) -> Result<(), Retry> {
     let mut queued = backup.clone();
     queued.status.phase = Some(BackupPhase::Queued);
@@ -187,7 +175,7 @@ async fn dequeue(context: &Context, backup: &Backup, all: &[Backup]) -> Result<(
     let mut ready = backup.clone();
     ready.status.phase = Some(BackupPhase::ReadyToStart);
     ready.status.queue_position = 0;
-    waits::set(&mut ready.metadata, None, context.now());
+    waits::clear(&mut ready.metadata);
     context
         .objects
         .patch(backup, &ready, Lock::Unchanged)
@@ -208,7 +196,7 @@ async fn end_cancelled(context: &Context, backup: &Backup, who: &str) -> Result<
     let mut ended = backup.clone();
     ended.status.phase = Some(BackupPhase::Failed);
     ended.status.queue_position = 0;
-    waits::set(&mut ended.metadata, None, context.now());
+    waits::clear(&mut ended.metadata);
     ended.status.failure_reason = cancel::reason(who);
     ended.status.completion_timestamp = stamp(context.now());
     let objects = &context.objects;

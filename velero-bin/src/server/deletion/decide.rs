@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use velero_core::api::{
-    Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
+    Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
 };
 
 use crate::server::context::{after, until};
@@ -48,19 +48,6 @@ pub(super) fn next(request: &DeleteBackupRequest, now: Timestamp) -> Step {
     }
 }
 
-/// Whether somebody works on a backup, here or in another server, or will when what a killed server left is taken up.
-pub(super) fn is_under_way(backup: &Backup) -> bool {
-    use BackupPhase::*;
-    matches!(
-        backup.phase(),
-        InProgress
-            | WaitingForPluginOperations
-            | WaitingForPluginOperationsPartiallyFailed
-            | Finalizing
-            | FinalizingPartiallyFailed
-    )
-}
-
 /// How long a deletion waits for the run of its backup to end.
 const CANCELLED_NANOS: i64 = 60 * 1_000_000_000;
 
@@ -74,7 +61,7 @@ pub(super) fn is_awaited(
 ) -> bool {
     let created = request.metadata.creation_timestamp.as_ref();
     let is_young = created.is_none_or(|created| now < after(created.0, CANCELLED_NANOS));
-    (is_under_way(backup) || tracked) && is_young
+    (backup.phase().is_under_way() || tracked) && is_young
 }
 
 /// Whether the deletion has begun: something can be gone already.
@@ -152,6 +139,13 @@ pub(super) fn is_same_run(backup: &Backup, metadata: &Backup) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use velero_core::api::{
+        BackupPhase, BackupSpec, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
+        BackupStorageLocationSpec, Time,
+    };
+
+    use super::*;
+
     #[test]
     fn runs_are_ended_before_their_backups_go() {
         use BackupPhase::*;
@@ -174,13 +168,6 @@ mod tests {
             assert_eq!(found, expected, "{phase:?} {tracked} {seconds}");
         }
     }
-
-    use velero_core::api::{
-        BackupSpec, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
-        BackupStorageLocationSpec, Time,
-    };
-
-    use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + seconds).unwrap()

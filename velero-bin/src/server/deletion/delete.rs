@@ -22,16 +22,6 @@ const RESTORES_GONE: Duration = Duration::from_secs(60);
 /// Most files of somebody else that are named.
 const NAMED_FILES: usize = 5;
 
-/// How a deletion has gone.
-pub(super) enum Outcome {
-    /// Nothing is left but the Backup.
-    Done,
-    /// Something is left, for good.
-    Refused(Vec<String>),
-    /// Something is left, and the reason can pass.
-    Later(String),
-}
-
 /// Why a deletion does not go on.
 pub(super) enum Stop {
     /// For good.
@@ -60,36 +50,16 @@ impl From<velero_persistence::Error> for Stop {
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        let passes = match &error {
-            StoreError::Api { source, .. } => source.is_retryable(),
-            StoreError::Store(source) => source.is_retryable(),
-            StoreError::Timeout(_) => true,
-            StoreError::BothCertificates | StoreError::Secret { .. } => false,
-        };
         let text = chain(&error);
-        match passes {
+        match error.is_retryable() {
             true => Self::Later(text),
             false => Self::Refused(vec![text]),
         }
     }
 }
 
-/// Deletes what belongs to a backup, in the order that the peer has.
+/// Deletes what belongs to a backup, in the order that the peer has; nothing is left then but the Backup.
 pub(super) async fn delete(
-    context: &Context,
-    request: &DeleteBackupRequest,
-    backup: &Backup,
-    location: &BackupStorageLocation,
-) -> Result<Outcome, Retry> {
-    match steps(context, request, backup, location).await {
-        Ok(()) => Ok(Outcome::Done),
-        Err(Stop::Refused(errors)) => Ok(Outcome::Refused(errors)),
-        Err(Stop::Later(error)) => Ok(Outcome::Later(error)),
-        Err(Stop::Retry(retry)) => Err(retry),
-    }
-}
-
-async fn steps(
     context: &Context,
     request: &DeleteBackupRequest,
     backup: &Backup,

@@ -2,7 +2,8 @@
 //!
 //! Mirrors `pkg/controller/backup_deletion_controller.go` without volumes: a backup with volume data that this version
 //! cannot delete is left as it is, and the request says so. Unlike the peer's, a request that a killed server left in
-//! progress is taken up again, faults that pass keep everything until the next try, and a store's backup is deleted only if it is the one that the resource stands for.
+//! progress is taken up again, faults that pass keep everything until the next try, and a store's backup is deleted only
+//! if it is the one that the resource stands for.
 
 mod actions;
 mod decide;

@@ -8,8 +8,8 @@ use velero_core::api::{
 };
 use velero_core::names::{annotations, labels, valid_label_name};
 
-use super::decide::{Step, Target, is_awaited, is_begun, is_under_way, next, refusal};
-use super::delete::{Outcome, delete};
+use super::decide::{Step, Target, is_awaited, is_begun, next, refusal};
+use super::delete::{Stop, delete};
 use crate::server::backup::schedule_of;
 use crate::server::cancel::cancelled_by;
 use crate::server::context::Context;
@@ -68,7 +68,7 @@ async fn cancel_first(context: &Context, request: &DeleteBackupRequest) -> Resul
     else {
         return Ok(false);
     };
-    if !is_under_way(&backup) {
+    if !backup.phase().is_under_way() {
         return Ok(true);
     }
     if cancelled_by(&backup.metadata).is_none() {
@@ -104,6 +104,7 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         }
         _ => None,
     };
+    let is_under_way = |backup: &Backup| backup.phase().is_under_way();
     let running = is_tracked(context, name) || backup.as_ref().is_some_and(is_under_way);
     let target = Target {
         name,
@@ -111,18 +112,15 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         running,
         location: location.as_ref(),
     };
-    let refused = match refusal(request, &target) {
+    match refusal(request, &target) {
         Some(refusal) if refusal.passes => return put_off(context, request, refusal.text).await,
-        Some(refusal) => Some(refusal.text),
-        None => None,
-    };
-    if backup.is_none() && is_begun(request) {
+        Some(refusal) => return finish(context, request, vec![refusal.text]).await,
+        None => {}
+    }
+    let (Some(backup), Some(location)) = (backup, location) else {
         tracing::info!(backup = name, "the backup is gone, and so is the request");
         context.objects.delete(request).await?;
         return Ok(());
-    }
-    let (Some(backup), Some(location), None) = (backup, location, &refused) else {
-        return finish(context, request, refused.into_iter().collect()).await;
     };
     let schedule = schedule_of(&backup).to_owned();
     if !is_begun(request) {
@@ -138,15 +136,16 @@ async fn process(context: &Context, request: &DeleteBackupRequest) -> Result<(),
         );
     }
     let request = begin(context, request, &backup).await?;
-    match delete(context, &request, &backup, &location).await? {
-        Outcome::Done => {}
-        Outcome::Refused(errors) => {
+    match delete(context, &request, &backup, &location).await {
+        Ok(()) => {}
+        Err(Stop::Refused(errors)) => {
             context
                 .metrics
                 .count(Count::BackupDeletionFailure, &schedule);
             return finish(context, &request, errors).await;
         }
-        Outcome::Later(error) => return put_off(context, &request, error).await,
+        Err(Stop::Later(error)) => return put_off(context, &request, error).await,
+        Err(Stop::Retry(retry)) => return Err(retry),
     }
     context.objects.delete(&backup).await?;
     context

@@ -190,13 +190,9 @@ async fn check(
 /// Takes in how the locations are.
 fn note(context: &Context, locations: &[BackupStorageLocation]) {
     context.locations.set(locations);
-    let state = |l: &BackupStorageLocation| {
-        let name = l.metadata.name.clone().unwrap_or_default();
-        (name, l.is_available())
-    };
-    let states: Vec<(String, bool)> = locations.iter().map(state).collect();
-    let states = states
-        .iter()
-        .map(|(name, is_available)| (name.as_str(), *is_available));
+    let states = locations.iter().map(|location| {
+        let name = location.metadata.name.as_deref().unwrap_or_default();
+        (name, location.is_available())
+    });
     context.metrics.set_locations(states);
 }

@@ -45,7 +45,7 @@ fn mark(restore: &Restore) -> Option<Mark> {
 
 /// Puts this server's mark on a restore that is about to be written.
 pub(super) fn put(context: &Context, restore: &mut Restore) {
-    waits::set(&mut restore.metadata, None, context.now());
+    waits::clear(&mut restore.metadata);
     let mark = Mark {
         holder: context.writer.to_string(),
         renewed: Some(whole_seconds(context.now())),
@@ -63,7 +63,7 @@ pub(super) fn put(context: &Context, restore: &mut Restore) {
 
 /// Takes the mark off a restore that is about to be written.
 pub(super) fn take_off(restore: &mut Restore) {
-    waits::set(&mut restore.metadata, None, jiff::Timestamp::UNIX_EPOCH);
+    waits::clear(&mut restore.metadata);
     // An empty map stays: without it, what others have annotated since would be taken away as well.
     if let Some(annotations) = &mut restore.metadata.annotations {
         annotations.remove(CLAIM);

@@ -68,7 +68,7 @@ pub(super) fn next(
     let cancelled = cancelled_by(&restore.metadata);
     if tracked {
         return match cancelled {
-            Some(who) if is_under_way(restore.phase()) => Step::Stop(who),
+            Some(who) if restore.phase().is_under_way() => Step::Stop(who),
             _ => Step::Rest,
         };
     }
@@ -100,11 +100,6 @@ pub(super) fn next(
         | RestorePhase::FinalizingPartiallyFailed => Step::Follow,
         _ => Step::Rest,
     }
-}
-
-/// Whether somebody works on a restore in this phase: its items, or what they have left.
-fn is_under_way(phase: &RestorePhase) -> bool {
-    !phase.is_terminal() && *phase != RestorePhase::New
 }
 
 /// Whether nothing can be left to do, as far as an older sight of the object tells.

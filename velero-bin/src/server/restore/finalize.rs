@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use velero_core::CancellationToken;
 use velero_core::api::{Backup, BackupStorageLocation, Restore, RestorePhase};
 use velero_persistence::BackupStore;
@@ -79,7 +78,6 @@ impl Followed for Hold {
             ..restore.clone()
         };
         if Self::has_ended(&restore) {
-            waits::set(&mut restore.metadata, None, Timestamp::UNIX_EPOCH);
             take_off(&mut restore);
         } else {
             waits::take_over(&mut restore.metadata, &status_of.metadata);
@@ -128,6 +126,14 @@ impl Followed for Hold {
         self.ended_by(restore, RestorePhase::PartiallyFailed, reason)
     }
 
+    async fn hold(&mut self, restore: &Restore, cancel: CancellationToken) -> Result<(), Stop> {
+        self.cancel = cancel;
+        if self.follow.is_none() {
+            self.follow = Some(self.open(restore).await?);
+        }
+        Ok(())
+    }
+
     async fn cancel(
         &mut self,
         restore: &Restore,
@@ -136,23 +142,6 @@ impl Followed for Hold {
         cancel: CancellationToken,
     ) -> Restore {
         self.is_ending = true;
-        self.cancel = cancel.clone();
-        if self.follow.is_none() {
-            match timeout_at(deadline, self.open(restore)).await {
-                Ok(Ok(follow)) => self.follow = Some(follow),
-                Ok(Err(Stop::Later(error) | Stop::Never(error) | Stop::Elsewhere(error))) => {
-                    tracing::warn!(
-                        error,
-                        "the store does not know that the restore is cancelled"
-                    );
-                }
-                Err(_) => {
-                    tracing::warn!(
-                        "the store does not answer; it does not know that the restore is cancelled"
-                    );
-                }
-            }
-        }
         if let Some(follow) = &mut self.follow {
             return follow.cancel(reason, deadline, cancel).await.clone();
         }
@@ -250,6 +239,8 @@ impl Hold {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use velero_core::api::RestoreSpec;
 

@@ -80,7 +80,9 @@ impl Reconciler for RestoreReconciler {
         let outcome = match step {
             Step::Rest => return Ok(Action::await_change()),
             Step::Wait => {
-                tell_wait(context, restore, &all).await;
+                if *restore.phase() == RestorePhase::New {
+                    waits::tell(context, restore, &waits_for(restore, &all)).await;
+                }
                 return Ok(Action::requeue(context.settings.tick));
             }
             Step::Cancel => {
@@ -149,23 +151,6 @@ fn controller_of(step: &Step) -> Option<Controller> {
 fn cancel(context: &Context, name: &str) {
     context.tracker.cancel(RunKind::Restore, name);
     context.tracker.cancel(RunKind::RestoreOperations, name);
-}
-
-/// Says on a restore that has waited for a while what it waits for.
-async fn tell_wait(context: &Context, restore: &Restore, all: &[Restore]) {
-    if *restore.phase() != RestorePhase::New || !waits::is_long(&restore.metadata, context.now()) {
-        return;
-    }
-    let mut told = restore.clone();
-    let waits_for = waits_for(restore, all);
-    waits::set(&mut told.metadata, Some(&waits_for), context.now());
-    if let Err(error) = context
-        .objects
-        .patch(restore, &told, Lock::SameObject)
-        .await
-    {
-        tracing::debug!(%error, "it could not be said what the restore waits for");
-    }
 }
 
 async fn protect(context: &Context, restore: &Restore) -> Result<(), Retry> {

@@ -334,4 +334,16 @@ impl BackupPhase {
             Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed
         )
     }
+
+    /// Says whether somebody works on a backup in this phase, or will: on its items, its operations, or its end.
+    pub fn is_under_way(&self) -> bool {
+        matches!(
+            self,
+            Self::InProgress
+                | Self::WaitingForPluginOperations
+                | Self::WaitingForPluginOperationsPartiallyFailed
+                | Self::Finalizing
+                | Self::FinalizingPartiallyFailed
+        )
+    }
 }

@@ -241,4 +241,9 @@ impl RestorePhase {
             Self::FailedValidation | Self::Completed | Self::PartiallyFailed | Self::Failed
         )
     }
+
+    /// Says whether somebody works on a restore in this phase, or will: on its items, or on what they have left.
+    pub fn is_under_way(&self) -> bool {
+        !self.is_terminal() && *self != Self::New
+    }
 }
