@@ -19,7 +19,7 @@ pub(crate) const ACCOUNT: &str = "system:serviceaccount:velero:velero";
 /// The variable that tells an operator the name of its pod, by which it takes its Lease back at once.
 const POD_NAME: &str = "POD_NAME";
 /// The pod of operators that are the only one.
-const POD: &str = "velero-0";
+pub(crate) const POD: &str = "velero-0";
 /// How our user agent begins.
 const AGENT: &str = "velero/";
 /// How long single steps of the operator may take.

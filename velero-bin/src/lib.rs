@@ -10,6 +10,7 @@ pub mod server;
 mod coverage;
 mod direct;
 mod install;
+mod passed_on;
 mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;

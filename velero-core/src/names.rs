@@ -102,6 +102,12 @@ pub mod annotations {
     pub const DUE: &str = "x.velero.io/due";
     /// How far the deletion of a backup is, in words, on its DeleteBackupRequest. Ours alone.
     pub const PROGRESS: &str = "x.velero.io/progress";
+    /// The files of a Restore that its store has not taken and the server keeps, separated by commas. Ours alone.
+    pub const KEPT_BY_SERVER: &str = "x.velero.io/kept-by-server";
+    /// [`THROUGH_SERVER`] on a DownloadRequest of somebody who cannot reach the store. Ours alone.
+    pub const THROUGH: &str = "x.velero.io/through";
+    /// Asks for an address at the server itself.
+    pub const THROUGH_SERVER: &str = "server";
     /// What a Backup, a Restore or a DownloadRequest waits for, and since when, in words. Ours alone.
     pub const WAITS_FOR: &str = "x.velero.io/waits-for";
     /// Git version of the cluster that a backup was taken from.

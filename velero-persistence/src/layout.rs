@@ -168,6 +168,11 @@ impl Artifact {
         &self.key
     }
 
+    /// The name of the file in its folder.
+    pub fn file_name(&self) -> &str {
+        self.key.rsplit('/').next().unwrap_or_default()
+    }
+
     /// How the peer writes this file's list when it is empty: `null` or `[]`.
     pub fn empty_list(&self) -> &'static str {
         self.empty_list

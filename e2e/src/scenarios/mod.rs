@@ -16,6 +16,7 @@ mod peer_archive;
 mod peer_paths;
 mod peer_reads_ours;
 mod plan_matrix;
+mod proxied_download;
 mod restore_existing;
 mod restore_faults;
 mod restore_kill;
@@ -173,6 +174,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 5,
         locations::run
+    ),
+    scenario!(
+        "proxied-download",
+        "files of stores out of reach come through the operator and the API server, to those who may",
+        smoke: false,
+        minutes: 5,
+        proxied_download::run
     ),
     scenario!(
         "delete-actions",

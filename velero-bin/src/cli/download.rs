@@ -3,22 +3,27 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use kube::Client;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use url::Url;
 use velero_core::GoDuration;
 use velero_core::api::{
     BackupStorageLocation, DownloadRequest, DownloadRequestSpec, DownloadTarget, DownloadTargetKind,
 };
-use velero_core::names::annotations;
+use velero_core::names::annotations::{self, THROUGH_SERVER};
 
 use super::Environment;
 use super::certificates::bundles;
-use super::http::{self, TlsOptions};
+use super::http::{self, TlsOptions, Unreachable};
 use super::objects::Objects;
+use crate::passed_on;
 
 /// Pause between two looks at a request.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -45,11 +50,14 @@ pub(crate) struct TimeoutArgs {
 /// Fetches files of one cluster's backups.
 #[derive(Clone)]
 pub(crate) struct Downloader {
+    client: Client,
     requests: Objects<DownloadRequest>,
     locations: Objects<BackupStorageLocation>,
     /// Where the files lie; empty when nobody knows.
     location: String,
     tls: TlsOptions,
+    /// The store could not be reached, and the server passes its files on.
+    out_of_reach: Arc<AtomicBool>,
 }
 
 impl Downloader {
@@ -73,10 +81,12 @@ impl Downloader {
             bundles: bundles(environment, client.clone(), flag, found.as_ref()).await?,
         };
         Ok(Self {
-            requests: Objects::new(client, &namespace),
+            requests: Objects::new(client.clone(), &namespace),
+            client,
             locations,
             location: location.to_owned(),
             tls,
+            out_of_reach: Arc::default(),
         })
     }
 
@@ -90,8 +100,12 @@ impl Downloader {
         name: &str,
         timeout: Duration,
     ) -> Result<Option<Vec<u8>>> {
-        let (url, left) = self.url_within(kind, name, timeout).await?;
-        match read_url(&url, &self.tls, left).await? {
+        let bytes = self
+            .either_way(kind, name, timeout, async |from, left| {
+                from.read(left).await
+            })
+            .await?;
+        match bytes {
             Some(bytes) if bytes.starts_with(&[0x1f, 0x8b]) => unpack(&bytes).map(Some),
             other => Ok(other),
         }
@@ -108,28 +122,93 @@ impl Downloader {
         timeout: Duration,
         to: &Path,
     ) -> Result<bool> {
-        let (url, left) = self.url_within(kind, name, timeout).await?;
-        save_url(&url, &self.tls, left, to).await
+        self.either_way(kind, name, timeout, async |from, left| {
+            from.save(left, to).await
+        })
+        .await
     }
 
-    /// The address of a file, and the time that is left then.
+    /// Does what is to be done with a file: at its store, and if that cannot be reached from here, through the server.
+    async fn either_way<T>(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        timeout: Duration,
+        work: impl AsyncFn(Place<'_>, Duration) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut unreachable = None;
+        if !self.out_of_reach.load(Ordering::Relaxed) {
+            let url = self.url_within(kind.clone(), name, timeout).await?;
+            match work(self.place(&url)?, left()).await {
+                Err(error) if error.is::<Unreachable>() => unreachable = Some(error),
+                outcome => return outcome,
+            }
+        }
+        let url = match (
+            self.url_through_server(kind, name, left()).await,
+            unreachable,
+        ) {
+            (Ok(url), None) => url,
+            // Servers that know no other way answer as before.
+            (Ok(url), Some(error)) if !self.place(&url)?.is_passed_on() => return Err(error),
+            (Ok(url), Some(_)) => url,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(first)) => bail!("{first:#}; through the server: {error:#}"),
+        };
+        self.out_of_reach.store(true, Ordering::Relaxed);
+        work(self.place(&url)?, left()).await
+    }
+
+    /// Where an address leads.
+    fn place<'a>(&'a self, url: &str) -> Result<Place<'a>> {
+        let parsed = Url::parse(url)
+            .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
+        Ok(match parsed.scheme() {
+            "file" => Place::Folder(path_of(&parsed)?),
+            _ if passed_on::path_of(&parsed).is_some() => Place::Server(&self.client, parsed),
+            "http" | "https" => Place::Store(&self.tls, parsed),
+            other => bail!(
+                "the server gave a url of the kind {other:?}; http, https and file can be read"
+            ),
+        })
+    }
+
+    /// The address of a file at the server itself, or the first reason it gives why there is none.
+    async fn url_through_server(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        timeout: Duration,
+    ) -> Result<String> {
+        let told = watch::Sender::new(None);
+        let mut seen = told.subscribe();
+        let url = self.url(kind, name, Some(THROUGH_SERVER), &told);
+        tokio::select! {
+            url = url => url,
+            Ok(reason) = seen.wait_for(Option::is_some) => {
+                bail!(reason.clone().unwrap_or_default())
+            }
+            () = tokio::time::sleep(timeout) => bail!("no answer in time"),
+        }
+    }
+
+    /// The address of a file.
     async fn url_within(
         &self,
         kind: DownloadTargetKind,
         name: &str,
         timeout: Duration,
-    ) -> Result<(String, Duration)> {
-        let deadline = tokio::time::Instant::now() + timeout;
-        let told = Mutex::new(None);
-        let url = self.url(kind.clone(), name, &told);
-        let Ok(url) = tokio::time::timeout_at(deadline, url).await else {
-            let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<String> {
+        let told = watch::Sender::new(None);
+        let url = self.url(kind.clone(), name, None, &told);
+        let Ok(url) = tokio::time::timeout(timeout, url).await else {
+            let told = told.borrow().clone();
             let (waited, why) = (timeout.as_secs(), self.why_no_url(told).await);
             bail!("timed out after {waited}s waiting for the url of {kind} of {name:?}; {why}");
         };
-        let url = url?;
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        Ok((url, left))
+        url
     }
 
     /// What may be the reason that the server gives no url; `told` is what it has said of the request.
@@ -155,12 +234,14 @@ impl Downloader {
         }
     }
 
-    /// Asks for the address of a file until there is one; `told` is what the server says meanwhile.
+    /// Asks for the address of a file until there is one, if need be through somebody who can reach it; `told` is what the
+    /// server says meanwhile.
     async fn url(
         &self,
         kind: DownloadTargetKind,
         name: &str,
-        told: &Mutex<Option<String>>,
+        through: Option<&str>,
+        told: &watch::Sender<Option<String>>,
     ) -> Result<String> {
         let target = DownloadTarget {
             kind,
@@ -169,6 +250,8 @@ impl Downloader {
         let unique = format!("{name}-{}", uuid::Uuid::new_v4());
         let mut request = DownloadRequest::default();
         request.metadata.name = Some(unique.clone());
+        request.metadata.annotations =
+            through.map(|through| [(annotations::THROUGH.to_owned(), through.to_owned())].into());
         request.spec = DownloadRequestSpec { target };
         self.requests.create(&request).await?;
         loop {
@@ -180,43 +263,59 @@ impl Downloader {
             }
             let own = request.metadata.annotations.unwrap_or_default();
             if let Some(text) = own.get(annotations::WAITS_FOR) {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
+                told.send_replace(Some(text.clone()));
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-async fn read_url(url: &str, tls: &TlsOptions, timeout: Duration) -> Result<Option<Vec<u8>>> {
-    let parsed = url::Url::parse(url)
-        .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
-    match parsed.scheme() {
-        "file" => {
-            let path = path_of(&parsed)?;
-            found(&path, tokio::fs::read(&path).await)
-        }
-        "http" | "https" => http::get(url, tls, timeout).await,
-        other => bail!(unknown_scheme(other)),
-    }
+/// Where a file is.
+enum Place<'a> {
+    /// On this machine, if it is that of the server.
+    Folder(PathBuf),
+    /// In a store.
+    Store(&'a TlsOptions, Url),
+    /// With the server.
+    Server(&'a Client, Url),
 }
 
-async fn save_url(url: &str, tls: &TlsOptions, timeout: Duration, to: &Path) -> Result<bool> {
-    let parsed = url::Url::parse(url)
-        .with_context(|| format!("the server gave the url {url:?}, which is none"))?;
-    match parsed.scheme() {
-        "file" => {
-            let path = path_of(&parsed)?;
-            let copied = tokio::time::timeout(timeout, copy(&path, to)).await;
-            let copied = copied.with_context(|| {
-                format!(
-                    "{} could not be copied in time; a longer --timeout gives it more",
-                    path.display()
-                )
-            })?;
-            found(&path, copied?).map(|copied| copied.is_some())
+impl Place<'_> {
+    fn is_passed_on(&self) -> bool {
+        matches!(self, Self::Server(..))
+    }
+
+    /// Reads the file. `None` when it is not there.
+    async fn read(self, timeout: Duration) -> Result<Option<Vec<u8>>> {
+        match self.answer(timeout).await? {
+            Ok(answer) => answer.read().await,
+            Err(path) => found(&path, tokio::fs::read(&path).await),
         }
-        "http" | "https" => http::save(url, tls, timeout, to).await,
-        other => bail!(unknown_scheme(other)),
+    }
+
+    /// Writes the file into another one. `false` when it is not there.
+    async fn save(self, timeout: Duration, to: &Path) -> Result<bool> {
+        let path = match self.answer(timeout).await? {
+            Ok(answer) => return answer.save(to).await,
+            Err(path) => path,
+        };
+        let copied = tokio::time::timeout(timeout, copy(&path, to)).await;
+        let copied = copied.with_context(|| {
+            format!(
+                "{} could not be copied in time; a longer --timeout gives it more",
+                path.display()
+            )
+        })?;
+        found(&path, copied?).map(|copied| copied.is_some())
+    }
+
+    /// The answer of whoever has the file, or its path.
+    async fn answer(self, timeout: Duration) -> Result<Result<http::Answer, PathBuf>> {
+        Ok(match self {
+            Self::Folder(path) => Err(path),
+            Self::Store(tls, url) => Ok(http::ask(&url, tls, timeout).await?),
+            Self::Server(client, url) => Ok(http::ask_through(client, &url, timeout).await?),
+        })
     }
 }
 
@@ -235,13 +334,9 @@ async fn copy(from: &Path, to: &Path) -> Result<std::io::Result<u64>> {
     Ok(Ok(copied))
 }
 
-fn path_of(url: &url::Url) -> Result<PathBuf> {
+fn path_of(url: &Url) -> Result<PathBuf> {
     url.to_file_path()
         .map_err(|()| anyhow!("the server gave the file url \"{url}\", which has no path"))
-}
-
-fn unknown_scheme(scheme: &str) -> String {
-    format!("the server gave a url of the kind {scheme:?}; http, https and file can be read")
 }
 
 /// What came of a look at a file of the server's; `None` when its store does not have it.
@@ -249,10 +344,10 @@ fn found<T>(path: &Path, outcome: std::io::Result<T>) -> Result<Option<T>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !folder_is_here(path) => {
-            bail!(
+            bail!(Unreachable(format!(
                 "the backup lies in a folder of the server's machine that is not here: {}",
                 path.display()
-            )
+            )))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => bail!("cannot read {}: {error}", path.display()),

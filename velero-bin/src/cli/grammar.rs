@@ -110,6 +110,7 @@ pub(super) fn added(path: &str, flag: &str) -> bool {
         ("velero restore create", "relink-owners"),
         ("velero create restore", "relink-owners"),
         ("velero server", "concurrent-restores"),
+        ("velero server", "download-port"),
         ("velero server", "leader-elect"),
         ("velero server", "spool-dir"),
     ]

@@ -111,6 +111,7 @@ impl DirectRestore {
             progress: progress.clone(),
             expected: planned.map(|plan| Arc::new(plan.expected)),
             journal: Some(Arc::clone(&journal)),
+            spare: None,
             cancel,
             clock: system_clock(),
         };

@@ -23,6 +23,7 @@ mod restore;
 mod restore_failure;
 mod restore_finalize;
 mod restore_inputs;
+mod spare;
 mod taken;
 mod template;
 mod tidy;
@@ -53,6 +54,7 @@ pub use restore_finalize::{
     RestoreFollow, RestoreFollowRun, RestoreFollowed, RestoreLeft, follow_restore,
 };
 pub use restore_inputs::{RestoreInputs, read_action_config, read_modifiers, read_versions};
+pub use spare::Spare;
 pub(crate) use taken::TakenOver;
 pub(crate) use template::from_template;
 pub use volumes::WithoutData;

@@ -17,6 +17,7 @@ use velero_restore::{
 use super::restore_failure::{RestoreFailure, keep};
 use super::restore_finalize::{RestoreLeft, count_operations};
 use super::restore_inputs::{RestoreInputs, read_versions};
+use super::spare::{Kept, Spare};
 use super::{Clock, RestoreJournal, RunError, WithoutData, backed_up, logs, volumes};
 use crate::logfile::RunLog;
 
@@ -49,6 +50,8 @@ pub struct RestoreRun {
     /// Where it is kept what another process needs to go on, and found what an earlier one has left. Whoever gives it
     /// removes it when the restore has ended. Without it the run has one of its own, and removes it.
     pub journal: Option<Arc<RestoreJournal>>,
+    /// Takes log, results and lists where the store does not. Without it they are told in the log of the process alone.
+    pub spare: Option<Arc<Spare>>,
     /// Ends the run. What has been created stays.
     pub cancel: CancellationToken,
     /// Tells the time.
@@ -77,7 +80,8 @@ pub struct RestoreDone {
 /// # Errors
 /// When the spec is at fault, the backup is not in the store or cannot be read, the run is cancelled, or the API server
 /// fails. Objects that have been created by then stay, and log and results are stored all the same. A store that does not
-/// take them, such as a read-only medium, is a warning of the run: what was restored is to be told.
+/// take them, such as a read-only medium, is a warning of the run where nothing else takes them: what was restored is to be
+/// told.
 pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure> {
     let span = run.log.span().clone();
     let given = run.journal.clone();
@@ -91,7 +95,7 @@ pub async fn run_restore(run: RestoreRun) -> Result<RestoreDone, RestoreFailure>
             Err(_) if journal.is_lost() => Err(taken_over(&run.restore.status)),
             Err(error) => {
                 let now = (run.clock)();
-                Err(keep(&run.store, &run.restore, &run.log, error, now).await)
+                Err(keep(&run, error, now).await)
             }
         };
         if given.is_none() {
@@ -178,6 +182,7 @@ async fn end(
         mut restore,
         log,
         clock,
+        spare,
         ..
     } = run;
     let Items {
@@ -198,7 +203,7 @@ async fn end(
         return Err(taken_over(&restore.status));
     }
     tell(&restore, &result, &without_data);
-    let kept = keep_artifacts(&store, &mut restore, &mut result, &log).await;
+    let kept = keep_artifacts(&store, spare, &mut restore, &mut result, &log).await;
     if result.cancelled {
         return Err(RestoreFailure {
             error: RunError::Cancelled,
@@ -230,16 +235,18 @@ fn taken_over(status: &RestoreStatus) -> RestoreFailure {
     }
 }
 
-/// Stores log, results and lists. A store that does not take them is a warning of the restore; says whether it has.
+/// Stores log, results and lists. That nothing takes them is a warning of the restore.
 async fn keep_artifacts(
     store: &BackupStore,
+    spare: Option<Arc<Spare>>,
     restore: &mut Restore,
     result: &mut RestoreResult,
     log: &RunLog,
-) -> bool {
+) -> Kept {
     let name = restore.metadata.name.as_deref().unwrap_or_default();
-    let Err(error) = put_artifacts(store, name, result, log).await else {
-        return true;
+    let error = match put_artifacts(store, spare, name, result, log).await {
+        Ok(kept) => return kept,
+        Err(error) => error,
     };
     let message = format!("{}; they are told here alone", error.chain());
     tracing::warn!("{message}");
@@ -247,7 +254,7 @@ async fn keep_artifacts(
     restore.status.warnings += 1;
     // Of a Restore in a cluster the status is all that is left.
     restore.status.failure_reason = error.chain();
-    false
+    Kept::Nowhere
 }
 
 /// Tells the log what has been restored.
@@ -324,24 +331,57 @@ fn final_status(
     status
 }
 
+/// Stores them in the store, or if that does not take the first of them, all of them in what is there for that.
 async fn put_artifacts(
     store: &BackupStore,
+    spare: Option<Arc<Spare>>,
     name: &str,
     result: &RestoreResult,
     log: &RunLog,
-) -> Result<(), RunError> {
+) -> Result<Kept, RunError> {
+    let logs = RestoreFile::Logs.of(name);
+    let error = match put_documents(store, name, result).await {
+        Ok(_) => {
+            let log = log.cut().map_err(RunError::Log)?;
+            logs::put(store, &logs, log).await?;
+            return Ok(Kept::InStore);
+        }
+        Err(error) => error,
+    };
+    let Some(spare) = spare else {
+        return Err(error);
+    };
+    let Some(apart) = spare.open().await else {
+        return Err(error);
+    };
+    tracing::warn!("{}; they are kept elsewhere", error.chain());
+    let stored = put_documents(&apart, name, result).await?;
+    let log = log.cut().map_err(RunError::Log)?;
+    logs::put(&apart, &logs, log).await?;
+    stored
+        .iter()
+        .chain([&logs])
+        .for_each(|file| spare.note(file));
+    Ok(Kept::Apart(apart))
+}
+
+/// Stores results and lists.
+async fn put_documents(
+    store: &BackupStore,
+    name: &str,
+    result: &RestoreResult,
+) -> Result<Vec<Artifact>, RunError> {
+    let mut stored = Vec::new();
     for document in artifacts::all(name, result).map_err(RunError::Log)? {
         let Some(artifact) = named(name, &document.name) else {
             continue;
         };
         let failed = RunError::store("store the log and the results of the restore");
-        store
-            .put_packed(&artifact, document.bytes.into())
-            .await
-            .map_err(failed)?;
+        let put = store.put_packed(&artifact, document.bytes.into()).await;
+        put.map_err(failed)?;
+        stored.push(artifact);
     }
-    let log = log.cut().map_err(RunError::Log)?;
-    logs::put(store, &RestoreFile::Logs.of(name), log).await
+    Ok(stored)
 }
 
 /// The file of a restore with this name.

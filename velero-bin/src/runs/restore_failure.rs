@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use velero_core::api::{Restore, RestorePhase, RestoreStatus, Time};
+use velero_core::api::{RestorePhase, RestoreStatus, Time};
 use velero_core::result::{Record, ResultsFile, Severity, chain, count};
 use velero_persistence::{BackupStore, RestoreFile};
 
-use super::{RunError, RunErrorKind};
-use crate::logfile::{LogFile, RunLog};
+use super::{RestoreRun, RunError, RunErrorKind, Spare};
+use crate::logfile::LogFile;
 
 /// Longest time for what is stored of a failure. The store may be why there is one.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,13 +41,14 @@ impl Error for RestoreFailure {
 
 /// Tells the log that a run has failed, and stores what stays of it. What cannot be stored is told in the server's own
 /// log; the reason is in the status all the same.
-pub(super) async fn keep(
-    store: &BackupStore,
-    restore: &Restore,
-    log: &RunLog,
-    error: RunError,
-    now: Timestamp,
-) -> RestoreFailure {
+pub(super) async fn keep(run: &RestoreRun, error: RunError, now: Timestamp) -> RestoreFailure {
+    let RestoreRun {
+        store,
+        restore,
+        log,
+        spare,
+        ..
+    } = run;
     let reason = error.chain();
     tracing::error!("the restore has failed: {reason}");
     let records = [Record::run(Severity::Error, &reason)];
@@ -66,17 +67,38 @@ pub(super) async fn keep(
                 tracing::warn!(%error, "the log of the failed restore cannot be read");
                 Vec::new()
             });
-        if let Err(problem) = within(put(store, name, &records, log.into())).await {
+        let log = Bytes::from(log);
+        if let Err(problem) = within(put(store, name, &records, log.clone())).await {
             tracing::warn!(
                 restore = name,
                 problem,
                 "the failed restore leaves no log in the store"
             );
+            if let Some(spare) = spare {
+                put_apart(spare, name, &records, log).await;
+            }
         }
     }
     RestoreFailure {
         error,
         status: Box::new(status),
+    }
+}
+
+/// Stores log and results where the store has not taken them.
+async fn put_apart(spare: &Spare, name: &str, records: &[Record], log: Bytes) {
+    let Some(store) = spare.open().await else {
+        return;
+    };
+    let has_log = !log.is_empty();
+    match within(put(&store, name, records, log)).await {
+        Ok(()) => {
+            spare.note(&RestoreFile::Results.of(name));
+            if has_log {
+                spare.note(&RestoreFile::Logs.of(name));
+            }
+        }
+        Err(problem) => tracing::warn!(restore = name, problem, "nothing else takes it"),
     }
 }
 

@@ -22,6 +22,7 @@ use velero_core::result::{Record, Severity, count};
 use velero_persistence::BackupStore;
 use velero_restore::{NewVolumes, RestoreEngine, RunningHooks, phase_after_items};
 
+use super::spare::Kept;
 use super::{Clock, RestoreJournal, RunError};
 use crate::logfile::{LogFile, RunLog};
 use news::{Pending, put_operations};
@@ -56,8 +57,8 @@ pub struct RestoreFollow {
     /// What a look has brought and the store has not taken yet.
     pending: Option<Pending>,
     log: RunLog,
-    /// Whether the store is written at all.
-    kept: bool,
+    /// What takes the news.
+    kept: Kept,
     cancel: CancellationToken,
     clock: Clock,
     /// When the operations were last stored.
@@ -251,8 +252,11 @@ impl RestoreFollow {
                 log: log.into(),
             }));
         }
-        if operations != self.operations && self.is_stale() && self.kept {
-            put_operations(&self.store, self.name(), &operations).await?;
+        if operations != self.operations
+            && self.is_stale()
+            && let Some(store) = self.place()
+        {
+            put_operations(store, self.name(), &operations).await?;
             self.stored = (self.clock)();
         }
         (self.restore, self.operations) = (restore, operations);
@@ -299,13 +303,20 @@ impl RestoreFollow {
     }
 
     /// Stores news, and what is stored is news no more.
-    async fn write(&mut self, news: &mut Pending) -> Result<(), RunError> {
-        if !self.kept {
-            return Ok(());
+    async fn write(&self, news: &mut Pending) -> Result<(), RunError> {
+        match self.place() {
+            Some(store) => news.write(store, self.name(), &self.operations).await,
+            None => Ok(()),
         }
-        news.write(&self.store, self.name(), &self.operations)
-            .await?;
-        Ok(())
+    }
+
+    /// Where news are stored, if that is anywhere.
+    fn place(&self) -> Option<&BackupStore> {
+        match &self.kept {
+            Kept::InStore => Some(&self.store),
+            Kept::Apart(store) => Some(store),
+            Kept::Nowhere => None,
+        }
     }
 
     /// Ends the restore as partially failed, for a reason that does not go away. What the store takes of it is stored.
@@ -384,10 +395,10 @@ impl RestoreFollow {
 
     /// Stores how operations are, if the store takes it; a later look does otherwise.
     pub async fn flush(&mut self) {
-        if !self.kept {
+        let Some(store) = self.place() else {
             return;
-        }
-        match put_operations(&self.store, self.name(), &self.operations).await {
+        };
+        match put_operations(store, self.name(), &self.operations).await {
             Ok(()) => self.stored = (self.clock)(),
             Err(error) => tracing::debug!(error = error.chain(), "operations could not be stored"),
         }

@@ -252,6 +252,7 @@ impl World {
             expected: None,
             journal: None,
             progress: Arc::new(NoProgress),
+            spare: None,
             cancel: stop_on_interrupt(),
             clock: system_clock(),
         };

@@ -11,6 +11,7 @@ use velero_restore::Priorities;
 
 use super::controllers::disabled;
 use super::election::LeaderElection;
+use super::pod;
 use super::settings::{Settings, SettingsError, parse_listen_address};
 use super::unbuilt::UnbuiltArgs;
 use crate::cli::values::Mappings;
@@ -88,6 +89,9 @@ pub struct ServerArgs {
     /// Volume snapshot locations of backups that name none, such as aws:default,gcp:main, where a provider has several
     #[arg(long, value_name = "PROVIDER:NAME", value_parser = provider_names)]
     pub default_volume_snapshot_locations: Vec<BTreeMap<String, String>>,
+    /// Port of the server's Pod for files of stores that whoever asks cannot reach, open while it is needed; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 8086)]
+    pub download_port: u16,
     /// Most calls of the API server at the same time; as many as it takes well without it
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_concurrent_k8s_connections: Option<u32>,
@@ -219,6 +223,8 @@ impl ServerArgs {
             max_calls: self.max_concurrent_k8s_connections.map(|n| n as usize),
             restore_priorities: self.priorities()?,
             spool_dir: self.folder()?,
+            pod: pod::name(),
+            download_port: self.download_port,
             leader_election: self.leader_elect.then(LeaderElection::of_process),
             disabled: disabled(&self.disable_controllers, self.restore_only)?,
             item_operation_sync_frequency: positive_or(

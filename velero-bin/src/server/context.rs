@@ -11,10 +11,12 @@ use velero_core::api::{Time, VeleroKind};
 
 use super::backup::Leftovers;
 use super::controllers::Controller;
+use super::download::Gateway;
 use super::location::SeenLocations;
 use super::metrics::Metrics;
 use super::objects::{ApiError, Lock, Objects};
 use super::settings::Settings;
+use super::spare::Spares;
 use super::tracker::Tracker;
 use crate::logfile::RunLogs;
 use crate::runs::cluster_identity;
@@ -37,6 +39,10 @@ pub(super) struct Context {
     /// Set when the server stops: nothing new is begun.
     pub(super) stopping: CancellationToken,
     pub(super) locations: SeenLocations,
+    /// Passes files of stores on to those who cannot reach them.
+    pub(super) gateway: Gateway,
+    /// What stores did not take of restores.
+    pub(super) spares: Spares,
     /// A location has become available: look into it.
     pub(super) sync_now: Arc<Notify>,
     /// Backups have come out of a store that may have expired: look at them.
@@ -75,6 +81,8 @@ impl Context {
             writer: uuid::Uuid::new_v4().to_string().into(),
             stopping: parts.stopping,
             locations: SeenLocations::default(),
+            gateway: Gateway::default(),
+            spares: Spares::default(),
             sync_now: Arc::default(),
             gc_now: Arc::default(),
             backup_slot: Arc::default(),

@@ -18,6 +18,7 @@ use velero_core::api::VeleroKind;
 use velero_core::names::annotations;
 
 use super::objects::FIELD_MANAGER;
+use super::pod;
 
 /// Who the events come from.
 const CONTROLLER: &str = "velero.io/server";
@@ -48,10 +49,9 @@ struct News {
 
 impl Events {
     pub(super) fn new(client: Client) -> Self {
-        let pod = std::env::var("POD_NAME");
         Self {
             client,
-            instance: pod.as_deref().unwrap_or(FIELD_MANAGER).into(),
+            instance: pod::told_name().as_deref().unwrap_or(FIELD_MANAGER).into(),
             warned: Arc::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! The endpoint for metrics and health.
+//! Serving over HTTP; and the endpoint for metrics and health.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use velero_core::CancellationToken;
 
 use super::metrics::Metrics;
@@ -53,13 +53,31 @@ pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Answers until `cancel`.
-pub(super) async fn serve(
+/// Answers requests for metrics and health until `cancel`.
+pub(super) async fn serve_health(
     listener: TcpListener,
     metrics: Metrics,
     ready: Readiness,
     cancel: CancellationToken,
 ) {
+    let answer = move |request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &metrics, &ready);
+        async move { answer }
+    };
+    serve(listener, "metrics", answer, cancel).await;
+}
+
+/// Answers requests until `cancel`; `purpose` is what for.
+pub(super) async fn serve<A, F, B>(
+    listener: TcpListener,
+    purpose: &'static str,
+    answer: A,
+    cancel: CancellationToken,
+) where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     loop {
         let stream = tokio::select! {
             () = cancel.cancelled() => return,
@@ -67,40 +85,30 @@ pub(super) async fn serve(
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of file handles, most likely: others must be closed first.
-                    tracing::warn!(%error, "cannot take a connection for metrics");
+                    tracing::warn!(%error, "cannot take a connection for {purpose}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             },
         };
-        tokio::spawn(connection(
-            stream,
-            metrics.clone(),
-            ready.clone(),
-            cancel.clone(),
-        ));
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    metrics: Metrics,
-    ready: Readiness,
-    cancel: CancellationToken,
-) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &metrics, &ready);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let serving = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        outcome = serving => if let Err(error) = outcome {
-            tracing::debug!(%error, "a connection for metrics broke");
-        },
+        let answer = answer.clone();
+        let service = service_fn(move |request| {
+            let answer = answer(request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let serving = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                outcome = serving => if let Err(error) = outcome {
+                    tracing::debug!(%error, "a connection for {purpose} broke");
+                },
+            }
+        });
     }
 }
 

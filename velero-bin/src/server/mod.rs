@@ -31,10 +31,12 @@ mod location;
 mod metrics;
 mod metrics_of_backups;
 mod objects;
+mod pod;
 mod progress;
 mod restore;
 mod schedule;
 mod settings;
+mod spare;
 mod startup;
 mod status_request;
 mod stores;
@@ -144,7 +146,7 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on --metrics-address {address}"))?;
         self.address = listener.local_addr().ok();
-        let serving = http::serve(
+        let serving = http::serve_health(
             listener,
             self.metrics.clone(),
             self.ready.clone(),

@@ -85,6 +85,10 @@ pub struct Settings {
     pub progress_period: Duration,
     /// Life of download addresses. Default 10 minutes.
     pub download_ttl: Duration,
+    /// Name of the Pod that the server runs in; what the server passes on of stores is reached by it. Default none.
+    pub pod: Option<String>,
+    /// Port of that Pod where it does so, open only while it is needed; 0 for any. Default 8086.
+    pub download_port: u16,
     /// Longest wait for one answer of the API server about a custom resource. Default 30 seconds.
     pub request_timeout: Duration,
     /// Longest time without a sign of life of a server that works on a restore, before another one ends or goes on with
@@ -131,6 +135,8 @@ impl Default for Settings {
             tick: Duration::from_secs(10),
             progress_period: Duration::from_secs(1),
             download_ttl: Duration::from_secs(600),
+            pod: None,
+            download_port: 8086,
             request_timeout: Duration::from_secs(30),
             restore_lease: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(25),

@@ -13,6 +13,7 @@ use velero_restore::{Journal, JournalEntries, NewVolume, RestoreOptions, Running
 
 use super::{engine_run, log_name};
 use crate::logfile::{RunLog, RunLogs};
+use crate::runs::spare::Kept;
 use crate::runs::volumes::{self, CLAIMS};
 use crate::runs::{Clock, RestoreJournal, RunError, TakenOver};
 
@@ -49,8 +50,8 @@ pub struct RestoreLeft {
     pub(in crate::runs) volumes: Vec<NewVolume>,
     /// Takes the lines that come after those of the run.
     pub(in crate::runs) log: RunLog,
-    /// Whether the store has taken what the run has written.
-    pub(in crate::runs) kept: bool,
+    /// What has taken what the run has written.
+    pub(in crate::runs) kept: Kept,
 }
 
 impl RestoreFollowRun {
@@ -63,10 +64,10 @@ impl RestoreFollowRun {
         let journal = RestoreJournal::of(&self.cluster, &self.store, &self.restore);
         let journal = Arc::new(journal.telling(TakenOver::new(self.cancel.clone())));
         let found = journal.find().await?;
-        let (operations, kept) = self.operations(found.as_ref()).await?;
+        let (operations, is_stored) = self.operations(found.as_ref()).await?;
         let volumes = self.volumes().await?;
         let log = self.logs.begin("restore", &log_name(&self.restore));
-        if !kept {
+        if !is_stored {
             log.span().in_scope(|| {
                 tracing::warn!("the store has taken nothing of the restore: its operations are as its journal has them, and new volumes of its claims stay as they are");
             });
@@ -88,7 +89,10 @@ impl RestoreFollowRun {
             journal,
             volumes,
             log,
-            kept,
+            kept: match is_stored {
+                true => Kept::InStore,
+                false => Kept::Nowhere,
+            },
         })
     }
 

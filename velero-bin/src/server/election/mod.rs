@@ -24,9 +24,8 @@ pub(super) use fence::Fence;
 use fence::{NotLeading, now};
 
 use super::objects::{ApiError, FIELD_MANAGER, Objects};
+use super::pod;
 
-/// The variable by which a pod knows its name.
-const POD_NAME: &str = "POD_NAME";
 /// Longest wait for one answer about the Lease.
 const CALL: Duration = Duration::from_secs(5);
 
@@ -59,8 +58,7 @@ impl LeaderElection {
 
     /// The usual times, for this process: named by the variable `POD_NAME`, or as no other process is.
     pub fn of_process() -> Self {
-        let pod = std::env::var(POD_NAME).ok().filter(|name| !name.is_empty());
-        Self::new(pod.unwrap_or_else(|| {
+        Self::new(pod::told_name().unwrap_or_else(|| {
             let host = velero_persistence::ProcessId::current().host;
             format!("{host}_{}", uuid::Uuid::new_v4())
         }))

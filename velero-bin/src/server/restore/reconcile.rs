@@ -233,6 +233,9 @@ async fn clean_up(context: &Context, restore: &Restore) -> Result<(), Retry> {
         let deleted = store.delete_restore(name).await?;
         tell_foreign("restore", name, &deleted.foreign);
     }
+    if let Some(store) = context.spares.store() {
+        store.delete_restore(name).await?;
+    }
     let mut free = restore.clone();
     if let Some(names) = &mut free.metadata.finalizers {
         names.retain(|name| name != finalizers::RESTORE_EXTERNAL_RESOURCES);

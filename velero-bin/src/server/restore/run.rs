@@ -16,8 +16,8 @@ use velero_restore::RestoreOptions;
 use super::claim::{SignsOfLife, take_off, unmark, write_ours};
 use super::finalize::follow;
 use crate::runs::{
-    RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, TakenOver,
-    run_restore,
+    RestoreDone, RestoreInputs, RestoreJournal, RestoreLeft, RestoreRun, RunErrorKind, Spare,
+    TakenOver, run_restore,
 };
 use crate::server::attempts::attempt;
 use crate::server::cancel;
@@ -26,6 +26,7 @@ use crate::server::controller::panic_text;
 use crate::server::metrics::Count;
 use crate::server::objects::ApiError;
 use crate::server::progress::ProgressWriter;
+use crate::server::spare;
 use crate::server::stores;
 use crate::server::tracker::{CancelReason, Running};
 
@@ -43,8 +44,16 @@ pub(super) fn start(
         let life = SignsOfLife::start(&context, &restore, taken.clone());
         let writer = ProgressWriter::start(&context, &restore, cancel.clone(), write_progress);
         let journal = OnceLock::new();
+        let spare = Arc::new(context.spares.of_restore(&context));
         let parts = (inputs, &journal, &taken, &by);
-        let run = execute(&context, &restore, parts, writer.progress(), cancel);
+        let run = execute(
+            &context,
+            &restore,
+            parts,
+            Arc::clone(&spare),
+            writer.progress(),
+            cancel,
+        );
         let outcome = match AssertUnwindSafe(run).catch_unwind().await {
             Ok(outcome) => outcome,
             Err(panic) => Err(format!("the run panicked: {}", panic_text(panic.as_ref())).into()),
@@ -76,7 +85,8 @@ pub(super) fn start(
         life.stop().await;
         // The mark goes after the journal: if it stays, the journal is looked for.
         let keeps_mark = journal.get().is_some();
-        let (ended, left) = ended(&context, &restore, outcome, keeps_mark);
+        let (mut ended, left) = ended(&context, &restore, outcome, keeps_mark);
+        spare::name(&mut ended, &spare.names());
         count(&context, &ended);
         let name = ended.metadata.name.as_deref().unwrap_or_default();
         let (phase, reason) = (ended.phase(), ended.status.failure_reason.as_str());
@@ -231,6 +241,7 @@ async fn execute(
     context: &Context,
     restore: &Restore,
     (inputs, journal, taken, by): Parts<'_>,
+    spare: Arc<Spare>,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
 ) -> Result<RestoreDone, Failed> {
@@ -258,6 +269,7 @@ async fn execute(
         log,
         expected: None,
         journal: Some(journal),
+        spare: Some(spare),
         progress,
         cancel,
         clock: context.settings.clock.clone(),

@@ -276,6 +276,30 @@ async fn a_restore_from_a_location_that_is_read_only_waits_for_its_operations() 
 }
 
 #[tokio::test]
+async fn operations_that_the_store_does_not_take_are_kept_by_the_server() {
+    let bench = Bench::new(&[]).await;
+    // No folder can be made there.
+    std::fs::write(bench.folder.path().join("bucket/restores"), "").unwrap();
+    bench.restore("r", "copy", true).await;
+    bench
+        .phase("r", RestorePhase::WaitingForPluginOperations)
+        .await;
+    set(&bench.state, OperationProgress::succeeded());
+    let ended = bench.world.restore_ended("r").await;
+    assert_eq!((ended.status.warnings, ended.status.errors), (0, 0));
+    let target = json!({"kind": "RestoreItemOperations", "name": "r"});
+    let request = json!({"metadata": {"name": "d"}, "spec": {"target": target}});
+    bench.world.create::<DownloadRequest>(request).await;
+    let has_url = |request: &DownloadRequest| !request.status.download_url.is_empty();
+    let request = bench
+        .world
+        .wait::<DownloadRequest>("d", "has a url", has_url);
+    let url = url::Url::parse(&request.await.status.download_url).unwrap();
+    let operations = gunzip(&url.to_file_path().unwrap());
+    assert!(operations.contains("\"Completed\""), "{operations}");
+}
+
+#[tokio::test]
 async fn the_next_server_goes_on_although_the_store_has_taken_nothing() {
     let mut bench = Bench::new(&[]).await;
     // No folder can be made there.
@@ -520,6 +544,7 @@ async fn a_restore_is_followed_without_an_operator() {
             progress: Arc::new(velero_core::NoProgress),
             expected: None,
             journal: None,
+            spare: None,
             cancel: Default::default(),
             clock: system_clock(),
         })

@@ -1,28 +1,18 @@
-//! Addresses from which files of backups and restores can be downloaded.
-//!
-//! Mirrors `pkg/controller/download_request_controller.go`. For `filesystem` locations the address is a `file://` URL,
-//! for a command line on the same machine.
+//! The answers to requests for an address.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use velero_core::api::{
-    Backup, BackupStorageLocation, DownloadRequest, DownloadRequestPhase, DownloadTarget,
-    DownloadTargetKind, Restore,
-};
-use velero_persistence::layout::download_target;
-use velero_persistence::{BackupStore, ErrorKind};
+use velero_core::api::{DownloadRequest, DownloadRequestPhase};
+use velero_core::names::annotations::{self, THROUGH_SERVER};
+use velero_persistence::ErrorKind;
 
-use super::context::{Context, after, stamp, until};
-use super::controller::{Reconciler, Retry};
-use super::objects::Lock;
-use super::stores;
-use super::tracker::RunKind;
-use super::waits;
-
-/// Longest wait for a run to store what it has in memory. The file is read as it is then.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+use super::find::find;
+use crate::server::context::{Context, after, stamp, until};
+use crate::server::controller::{Reconciler, Retry};
+use crate::server::objects::Lock;
+use crate::server::waits;
 
 /// What to do about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +44,7 @@ fn next(request: &DownloadRequest, now: Timestamp) -> Step {
 
 /// Answers download requests.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct DownloadReconciler;
+pub(in crate::server) struct DownloadReconciler;
 
 impl Reconciler for DownloadReconciler {
     type Kind = DownloadRequest;
@@ -98,7 +88,7 @@ fn expiration(context: &Context) -> Timestamp {
 async fn sign(context: &Context, request: &DownloadRequest) -> Result<Action, Retry> {
     let name = request.metadata.name.as_deref().unwrap_or_default();
     let target = &request.spec.target;
-    let url = match address(context, target).await? {
+    let url = match address(context, request).await? {
         Ok(url) => url,
         Err(problem) => {
             let mut told = request.clone();
@@ -128,38 +118,20 @@ async fn sign(context: &Context, request: &DownloadRequest) -> Result<Action, Re
 /// The address, or why there can be none.
 async fn address(
     context: &Context,
-    target: &DownloadTarget,
+    request: &DownloadRequest,
 ) -> Result<Result<String, String>, Retry> {
-    let artifact = match download_target(target.kind.as_str(), &target.name) {
-        Ok(artifact) => artifact,
-        Err(error) => return Ok(Err(error.to_string())),
+    let target = &request.spec.target;
+    let (store, artifact) = match find(context, target).await? {
+        Ok(found) => found,
+        Err(problem) => return Ok(Err(problem)),
     };
-    let backup_name = if is_of_restore(&target.kind) {
-        match context.objects.get::<Restore>(&target.name).await? {
-            Some(restore) => restore.spec.backup_name,
-            None => return Ok(Err(format!("restore {:?} does not exist", target.name))),
-        }
-    } else {
-        target.name.clone()
+    let through = || {
+        let gateway = &context.gateway;
+        gateway.address(context, target, expiration(context))
     };
-    let Some(backup) = context.objects.get::<Backup>(&backup_name).await? else {
-        return Ok(Err(format!("backup {backup_name:?} does not exist")));
-    };
-    let location_name = &backup.spec.storage_location;
-    let Some(location) = context
-        .objects
-        .get::<BackupStorageLocation>(location_name)
-        .await?
-    else {
-        return Ok(Err(format!(
-            "backup storage location {location_name:?} does not exist"
-        )));
-    };
-    flush(context, target).await;
-    let store: BackupStore = match stores::open(&context.objects, &location).await {
-        Ok(store) => store,
-        Err(error) => return Ok(Err(velero_core::result::chain(&error))),
-    };
+    if wants_server(request) {
+        return Ok(through().await);
+    }
     match store
         .presign(&artifact, context.settings.download_ttl)
         .await
@@ -170,7 +142,7 @@ async fn address(
                 Some(path) => url::Url::from_file_path(&path)
                     .map(String::from)
                     .map_err(|()| format!("{} is not an absolute path", path.display())),
-                None => Err(error.to_string()),
+                None => through().await,
             })
         }
         Err(error) if error.is_retryable() => Err(error.into()),
@@ -178,26 +150,11 @@ async fn address(
     }
 }
 
-/// How operations are that a run still follows is stored before it is read.
-async fn flush(context: &Context, target: &DownloadTarget) {
-    let kind = match target.kind {
-        DownloadTargetKind::BackupItemOperations => RunKind::Operations,
-        DownloadTargetKind::RestoreItemOperations => RunKind::RestoreOperations,
-        _ => return,
-    };
-    let tracker = &context.tracker;
-    tracker.flush(kind, &target.name, FLUSH_PATIENCE).await;
-}
-
-fn is_of_restore(kind: &DownloadTargetKind) -> bool {
-    matches!(
-        kind,
-        DownloadTargetKind::RestoreLog
-            | DownloadTargetKind::RestoreResults
-            | DownloadTargetKind::RestoreResourceList
-            | DownloadTargetKind::RestoreItemOperations
-            | DownloadTargetKind::RestoreVolumeInfo
-    )
+/// Whether whoever asks cannot reach the store.
+fn wants_server(request: &DownloadRequest) -> bool {
+    let own = request.metadata.annotations.as_ref();
+    own.and_then(|own| own.get(annotations::THROUGH))
+        .is_some_and(|through| through == THROUGH_SERVER)
 }
 
 #[cfg(test)]
