@@ -77,10 +77,12 @@ impl Site {
         let server = match identity {
             Identity::Administrator => velero.clone(),
             Identity::ServiceAccount => {
-                let token = account(&kubectl).await?;
-                velero
-                    .clone()
-                    .kubeconfig(&plane.kubeconfig_with_token(&token)?)
+                account(&kubectl).await?;
+                as_account(&velero, &plane, &kubectl).await?
+            }
+            Identity::With(rights) => {
+                velero.ok(&[&["install"], rights].concat()).await?;
+                as_account(&velero, &plane, &kubectl).await?
             }
         };
         let server = server.env(POD_NAME, POD);
@@ -254,10 +256,20 @@ pub(crate) enum Identity {
     Administrator,
     /// The ServiceAccount `velero` with the rights that the peer's installer gives it, by its token.
     ServiceAccount,
+    /// The same with the rights that our installer gives it by these flags.
+    With(&'static [&'static str]),
 }
 
-/// Makes the operator's ServiceAccount with its rights; gives a token of it.
-async fn account(kubectl: &Kubectl) -> Result<String> {
+/// The program as the operator's ServiceAccount, by a token of it.
+async fn as_account(velero: &Velero, plane: &ControlPlane, kubectl: &Kubectl) -> Result<Velero> {
+    let create = ["create", "token", "velero", "-n", NAMESPACE];
+    let token = kubectl.ok(&create).await?;
+    let kubeconfig = plane.kubeconfig_with_token(token.trim())?;
+    Ok(velero.clone().kubeconfig(&kubeconfig))
+}
+
+/// Makes the operator's ServiceAccount with its rights.
+async fn account(kubectl: &Kubectl) -> Result<()> {
     let objects = [
         json!({"apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": "velero", "namespace": NAMESPACE, "labels": {"component": "velero"}}}),
@@ -266,10 +278,7 @@ async fn account(kubectl: &Kubectl) -> Result<String> {
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
             "subjects": [{"kind": "ServiceAccount", "name": "velero", "namespace": NAMESPACE}]}),
     ];
-    kubectl.apply(&objects, &[]).await?;
-    let create = ["create", "token", "velero", "-n", NAMESPACE];
-    let token = kubectl.ok(&create).await?;
-    Ok(token.trim().to_owned())
+    kubectl.apply(&objects, &[]).await
 }
 
 /// Short periods, so that no scenario waits for a minute.

@@ -9,6 +9,7 @@ mod control_plane_up;
 mod delete_actions;
 mod direct_s3;
 mod leader_change;
+mod least_privilege;
 mod locations;
 mod migrate;
 mod operator_kill;
@@ -174,6 +175,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 5,
         locations::run
+    ),
+    scenario!(
+        "least-privilege",
+        "an operator with rights for some kinds backs them up and restores them, and says what it may not",
+        smoke: false,
+        minutes: 5,
+        least_privilege::run
     ),
     scenario!(
         "proxied-download",

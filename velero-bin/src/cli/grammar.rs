@@ -107,6 +107,8 @@ const PARTIAL: &[&str] = &["velero install", "velero server"];
 #[cfg(test)]
 pub(super) fn added(path: &str, flag: &str) -> bool {
     [
+        ("velero install", "rbac-only"),
+        ("velero install", "resources"),
         ("velero restore create", "relink-owners"),
         ("velero create restore", "relink-owners"),
         ("velero server", "concurrent-restores"),

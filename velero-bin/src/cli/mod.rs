@@ -6,7 +6,7 @@ mod cancel;
 mod certificates;
 mod command;
 mod config;
-mod connect;
+pub(crate) mod connect;
 pub(crate) mod console;
 mod data_flags;
 mod delete;

@@ -1,45 +1,93 @@
-//! `velero install`, as far as it goes yet: the CustomResourceDefinitions.
+//! `velero install`, as far as it goes yet: the CustomResourceDefinitions, and the account of an operator with few rights.
 
+mod roles;
+
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use velero_core::api::crd;
 use velero_core::names::labels;
+use velero_core::{ApiResource, GroupResource};
 
 use crate::cli::output::{self, Format};
-use crate::cli::{Environment, Exit, console};
+use crate::cli::{Environment, Exit, connect, console};
+use roles::{Account, Rights};
 
 /// How long the API server may take until it serves the kinds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Flags of `install`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("part").required(true).args(["crds_only", "rbac_only"]))]
 pub(crate) struct Install {
-    /// Install the CustomResourceDefinitions alone, which is all that can be installed yet
-    #[arg(long, required = true)]
+    /// Install the CustomResourceDefinitions alone
+    #[arg(long)]
     crds_only: bool,
+    /// Install the operator's namespace and ServiceAccount alone, with the rights for this and nothing else
+    #[arg(long, value_name = "RIGHTS", value_enum)]
+    rbac_only: Option<Rights>,
+    /// Kinds that the operator may read, or read and write, such as pods,deployments.apps; all kinds without it
+    #[arg(long, value_name = "RESOURCES", value_delimiter = ',', conflicts_with = "crds_only", value_parser = kind)]
+    resources: Vec<GroupResource>,
     /// Send nothing; with --output print what would be sent
     #[arg(long)]
     dry_run: bool,
     /// Print the objects in this form
     #[arg(short, long, value_enum)]
     output: Option<Format>,
-    /// Change definitions that are there, by server-side apply; without it they are kept as they are
+    /// Change objects that are there, by server-side apply; without it they are kept as they are
     #[arg(long)]
     apply: bool,
+}
+
+/// A kind by its plural and its group, as roles name it.
+fn kind(text: &str) -> Result<GroupResource, String> {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    if text.split('.').all(is_label) {
+        return Ok(GroupResource::from(text));
+    }
+    Err("a kind is its plural and its group, as kubectl api-resources -o name prints it: pods, deployments.apps".to_owned())
 }
 
 impl Install {
     pub(crate) async fn run(self, environment: &Environment) -> Result<Exit> {
         environment.warn_about_features();
-        let definitions = definitions();
+        let definitions = match self.crds_only {
+            true => definitions(),
+            false => Vec::new(),
+        };
+        let namespace = environment.namespace();
+        let kinds = match self.dry_run {
+            true => self.resources.clone(),
+            false => self.served_kinds(environment).await?,
+        };
+        let account = self
+            .rbac_only
+            .map(|rights| Account::new(&namespace, rights, &kinds));
         match self.output {
             Some(Format::Table) => bail!("-o table cannot be used with install; use json or yaml"),
-            Some(format) => console::out(output::encode(&list(&definitions)?, format)?),
+            Some(format) => {
+                let mut items = encode(&definitions)?;
+                if let Some(account) = &account {
+                    items.push(serde_json::to_value(own_namespace(&namespace))?);
+                    items.extend(account.to_values()?);
+                }
+                let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+                console::out(output::encode(&list, format)?);
+            }
             None => {}
         }
         if self.dry_run {
@@ -48,19 +96,80 @@ impl Install {
             }
             return Ok(Exit::Success);
         }
-        let client = environment.client().await?;
+        let target = Target {
+            client: environment.client().await?,
+            apply: self.apply,
+            tells: self.output.is_none(),
+        };
         for definition in &definitions {
-            let done = install(client.clone(), definition, self.apply).await?;
-            if self.output.is_none() {
-                console::line(format_args!(
-                    "CustomResourceDefinition/{}: {done}",
-                    definition.metadata.name.as_deref().unwrap_or_default()
-                ));
-            }
+            target
+                .add(Api::all(target.client.clone()), definition)
+                .await?;
         }
-        wait_until_served(client, &definitions).await?;
+        if let Some(account) = &account {
+            target.add_account(&namespace, account).await?;
+        }
+        wait_until_served(target.client, &definitions).await?;
         Ok(Exit::Success)
     }
+
+    /// The kinds as the cluster calls them: a role with a slip of the pen in it would say nothing.
+    async fn served_kinds(&self, environment: &Environment) -> Result<Vec<GroupResource>> {
+        if self.resources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let catalog = connect::cluster(&environment.global).await?.catalog();
+        let served = self.resources.iter().map(|kind| {
+            let found = catalog.resolve(&kind.to_string());
+            found.map(ApiResource::group_resource).with_context(|| {
+                format!("--resources {kind}: the cluster serves no such kind; kubectl api-resources -o name prints those that it does")
+            })
+        });
+        served.collect()
+    }
+}
+
+/// Where objects are installed, and how.
+struct Target {
+    client: Client,
+    /// Whether objects that are there are changed.
+    apply: bool,
+    /// Whether each is told.
+    tells: bool,
+}
+
+impl Target {
+    async fn add_account(&self, namespace: &str, account: &Account) -> Result<()> {
+        let client = || self.client.clone();
+        self.add(Api::all(client()), &own_namespace(namespace))
+            .await?;
+        let of = Api::namespaced(client(), namespace);
+        self.add(of, &account.account).await?;
+        self.add(Api::all(client()), &account.items).await?;
+        self.add(Api::all(client()), &account.items_binding).await?;
+        let of = Api::namespaced(client(), namespace);
+        self.add(of, &account.own).await?;
+        let of = Api::namespaced(client(), namespace);
+        self.add(of, &account.own_binding).await
+    }
+
+    async fn add<K>(&self, api: Api<K>, object: &K) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        let done = install(api, object, self.apply).await?;
+        if self.tells {
+            let name = object.meta().name.as_deref().unwrap_or_default();
+            console::line(format_args!("{}/{name}: {done}", K::kind(&())));
+        }
+        Ok(())
+    }
+}
+
+fn own_namespace(name: &str) -> Namespace {
+    let mut namespace = Namespace::default();
+    namespace.metadata.name = Some(name.to_owned());
+    namespace
 }
 
 /// The definitions of all kinds, as they are installed.
@@ -76,45 +185,41 @@ pub(crate) fn definitions() -> Vec<CustomResourceDefinition> {
     definitions
 }
 
-fn list(definitions: &[CustomResourceDefinition]) -> Result<Value> {
-    let items = definitions
-        .iter()
-        .map(serde_json::to_value)
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
+fn encode<K: Serialize>(objects: &[K]) -> Result<Vec<Value>> {
+    let values = objects.iter().map(serde_json::to_value);
+    Ok(values.collect::<Result<_, _>>()?)
 }
 
-/// Creates or applies one definition, and says which it was.
+/// Creates or applies one object, and says which it was.
 ///
 /// # Errors
 /// When the API server refuses.
-async fn install(
-    client: Client,
-    definition: &CustomResourceDefinition,
-    apply: bool,
-) -> Result<&'static str> {
-    let api: Api<CustomResourceDefinition> = Api::all(client);
-    let name = definition.metadata.name.as_deref().unwrap_or_default();
+async fn install<K>(api: Api<K>, object: &K, apply: bool) -> Result<&'static str>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    let what = format!("{} {name}", K::kind(&()));
     if apply {
         let params = PatchParams {
             force: true,
             ..PatchParams::apply("velero-cli")
         };
-        let patched = api.patch(name, &params, &Patch::Apply(definition)).await;
+        let patched = api.patch(name, &params, &Patch::Apply(object)).await;
         return patched
             .map(|_| "applied")
             .map_err(crate::cli::explain)
-            .with_context(|| format!("cannot apply {name}"));
+            .with_context(|| format!("cannot apply {what}"));
     }
     let params = PostParams {
         field_manager: Some("velero-cli".to_owned()),
         ..PostParams::default()
     };
-    match api.create(&params, definition).await {
+    match api.create(&params, object).await {
         Ok(_) => Ok("created"),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok("already exists, kept as it is"),
         Err(error) => {
-            Err(crate::cli::explain(error)).with_context(|| format!("cannot create {name}"))
+            Err(crate::cli::explain(error)).with_context(|| format!("cannot create {what}"))
         }
     }
 }
@@ -127,7 +232,7 @@ async fn install(
 pub(crate) async fn install_definitions(client: Client) -> Result<()> {
     let definitions = definitions();
     for definition in &definitions {
-        install(client.clone(), definition, false).await?;
+        install(Api::all(client.clone()), definition, false).await?;
     }
     wait_until_served(client, &definitions).await
 }

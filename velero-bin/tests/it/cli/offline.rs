@@ -52,6 +52,89 @@ async fn definitions_are_printed_installed_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_an_operator_with_few_rights_is_printed_and_installed() {
+    let cluster = Cluster::start().await;
+    let before = cluster.server.calls().total();
+    let line = "install --rbac-only backup --resources configmaps,deployments.apps -n backups";
+    let printed = cluster.velero(&format!("{line} --dry-run -o json")).await;
+    let list: Value = serde_json::from_str(&printed.exits(0)).unwrap();
+    let kinds: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["kind"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "Namespace",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(list["items"][1]["metadata"]["namespace"], "backups");
+    assert_eq!(cluster.server.calls().total(), before);
+
+    let text = cluster.velero(line).await.exits(0);
+    assert!(
+        text.contains("Namespace/backups: created\n")
+            && text.contains("ClusterRole/velero-backups: created\n"),
+        "{text}"
+    );
+    // Names of the cluster's own are understood, and become those that roles have.
+    let line = "install --rbac-only restore --resources deploy -n backups";
+    let text = cluster.velero(line).await.exits(0);
+    assert!(
+        text.contains("ClusterRole/velero-backups: already exists, kept as it is\n"),
+        "{text}"
+    );
+    let text = cluster.velero(&format!("{line} --apply")).await.exits(0);
+    assert!(
+        text.contains("ClusterRole/velero-backups: applied\n"),
+        "{text}"
+    );
+    let store = cluster.server.store();
+    let role = store.get(
+        "rbac.authorization.k8s.io/v1",
+        "ClusterRole",
+        None,
+        "velero-backups",
+    );
+    let role = role.unwrap();
+    assert!(
+        role["rules"].to_string().contains("\"deployments\""),
+        "{role}"
+    );
+    for (line, expected) in [
+        (
+            "install --rbac-only backup --resources pods,tapes",
+            "--resources tapes: the cluster serves no such kind",
+        ),
+        (
+            "install --rbac-only backup --resources Pods",
+            "a kind is its plural and its group",
+        ),
+        (
+            "install --rbac-only everything",
+            "possible values: backup, restore",
+        ),
+        ("install --crds-only --resources pods", "--resources"),
+        (
+            "install --crds-only --rbac-only backup",
+            "cannot be used with",
+        ),
+    ] {
+        let ran = cluster.velero(line).await;
+        assert!(
+            ran.code == 1 && ran.stderr.contains(expected),
+            "{line}: {}",
+            ran.stderr
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn create_prints_and_sends_nothing_when_asked_to() {
     let cluster = Cluster::start().await;
     cluster.velero("install --crds-only").await.exits(0);
