@@ -1,6 +1,9 @@
 //! A control plane on which Velero is installed: definitions, namespace, location, running operator.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use kube::Client;
@@ -100,10 +103,7 @@ impl Site {
 
     /// Kills the operator and starts another one, which logs to a file of this name. They may do everything.
     pub(crate) async fn kill_operator(&mut self, cx: &Context, name: &str) -> Result<()> {
-        self.operator.kill().await?;
-        let server = self.velero.clone().env(POD_NAME, POD);
-        self.operator = Background::operator(&server, log(cx, name), FLAGS).await?;
-        Ok(())
+        self.restart(cx, name, FLAGS).await
     }
 
     /// The same with an operator that leaves some controllers to another one.
@@ -113,10 +113,15 @@ impl Site {
         name: &str,
         controllers: &str,
     ) -> Result<()> {
+        let flags = [FLAGS, &["--disable-controllers", controllers]].concat();
+        self.restart(cx, name, &flags).await
+    }
+
+    /// The same with an operator that has these flags.
+    pub(crate) async fn restart(&mut self, cx: &Context, name: &str, flags: &[&str]) -> Result<()> {
         self.operator.kill().await?;
         let server = self.velero.clone().env(POD_NAME, POD);
-        let flags = [FLAGS, &["--disable-controllers", controllers]].concat();
-        self.operator = Background::operator(&server, log(cx, name), &flags).await?;
+        self.operator = Background::operator(&server, log(cx, name), flags).await?;
         Ok(())
     }
 
@@ -318,6 +323,16 @@ pub(crate) fn location(name: &str, store: &S3Server, bucket: &str) -> Vec<Value>
             },
         }),
     ]
+}
+
+/// A location in a folder of the operator's machine; its bucket is the folder `x` in that.
+#[must_use]
+pub(crate) fn in_folder(name: &str, folder: &Path) -> Value {
+    json!({
+        "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"provider": "filesystem", "objectStorage": {"bucket": "x"}, "config": {"fspath": folder}},
+    })
 }
 
 fn log(cx: &Context, name: &str) -> PathBuf {

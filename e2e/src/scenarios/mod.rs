@@ -11,6 +11,7 @@ mod direct_s3;
 mod leader_change;
 mod least_privilege;
 mod locations;
+mod many_backups;
 mod migrate;
 mod operator_kill;
 mod peer_archive;
@@ -182,6 +183,13 @@ const ALL: &[Scenario] = &[
         smoke: false,
         minutes: 5,
         least_privilege::run
+    ),
+    scenario!(
+        "many-backups",
+        "ten thousand backups in a bucket are found, the next one at once, and the API server is left alone meanwhile",
+        smoke: false,
+        minutes: 15,
+        many_backups::run
     ),
     scenario!(
         "proxied-download",

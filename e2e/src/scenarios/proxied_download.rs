@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context, S3Server, Site, eventually,
-    site::{NAMESPACE, POD, SOON, location},
+    site::{NAMESPACE, POD, SOON, in_folder, location},
 };
 
 const BUCKET: &str = "backups";
@@ -120,12 +120,9 @@ async fn rights(site: &Site) -> Result<()> {
 async fn folder(site: &Site, cx: &Context) -> Result<()> {
     let folder = cx.scratch().join("folder");
     std::fs::create_dir_all(folder.join("x"))?;
-    let location = json!({
-        "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
-        "metadata": {"name": "folder", "namespace": NAMESPACE},
-        "spec": {"provider": "filesystem", "objectStorage": {"bucket": "x"}, "config": {"fspath": folder}},
-    });
-    site.kubectl.apply(&[location], &[]).await?;
+    site.kubectl
+        .apply(&[in_folder("folder", &folder)], &[])
+        .await?;
     site.available("folder").await?;
     let flags = [
         "--include-namespaces",

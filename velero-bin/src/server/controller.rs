@@ -11,12 +11,12 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use kube::Resource as _;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Error as ControllerError};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use tokio::sync::Notify;
 use velero_core::api::VeleroKind;
 
 use super::context::Context;
-use super::objects::ApiError;
+use super::objects::{ApiError, without_managers};
 use super::stores::StoreError;
 
 /// Shortest and longest pause after a reconcile that failed.
@@ -124,9 +124,13 @@ where
     <R::Kind as kube::Resource>::DynamicType: Eq + Hash + Clone + fmt::Debug + Unpin,
 {
     let stopping = context.stopping.clone();
-    let mut controller =
-        Controller::new(context.objects.api::<R::Kind>(), watcher::Config::default())
-            .graceful_shutdown_on(async move { stopping.cancelled().await });
+    let (reader, writer) = reflector::store();
+    let seen = watcher(context.objects.api::<R::Kind>(), watcher::Config::default())
+        .modify(|object| without_managers(object.meta_mut()))
+        .reflect(writer)
+        .applied_objects();
+    let mut controller = Controller::for_stream(seen, reader)
+        .graceful_shutdown_on(async move { stopping.cancelled().await });
     if let Some(notify) = reconciler.all_on(&context) {
         controller = controller.reconcile_all_on(notifications(notify));
     }

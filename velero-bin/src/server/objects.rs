@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use velero_core::api::{VeleroKind, merge};
@@ -139,7 +140,10 @@ impl Objects {
             let page = self
                 .call("list", K::PLURAL.to_owned(), api.list(&params))
                 .await?;
-            all.extend(page.items);
+            all.extend(page.items.into_iter().map(|mut object| {
+                without_managers(object.meta_mut());
+                object
+            }));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(all),
@@ -291,6 +295,11 @@ impl Objects {
             code,
         })
     }
+}
+
+/// Leaves out who has written which field, which is most of what an object holds, and nobody here asks for it.
+pub(super) fn without_managers(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
 }
 
 fn what<K: VeleroKind>(name: &str) -> String {
