@@ -36,7 +36,35 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     );
     let mapped = ["--namespace-mappings", "shop:shop-2"];
     let restore = site.restore("given", "given", &mapped).await?;
-    ensure!(restore["status"]["warnings"].is_null(), "{restore}");
+    let status = &restore["status"];
+    ensure!(status["warnings"].is_null(), "{restore}");
+    ensure!(status["hookStatus"]["hooksAttempted"] == 1, "{status}");
+    // What is there is compared and changed, but where Velero lives.
+    let menu = [
+        "patch",
+        "configmap",
+        "menu",
+        "-n",
+        "shop-2",
+        "-p",
+        "{\"data\":{\"pie\":\"4\"}}",
+    ];
+    site.kubectl.ok(&menu).await?;
+    let update = [&mapped[..], &["--existing-resource-policy", "update"]].concat();
+    site.restore("again", "given", &update).await?;
+    let get = [
+        "get",
+        "configmap",
+        "menu",
+        "-n",
+        "shop-2",
+        "-o",
+        "jsonpath={.data.pie}",
+    ];
+    ensure!(
+        site.kubectl.ok(&get).await? == "3",
+        "the change is still there"
+    );
     let refused = refused(&site.plane().audit().context("no audit log")?)?;
     ensure!(refused.is_empty(), "it was forbidden {refused:?}");
 
@@ -125,7 +153,10 @@ fn world() -> Vec<Value> {
         "spec": {"containers": [{"name": "web", "image": "web"}]},
     });
     let hooked = json!({
-        "metadata": {"annotations": {"pre.hook.backup.velero.io/command": "[\"true\"]"}},
+        "metadata": {"annotations": {
+            "pre.hook.backup.velero.io/command": "[\"true\"]",
+            "post.hook.restore.velero.io/command": "[\"true\"]",
+        }},
         "spec": {"containers": [{"name": "web", "image": "web"}]},
     });
     vec![

@@ -164,16 +164,34 @@ fn item_rules(rights: Rights, kinds: &[GroupResource]) -> Vec<PolicyRule> {
         rules.push(rule(&[""], &["pods/exec"], &["create", "get"]));
     }
     if rights == Rights::Restore {
+        rules.extend(restore_rules(&has));
+    }
+    rules
+}
+
+/// What a restore does beside writing the kinds that it is given.
+fn restore_rules(has: &dyn Fn(GroupResource) -> bool) -> Vec<PolicyRule> {
+    let mut rules = vec![
         // Namespaces of items come with them.
-        rules.push(rule(&[""], &["namespaces"], &["create", "patch"]));
-        let roles: Vec<&str> = ["clusterroles", "roles"]
-            .into_iter()
-            .filter(|resource| has(GroupResource::new(RBAC, *resource)))
-            .collect();
-        if !roles.is_empty() {
-            // Roles that hold more rights than the operator has.
-            rules.push(rule(&[RBAC], &roles, &["bind", "escalate"]));
-        }
+        rule(&[""], &["namespaces"], &["create", "patch"]),
+        // Nothing is changed where another Velero lives.
+        rule(&["velero.io"], &["backupstoragelocations"], &["list"]),
+    ];
+    if has(GroupResource::core("pods")) {
+        // Hooks wait until their pods run.
+        rules.push(rule(&[""], &["pods"], &["watch"]));
+    }
+    if has(GroupResource::core("persistentvolumeclaims")) {
+        // What the old volume of a claim was labelled with, the new one gets.
+        rules.push(rule(&[""], &["persistentvolumes"], &["patch"]));
+    }
+    let roles: Vec<&str> = ["clusterroles", "roles"]
+        .into_iter()
+        .filter(|resource| has(GroupResource::new(RBAC, *resource)))
+        .collect();
+    if !roles.is_empty() {
+        // Roles that hold more rights than the operator has.
+        rules.push(rule(&[RBAC], &roles, &["bind", "escalate"]));
     }
     rules
 }
@@ -289,6 +307,8 @@ mod tests {
                 "\"\" persistentvolumeclaims,persistentvolumes get,list",
                 "\"\" pods/exec create,get",
                 "\"\" namespaces create,patch",
+                "\"velero.io\" backupstoragelocations list",
+                "\"\" pods watch",
                 "\"rbac.authorization.k8s.io\" roles bind,escalate",
             ]
         );
