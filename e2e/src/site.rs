@@ -176,6 +176,18 @@ impl Site {
         waited.await.with_context(|| self.operator.tail())
     }
 
+    /// Adds a location in a folder of the operator's machine, whose bucket is the folder `x` in that.
+    pub(crate) async fn add_folder(&self, name: &str, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder.join("x"))?;
+        let location = json!({
+            "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"provider": "filesystem", "objectStorage": {"bucket": "x"}, "config": {"fspath": folder}},
+        });
+        self.kubectl.apply(&[location], &[]).await?;
+        self.available(name).await
+    }
+
     /// Waits until the operator has found a backup in the store.
     pub async fn synchronised(&self, backup: &str) -> Result<Value> {
         let what = format!("backup {backup} is found by synchronisation");
@@ -323,16 +335,6 @@ pub(crate) fn location(name: &str, store: &S3Server, bucket: &str) -> Vec<Value>
             },
         }),
     ]
-}
-
-/// A location in a folder of the operator's machine; its bucket is the folder `x` in that.
-#[must_use]
-pub(crate) fn in_folder(name: &str, folder: &Path) -> Value {
-    json!({
-        "apiVersion": "velero.io/v1", "kind": "BackupStorageLocation",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"provider": "filesystem", "objectStorage": {"bucket": "x"}, "config": {"fspath": folder}},
-    })
 }
 
 fn log(cx: &Context, name: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     AuditFilter, Context, S3Server, Site, eventually,
-    site::{NAMESPACE, SOON, in_folder},
+    site::{NAMESPACE, SOON},
 };
 
 const BUCKET: &str = "backups";
@@ -38,11 +38,7 @@ pub(super) async fn run(cx: &Context) -> Result<()> {
     site.kubectl.apply(&objects, &[]).await?;
     let root = cx.scratch().join("folder");
     let folder = root.join("x/backups");
-    std::fs::create_dir_all(&folder)?;
-    site.kubectl
-        .apply(&[in_folder("folder", &root)], &[])
-        .await?;
-    site.available("folder").await?;
+    site.add_folder("folder", &root).await?;
     let flags = [
         "--include-namespaces",
         SOURCE,

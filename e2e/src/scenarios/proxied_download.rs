@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Context, S3Server, Site, eventually,
-    site::{NAMESPACE, POD, SOON, in_folder, location},
+    site::{NAMESPACE, POD, SOON, location},
 };
 
 const BUCKET: &str = "backups";
@@ -118,12 +118,8 @@ async fn rights(site: &Site) -> Result<()> {
 
 /// A folder that only the operator has.
 async fn folder(site: &Site, cx: &Context) -> Result<()> {
-    let folder = cx.scratch().join("folder");
-    std::fs::create_dir_all(folder.join("x"))?;
-    site.kubectl
-        .apply(&[in_folder("folder", &folder)], &[])
+    site.add_folder("folder", &cx.scratch().join("folder"))
         .await?;
-    site.available("folder").await?;
     let flags = [
         "--include-namespaces",
         SOURCE,

@@ -169,26 +169,20 @@ pub(crate) async fn ask_through(client: &Client, url: &Url, timeout: Duration) -
         .get(http::header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let status = response.status();
-    let chunks = response.into_body().into_data_stream();
     let name = host.clone();
-    let body = stream::unfold(Some(chunks), move |chunks| {
-        let name = name.clone();
+    let chunks = response.into_body().into_data_stream();
+    let chunks = chunks
+        .map_err(move |error| anyhow!("the download from {name} broke off: {error}"))
+        .boxed();
+    let name = host.clone();
+    let body = stream::try_unfold(chunks, move |mut chunks| {
+        let late = format!(
+            "the download from {name} was not done in time; a longer --timeout gives it more"
+        );
         async move {
-            let mut chunks = chunks?;
-            match timeout_at(deadline, chunks.next()).await {
-                Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(chunks))),
-                Ok(Some(Err(error))) => Some((
-                    Err(anyhow!("the download from {name} broke off: {error}")),
-                    None,
-                )),
-                Ok(None) => None,
-                Err(_) => Some((
-                    Err(anyhow!(
-                        "the download from {name} was not done in time; a longer --timeout gives it more"
-                    )),
-                    None,
-                )),
-            }
+            let chunk = timeout_at(deadline, chunks.try_next()).await;
+            let chunk = chunk.map_err(|_| anyhow!(late))??;
+            Ok(chunk.map(|chunk| (chunk, chunks)))
         }
     });
     let mut answer = Answer {

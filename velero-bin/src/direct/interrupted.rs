@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 use velero_cluster::Cluster;
 use velero_core::CancellationToken;
 use velero_core::api::{Restore, Time};
+use velero_core::names::hex;
 use velero_persistence::{BackupStore, ProcessId, layout};
 
-use super::plan_file::hex;
 use crate::cli::console;
 use crate::runs::{
     FoundJournal, JOURNAL_END, LEASE, Mark, RestoreJournal, cluster_identity,

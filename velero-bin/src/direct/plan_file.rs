@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use velero_cluster::Cluster;
 use velero_core::api::Restore;
+use velero_core::names::hex;
 use velero_core::plan::{ItemVerdict, PlanOutline, Verdict};
 use velero_core::result::{About, Record, Severity};
 use velero_restore::{ExistingPolicy, ExpectedPlan, Verified};
@@ -215,11 +216,6 @@ impl PlanFile {
             }),
         }
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -340,13 +340,13 @@ async fn put_artifacts(
     log: &RunLog,
 ) -> Result<Kept, RunError> {
     let logs = RestoreFile::Logs.of(name);
-    let error = match put_documents(store, name, result).await {
-        Ok(_) => {
-            let log = log.cut().map_err(RunError::Log)?;
-            logs::put(store, &logs, log).await?;
-            return Ok(Kept::InStore);
-        }
-        Err(error) => error,
+    let put_log = async |to: &BackupStore| {
+        let log = log.cut().map_err(RunError::Log)?;
+        logs::put(to, &logs, log).await
+    };
+    let Err(error) = put_documents(store, name, result).await else {
+        put_log(store).await?;
+        return Ok(Kept::InStore);
     };
     let Some(spare) = spare else {
         return Err(error);
@@ -356,8 +356,7 @@ async fn put_artifacts(
     };
     tracing::warn!("{}; they are kept elsewhere", error.chain());
     let stored = put_documents(&apart, name, result).await?;
-    let log = log.cut().map_err(RunError::Log)?;
-    logs::put(&apart, &logs, log).await?;
+    put_log(&apart).await?;
     stored
         .iter()
         .chain([&logs])

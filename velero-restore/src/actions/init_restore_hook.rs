@@ -13,6 +13,7 @@ use velero_core::api::{Restore, RestoreHooks};
 use velero_core::filter::IncludesExcludes;
 use velero_core::hook::parse_command;
 use velero_core::names::annotations::restore_hook;
+use velero_core::names::hex;
 use velero_core::result::chain;
 use velero_core::{ItemTree, Selector};
 
@@ -142,8 +143,7 @@ fn made_name(image: &str, command: &str) -> String {
         .chain_update([0])
         .chain_update(command)
         .finalize();
-    let hex: String = digest.iter().take(4).map(|b| format!("{b:02x}")).collect();
-    format!("velero-restore-init-{hex}")
+    format!("velero-restore-init-{}", hex(&digest[..4]))
 }
 
 #[async_trait]

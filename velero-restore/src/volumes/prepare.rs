@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 use velero_core::ItemTree;
-use velero_core::names::annotations;
+use velero_core::names::{annotations, hex};
 
 use crate::request::RestoreRequest;
 use crate::reset::reset_binding;
@@ -67,11 +67,7 @@ pub(crate) fn clone_name(volume: &str, request: &RestoreRequest) -> String {
     let restore = metadata.uid.as_deref().or(metadata.name.as_deref());
     let backup = &request.restore().spec.backup_name;
     let text = format!("{}/{backup}/{volume}", restore.unwrap_or_default());
-    let hash: String = Sha256::digest(text.as_bytes())
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex(&Sha256::digest(text.as_bytes())[..16]);
     let part = |from: usize, to: usize| hash.get(from..to).unwrap_or_default();
     let parts = [
         part(0, 8),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use velero_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, ListScope, WriteOptions};
 use velero_core::api::Restore;
-use velero_core::names::valid_label_name;
+use velero_core::names::{hex, valid_label_name};
 use velero_core::result::chain;
 use velero_core::{ApiResource, GroupResource, Operator, RawItem, Requirement, Selector};
 
@@ -66,12 +66,7 @@ impl Maps {
         hash.update(identity.as_bytes());
         hash.update([0]);
         hash.update(name.as_bytes());
-        let end: String = hash
-            .finalize()
-            .iter()
-            .take(10)
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let end = hex(&hash.finalize()[..10]);
         Self {
             cluster,
             namespaces: places(restore.metadata.namespace.as_deref().unwrap_or_default()),

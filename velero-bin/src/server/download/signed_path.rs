@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use velero_core::api::DownloadTarget;
+use velero_core::names::hex;
 
 /// Signs paths, and knows its own. Every process has a key of its own, which nobody is told.
 pub(super) struct Signer(hmac::Key);
@@ -70,14 +71,6 @@ impl Signer {
             name: name.to_owned(),
         })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
